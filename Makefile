@@ -1,0 +1,54 @@
+# tvm-flow: `make demo` sets everything up and runs the main job; `make test` runs the tests.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-slow lint format bench lock clean
+
+help:
+	@echo "make demo       set up, then trace, tune, compile, check and compare FasterNet-T0"
+	@echo "make test       run the default tests (under 10 minutes on 2 cores)"
+	@echo "make test-slow  run the tests marked slow as well"
+	@echo "make lint       ruff and mypy"
+	@echo "make bench      the benchmarks behind the README's table"
+	@echo "make clean      remove the virtual environment and build products"
+
+venv: $(STAMP)
+
+$(STAMP): requirements.lock requirements-nodeps.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check setuptools==80.9.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-nodeps.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: venv
+	$(BIN)/tvm-flow demo
+
+test: venv
+	$(BIN)/python -m pytest -m "not slow and not board and not gpu"
+
+test-slow: venv
+	$(BIN)/python -m pytest -m "not gpu"
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: venv
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: venv
+	$(BIN)/python -m benchmarks.zoo
+
+lock: venv
+	$(BIN)/python -m pip list --format=freeze --exclude-editable \
+	  | grep -v -E '^(pip|setuptools|wheel|xgboost|tvm-flow)==' | sed 's/+cpu//' > requirements.lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

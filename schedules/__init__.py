@@ -1,0 +1,1 @@
+"""Operator families: computation, reference, default schedule and tunable space, side by side."""

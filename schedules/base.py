@@ -1,0 +1,142 @@
+"""The contract every operator family fulfils.
+
+A *workload* is one operator at one shape: what a tuner tunes and a record is about. A *family*
+knows how to compute it: a plain reference, the kernel generator, the default knobs (good with
+zero trials) and the space of knobs to tune over. A *knob* is one integer decision of a schedule
+(tile height, vectors per tile, fusion depth). The generator turns (workload, CPU, knobs) into one
+TIR function; weights are packed the same way for every choice of knobs, so that a record never
+changes what the compiler stores.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from tvm import tirx
+
+Array = NDArray[np.float32]
+Knobs = dict[str, int]
+Space = dict[str, list[int]]
+
+
+class InvalidKnobs(ValueError):
+    """A combination of knobs that no kernel exists for; a tuner skips it."""
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """What a schedule may know about the core it is generated for.
+
+    ``lanes``: fp32 lanes of one vector register; ``registers``: number of vector registers;
+    ``l1_bytes``/``l2_bytes``: per-core cache sizes; ``threads``: worker threads the kernel is
+    split for (1 gives no parallel loop).
+    """
+
+    lanes: int
+    registers: int
+    l1_bytes: int
+    l2_bytes: int
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One operator at one shape; equal workloads share a schedule and a tuning record.
+
+    ``params`` maps names to integers or short strings (``act="relu"``), sorted by name.
+    """
+
+    op: str
+    params: tuple[tuple[str, int | str], ...]
+
+    @classmethod
+    def make(cls, op: str, **params: int | str) -> Workload:
+        return cls(op, tuple(sorted(params.items())))
+
+    @classmethod
+    def parse(cls, key: str) -> Workload:
+        """Inverse of :attr:`key`. Raises ``ValueError`` on anything else."""
+        op, paren, rest = key.partition("(")
+        if not paren or not rest.endswith(")") or not op.isidentifier():
+            raise ValueError(f"not a workload key: {key!r}")
+        params: dict[str, int | str] = {}
+        for item in filter(None, rest[:-1].split(",")):
+            name, eq, value = item.partition("=")
+            if not eq or not name.isidentifier():
+                raise ValueError(f"not a workload key: {key!r}")
+            params[name] = int(value) if value.lstrip("-").isdigit() else value
+        return cls.make(op, **params)
+
+    @property
+    def key(self) -> str:
+        """Canonical text, for example ``conv2d(act=relu,ci=40,co=80,...)``; used in records."""
+        return f"{self.op}({','.join(f'{k}={v}' for k, v in self.params)})"
+
+    def __getitem__(self, name: str) -> int:
+        value = dict(self.params)[name]
+        if not isinstance(value, int):
+            raise TypeError(f"{name} of {self.key} is not an integer")
+        return value
+
+    def text(self, name: str) -> str:
+        return str(dict(self.params)[name])
+
+    def __str__(self) -> str:
+        return self.key
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One argument of a kernel: fp32, row-major. ``role`` is input, weight or output."""
+
+    name: str
+    shape: tuple[int, ...]
+    role: str
+
+
+class Family(ABC):
+    """One operator family for one kind of target."""
+
+    op: str
+
+    @abstractmethod
+    def arguments(self, workload: Workload, cpu: Cpu) -> list[TensorSpec]:
+        """Kernel arguments in order: inputs, packed weights, outputs (all NHWC where 4-D)."""
+
+    @abstractmethod
+    def pack(self, workload: Workload, cpu: Cpu, weights: Mapping[str, Array]) -> list[Array]:
+        """Plain weights by name -> the packed arrays of :meth:`arguments`, in order."""
+
+    @abstractmethod
+    def weight_shapes(self, workload: Workload) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the plain (unpacked) weights :meth:`pack` takes."""
+
+    @abstractmethod
+    def reference(
+        self, workload: Workload, inputs: Sequence[Array], weights: Mapping[str, Array]
+    ) -> list[Array]:
+        """Plain computation of the outputs from NHWC inputs and unpacked weights."""
+
+    @abstractmethod
+    def default(self, workload: Workload, cpu: Cpu) -> Knobs:
+        """Knobs that are good with zero trials."""
+
+    @abstractmethod
+    def space(self, workload: Workload, cpu: Cpu) -> Space:
+        """Every knob with its choices. The default is always a member."""
+
+    @abstractmethod
+    def build(self, workload: Workload, cpu: Cpu, knobs: Knobs, name: str) -> tirx.PrimFunc:
+        """The kernel. Raises :class:`InvalidKnobs` for a combination it cannot generate."""
+
+    @abstractmethod
+    def macs(self, workload: Workload) -> int:
+        """Multiply-accumulates of the direct algorithm (FLOPs are twice this)."""
+
+    def bytes_moved(self, workload: Workload, cpu: Cpu) -> int:
+        """Bytes of a perfect execution: every argument crosses memory once."""
+        return sum(4 * int(np.prod(a.shape)) for a in self.arguments(workload, cpu))
