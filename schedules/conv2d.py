@@ -1,0 +1,372 @@
+"""Dense 2-D convolution (and linear layers): bias, activation, residual, channel shuffle fused.
+
+``conv2d`` workload parameters
+  n, h, w, ci, co        batch, input height and width, channels read, channels written
+  kh, kw, sh, sw, ph, pw kernel, stride, symmetric zero padding
+  icp, ic0               channels of the input tensor and first one read (a slice costs nothing)
+  nchw                   1 if the input is NCHW (the first layer of a network), else NHWC
+  act, res               activation; residual "none", "pre" (before act) or "post" (after)
+  mix                    1: output channel 2i comes from the ``bypass`` input, 2i+1 is computed
+                         here (ShuffleNet's concat and shuffle folded into the store)
+  bcp, bc0               channels of the bypass tensor and first one read
+
+Three kernels by case: *flat* (1x1, stride 1: pixels are one line), *rows* (no padding: read the
+input directly, for example patch embeddings), *staged* (padding: a block of input rows is copied
+once into a zero-bordered scratch, so that the microkernel has no boundary test).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
+
+from schedules import activations
+from schedules.base import Array, Cpu, Family, InvalidKnobs, Knobs, Space, TensorSpec, Workload
+from schedules.microkernel import (
+    Epilogue,
+    Group,
+    Segment,
+    Tile,
+    Weights,
+    for_flat,
+    for_groups,
+    group_count,
+    microkernel,
+    tile_count,
+)
+from schedules.numpy_ops import conv2d_nhwc
+from schedules.packing import Panels, pack_matrix, pack_vector
+from schedules.registry import register
+from schedules.staging import Source, stage_rows
+from schedules.vector import Expr, bind, interleave, load_valid, store_valid
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The workload's integers and what follows from them."""
+
+    n: int
+    h: int
+    w: int
+    ci: int
+    co: int
+    kh: int
+    kw: int
+    sh: int
+    sw: int
+    ph: int
+    pw: int
+    icp: int
+    ic0: int
+    nchw: int
+    mix: int
+    bcp: int
+    bc0: int
+
+    @classmethod
+    def of(cls, workload: Workload) -> Shape:
+        return cls(**{name: workload[name] for name in cls.__dataclass_fields__})
+
+    @property
+    def oh(self) -> int:
+        return (self.h + 2 * self.ph - self.kh) // self.sh + 1
+
+    @property
+    def ow(self) -> int:
+        return (self.w + 2 * self.pw - self.kw) // self.sw + 1
+
+    @property
+    def k(self) -> int:
+        return self.ci * self.kh * self.kw
+
+    @property
+    def flat(self) -> bool:
+        unit = (self.kh, self.kw, self.sh, self.sw, self.ph, self.pw) == (1, 1, 1, 1, 0, 0)
+        return unit and not self.nchw
+
+    @property
+    def padded(self) -> bool:
+        return bool(self.ph or self.pw)
+
+
+def workload(**given: int | str) -> Workload:
+    """A ``conv2d`` workload; everything but n, h, w, ci, co has a default."""
+    full: dict[str, int | str] = {
+        "kh": 1, "kw": 1, "sh": 1, "sw": 1, "ph": 0, "pw": 0, "ic0": 0, "nchw": 0,
+        "icp": given["ci"], "act": "none", "res": "none", "mix": 0, "bcp": 0, "bc0": 0,
+    }  # fmt: skip
+    return Workload.make("conv2d", **{**full, **given})
+
+
+class Conv2d(Family):
+    """See the module's text."""
+
+    op = "conv2d"
+
+    def arguments(self, workload: Workload, cpu: Cpu) -> list[TensorSpec]:
+        s, panels = Shape.of(workload), Panels(workload["co"], cpu.lanes)
+        x = (s.n, s.icp, s.h, s.w) if s.nchw else (s.n, s.h, s.w, s.icp)
+        specs = [TensorSpec("x", x, "input")]
+        if workload.text("res") != "none":
+            specs.append(TensorSpec("residual", (s.n, s.oh, s.ow, s.co), "input"))
+        if s.mix:
+            specs.append(TensorSpec("bypass", (s.n, s.oh, s.ow, s.bcp), "input"))
+        return [
+            *specs,
+            TensorSpec("weight", (s.k * panels.padded,), "weight"),
+            TensorSpec("bias", (panels.padded,), "weight"),
+            TensorSpec("y", (s.n, s.oh, s.ow, s.co * (2 if s.mix else 1)), "output"),
+        ]
+
+    def weight_shapes(self, workload: Workload) -> dict[str, tuple[int, ...]]:
+        s = Shape.of(workload)
+        return {"weight": (s.co, s.ci, s.kh, s.kw), "bias": (s.co,)}
+
+    def pack(self, workload: Workload, cpu: Cpu, weights: Mapping[str, Array]) -> list[Array]:
+        s = Shape.of(workload)
+        order = (1, 2, 3, 0) if s.nchw else (2, 3, 1, 0)  # reduction order of the segments
+        matrix = weights["weight"].transpose(order).reshape(s.k, s.co)
+        return [pack_matrix(matrix, cpu.lanes), pack_vector(weights["bias"], cpu.lanes)]
+
+    def reference(
+        self, workload: Workload, inputs: Sequence[Array], weights: Mapping[str, Array]
+    ) -> list[Array]:
+        s, act, res = Shape.of(workload), workload.text("act"), workload.text("res")
+        rest = list(inputs)
+        x = rest.pop(0)
+        x = x.transpose(0, 2, 3, 1) if s.nchw else x
+        x = x[..., s.ic0 : s.ic0 + s.ci]
+        y = conv2d_nhwc(x, weights["weight"], weights["bias"], (s.sh, s.sw), (s.ph, s.pw))
+        y = y + rest.pop(0) if res == "pre" else y
+        y = activations.reference(act, y)
+        y = y + rest.pop(0) if res == "post" else y
+        if s.mix:
+            both = np.stack([rest.pop(0)[..., s.bc0 : s.bc0 + s.co], y], axis=-1)
+            y = both.reshape(*y.shape[:3], 2 * s.co)
+        return [np.ascontiguousarray(y, np.float32)]
+
+    def macs(self, workload: Workload) -> int:
+        s = Shape.of(workload)
+        return s.n * s.oh * s.ow * s.co * s.k
+
+    def default(self, workload: Workload, cpu: Cpu) -> Knobs:
+        s = Shape.of(workload)
+        return default_tile(s, cpu)
+
+    def space(self, workload: Workload, cpu: Cpu) -> Space:
+        s = Shape.of(workload)
+        default = self.default(workload, cpu)
+        pixels = s.n * s.oh * s.ow if s.flat else s.ow
+        choices: Space = {
+            "nv": [v for v in (1, 2, 3, 4, 6, 8) if v <= Panels(s.co, cpu.lanes).count],
+            "mt": [m for m in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 15, 28) if m <= pixels],
+            "ku": [1, 2, 4, 8],
+            "order": [0, 1],
+        }
+        if s.flat:
+            choices["mb"] = [1, 2, 4, 8, 16, 32]
+            choices["nb"] = [1, 2, 4, 8]
+        else:
+            choices["th"] = [t for t in (1, 2, 3) if t <= s.oh]
+            choices["rb"] = [r for r in (1, 2, 4, 7, 8, 14, 16, 28) if r <= s.oh]
+        return {k: sorted({*v, default[k]}) for k, v in choices.items()}
+
+    def build(self, workload: Workload, cpu: Cpu, knobs: Knobs, name: str) -> tirx.PrimFunc:
+        s = Shape.of(workload)
+        panels = Panels(s.co, cpu.lanes)
+        pixels = knobs["mt"] * (1 if s.flat else knobs["th"])
+        if pixels * knobs["nv"] > cpu.registers - 1 - min(knobs["nv"], 2):
+            raise InvalidKnobs(f"{pixels}x{knobs['nv']} accumulators do not fit {cpu.registers}")
+        with IRBuilder() as builder, T.prim_func():
+            T.func_name(name)
+            args = {
+                spec.name: T.arg(spec.name, T.buffer((int(np.prod(spec.shape)),), "float32"))
+                for spec in self.arguments(workload, cpu)
+            }
+            T.func_attr({"global_symbol": name, "tirx.noalias": True})
+            weights = Weights(args["weight"], args["bias"], panels, s.k)
+            emit = _emit_flat if s.flat else _emit_rows
+            emit(s, cpu, knobs, args, weights, workload.text("act"), workload.text("res"))
+        return builder.get()
+
+
+def default_tile(s: Shape, cpu: Cpu) -> Knobs:
+    """Register tile for zero trials: as many pixels as fit beside two panels per group."""
+    panels = Panels(s.co, cpu.lanes).count
+    nv = min(2, panels)
+    pixels = s.n * s.oh * s.ow
+    most = (cpu.registers - 3) // nv
+    if s.flat:
+        if pixels < 4:  # matrix-vector product: width instead of height
+            nv = min(8, panels)
+            most = max(1, (cpu.registers - 3) // nv)
+        mt = min(pixels, most)
+        tiles = tile_count(pixels, mt)
+        blocks = max(1, tiles // max(1, 4 * cpu.threads))
+        chunk = 1 if tiles >= 4 * cpu.threads else min(8, max(1, panels // nv))
+        return {"nv": nv, "mt": mt, "ku": 4, "order": 1, "mb": min(8, blocks), "nb": chunk}
+    mt = min(s.ow, most)
+    mt = -(-s.ow // -(-s.ow // mt))
+    th = max(1, min(s.oh, most // mt, 2)) if s.ow == mt else 1
+    rows = max(th, min(s.oh, max(1, s.oh // (4 * cpu.threads))))
+    return {"nv": nv, "mt": mt, "ku": 4, "order": 1, "th": th, "rb": rows}
+
+
+def make_epilogue(
+    s: Shape, args: Mapping[str, tirx.Buffer], act: str, res: str, pixel: "PixelIndex"
+) -> Epilogue:
+    """Activation, residual and (shuffled) store of one output vector."""
+
+    def epilogue(value, i, j, channel, width, valid):  # type: ignore[no-untyped-def]
+        at = pixel(i, j)
+        if res != "none":
+            other = load_valid(args["residual"], at * s.co + channel, width, valid)
+        if res == "pre":
+            value = bind(value() + other, width)
+        out = bind(activations.emit(act, value, width), width)
+        if res == "post":
+            out = bind(out() + other, width)
+        if s.mix:
+            even = load_valid(args["bypass"], at * s.bcp + s.bc0 + channel, width, valid)
+            mixed = bind(interleave(even, out(), width), 2 * width)
+            store_valid(args["y"], mixed, at * (2 * s.co) + channel * 2, 2 * width, 2 * valid)
+        else:
+            store_valid(args["y"], out, at * s.co + channel, width, valid)
+
+    return epilogue
+
+
+PixelIndex = "Callable[[Expr, Expr], Expr]"
+
+
+def _emit_flat(
+    s: Shape, cpu: Cpu, knobs: Knobs, args: Mapping[str, tirx.Buffer], weights: Weights,
+    act: str, res: str,
+) -> None:  # fmt: skip
+    """1x1, stride 1: one line of pixels; parallel over blocks of tiles and of panel groups."""
+    total = s.n * s.h * s.w
+    tiles = tile_count(total, min(knobs["mt"], total))
+    groups = group_count(weights.panels, knobs["nv"])
+    chunks = min(knobs["nb"], groups)
+    per_chunk, per_block = -(-groups // chunks), knobs["mb"]
+    blocks = -(-tiles // per_block)
+
+    def tile(size: int, first: Expr, group: Group) -> None:
+        segment = Segment(args["x"], first * s.icp + s.ic0, 0, s.icp, s.ci)
+        epilogue = make_epilogue(s, args, act, res, lambda _i, j: first + j)
+        microkernel(Tile(1, size), [segment], weights, group, epilogue, knobs["ku"])
+
+    with _parallel(blocks * chunks, cpu) as task:
+        block, chunk = task // chunks, task % chunks
+        pixels = (block * per_block, tirx.Min(block * per_block + per_block, tiles))
+        span = None
+        if chunks > 1:
+            span = (chunk * per_chunk, tirx.Min(chunk * per_chunk + per_chunk, groups))
+
+        def over_pixels(body) -> None:  # type: ignore[no-untyped-def]
+            for_flat(*pixels, total, knobs["mt"], body)
+
+        if knobs["order"]:
+            for_groups(
+                weights.panels, knobs["nv"], lambda g: over_pixels(lambda n, p: tile(n, p, g)), span
+            )
+        else:
+            over_pixels(
+                lambda n, p: for_groups(weights.panels, knobs["nv"], lambda g: tile(n, p, g), span)
+            )
+
+
+def _parallel(count: int, cpu: Cpu):  # type: ignore[no-untyped-def]
+    """A parallel loop, or a serial one where there is nothing to share."""
+    return T.parallel(0, count) if cpu.threads > 1 and count > 1 else T.serial(0, count)
+
+
+def _emit_rows(
+    s: Shape, cpu: Cpu, knobs: Knobs, args: Mapping[str, tirx.Buffer], weights: Weights,
+    act: str, res: str,
+) -> None:  # fmt: skip
+    """General window: parallel over images and blocks of output rows."""
+    rows = knobs["rb"]
+    blocks = -(-s.oh // rows)
+    with _parallel(s.n * blocks, cpu) as task:
+        image, first = task // blocks, (task % blocks) * rows
+        count = rows if s.oh % rows == 0 else tirx.Min(s.oh - first, rows)
+        window = _window(s, rows, count, args["x"], image, first, cpu.lanes)
+
+        def tile(shape: Tile, y: Expr, x: Expr, group: Group) -> None:
+            segment = window.at(y * window.row_pitch + x * window.col_pitch)
+            base = (image * s.oh + first + y) * s.ow + x
+            epilogue = make_epilogue(s, args, act, res, lambda i, j: base + i * s.ow + j)
+            microkernel(shape, [segment], weights, group, epilogue, knobs["ku"])
+
+        def over_rows(body) -> None:  # type: ignore[no-untyped-def]
+            for_rows(count, knobs["th"], s.ow, knobs["mt"], body)
+
+        if knobs["order"]:
+            for_groups(
+                weights.panels,
+                knobs["nv"],
+                lambda g: over_rows(lambda t, y, x: tile(t, y, x, g)),
+            )
+        else:
+            over_rows(
+                lambda t, y, x: for_groups(
+                    weights.panels, knobs["nv"], lambda g: tile(t, y, x, g)
+                )
+            )
+
+
+def for_rows(count, height: int, width: int, largest: int, body) -> None:  # type: ignore[no-untyped-def]
+    """Cover ``count`` rows of ``width`` pixels with tiles of ``height`` rows, then single rows."""
+
+    def band(rows: int, y: Expr) -> None:
+        tiles = tile_count(width, min(largest, width))
+        for_flat(0, tiles, width, min(largest, width), lambda n, x: body(Tile(rows, n), y, x))
+
+    if isinstance(count, int):
+        whole, rest = count // height, count % height
+    else:
+        whole, rest = tirx.FloorDiv(count, height), tirx.FloorMod(count, height)
+    with T.serial(0, whole) as t:
+        band(height, t * height)
+    if height > 1 and not (isinstance(rest, int) and rest == 0):
+        with T.serial(0, rest) as t:
+            band(1, whole * height + t)
+
+
+def _window(
+    s: Shape, rows: int, count: Expr | int, x: tirx.Buffer, image: Expr, first: Expr, lanes: int
+) -> Segment:
+    """The A operand of output row ``first``, column 0: direct, or staged with zero borders.
+
+    ``row_pitch``/``col_pitch`` are per *output* row and column, strides included.
+    """
+    if not s.padded:
+        if s.nchw:
+            base = image * (s.icp * s.h * s.w) + s.ic0 * (s.h * s.w) + first * (s.sh * s.w)
+            repeats = ((s.ci, s.h * s.w), (s.kh, s.w))
+            return Segment(x, base, s.sh * s.w, s.sw, s.kw, repeats=repeats)
+        base = (image * s.h + first * s.sh) * (s.w * s.icp) + s.ic0
+        pitch = (s.sh * s.w * s.icp, s.sw * s.icp)
+        if s.icp == s.ci:
+            return Segment(x, base, *pitch, s.kw * s.ci, repeats=((s.kh, s.w * s.icp),))
+        return Segment(x, base, *pitch, s.ci, repeats=((s.kh, s.w * s.icp), (s.kw, s.icp)))
+    need = (rows - 1) * s.sh + s.kh
+    used = (count - 1) * s.sh + s.kh
+    source = Source(x, s.h, s.w, s.icp, s.ic0, s.ci, s.pw, bool(s.nchw))
+    width = source.width
+    pad = T.alloc_buffer((need * width * s.ci,), "float32")
+    stage_rows(source, pad, image, first * s.sh - s.ph, used, need, lanes)
+    if s.nchw:
+        repeats = ((s.ci, need * width), (s.kh, width))
+        return Segment(pad, 0, s.sh * width, s.sw, s.kw, repeats=repeats)
+    pitch = (s.sh * width * s.ci, s.sw * s.ci)
+    return Segment(pad, 0, *pitch, s.kw * s.ci, repeats=((s.kh, width * s.ci),))
+
+
+register(Conv2d())

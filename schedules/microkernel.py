@@ -1,0 +1,221 @@
+"""The register-tiled matrix product every dense kernel is made of.
+
+One microkernel computes ``rows x cols`` output pixels by a few vector panels of output channels.
+Accumulators stay in vector registers over the whole reduction; the A operand is broadcast one
+element at a time, so that any affine pixel layout (padded rows, strides, channel slices) costs
+nothing; the B operand is the packed weight stream of :mod:`schedules.packing`.
+
+The reduction is a list of *segments*: runs of K contiguous A elements per pixel. A 1x1
+convolution is one segment, a 3x3 convolution over a padded buffer is three (the three columns of
+a tap row are contiguous), and a convolution over "PConv output, then untouched channels" is two
+segments in different buffers, which is why the untouched channels are never copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from tvm import tirx
+from tvm.script.ir_builder import tirx as T
+
+from schedules.packing import Panels, balanced
+from schedules.vector import Expr, f32, load, registers, splat, store
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Output pixels of one microkernel call: ``rows`` x ``cols``."""
+
+    rows: int
+    cols: int
+
+    @property
+    def pixels(self) -> int:
+        return self.rows * self.cols
+
+
+@dataclass(frozen=True)
+class Segment:
+    """``k`` contiguous elements of A per pixel, repeated over ``repeats``.
+
+    Element kk of repeat indices (r0, r1, ...) for pixel (i, j) of the tile is
+    ``buffer[base + i*row_pitch + j*col_pitch + r0*step0 + r1*step1 + ... + kk]``;
+    the packed weight row is ``k0 + (r0*count1*... + r1*... + ...)*k + kk``.
+    """
+
+    buffer: tirx.Buffer
+    base: Expr | int
+    row_pitch: int
+    col_pitch: int
+    k: int
+    k0: int = 0
+    repeats: tuple[tuple[int, int], ...] = ()  # (count, step)
+
+    def at(self, base: Expr | int) -> Segment:
+        """The same segment with ``base`` added to its address."""
+        return Segment(
+            self.buffer, self.base + base, self.row_pitch, self.col_pitch, self.k, self.k0,
+            self.repeats,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Packed weights (and bias) of one product with total reduction length ``k``."""
+
+    buffer: tirx.Buffer
+    bias: tirx.Buffer | None
+    panels: Panels
+    k: int
+
+
+#: called per output vector: value reader, tile row, tile col, channel offset, width, valid lanes
+Epilogue = Callable[[Callable[[], Expr], Expr, Expr, Expr, int, int], None]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Panels handled together: ``count`` full ones from panel ``first``, then maybe the tail."""
+
+    first: Expr | int
+    full: int
+    tail: int
+
+    def widths(self, lanes: int) -> list[int]:
+        """Vector width of each panel."""
+        return [lanes] * self.full + ([self.tail] if self.tail else [])
+
+
+def _accumulate(
+    tile: Tile, segment: Segment, weights: Weights, group: Group, acc: list[tirx.Buffer], unroll: int
+) -> None:
+    """acc += A(segment) * B(group) over the segment's whole reduction."""
+    lanes = weights.panels.lanes
+    widths = group.widths(lanes)
+
+    def step(a_base: Expr, k_index: Expr) -> None:
+        with T.unroll(0, tile.rows) as i, T.unroll(0, tile.cols) as j:
+            a = segment.buffer[a_base + i * segment.row_pitch + j * segment.col_pitch]
+            for panel, width in enumerate(widths):
+                at = (group.first + panel) * lanes * weights.k + k_index * width
+                where = (i * tile.cols + j) * width
+                b = load(weights.buffer, at, width)
+                total = load(acc[panel], where, width) + splat(a, width) * b
+                store(acc[panel], total, where, width)
+
+    def reduce_k(a_base: Expr, k_base: Expr) -> None:
+        main = segment.k // unroll
+        if main == 1:
+            for kk in range(unroll):
+                step(a_base + kk, k_base + kk)
+        elif main:
+            with T.serial(0, main) as ko, T.unroll(0, unroll) as ki:
+                step(a_base + ko * unroll + ki, k_base + ko * unroll + ki)
+        for kk in range(main * unroll, segment.k):
+            step(a_base + kk, k_base + kk)
+
+    def repeat(depth: int, a_base: Expr, k_base: Expr) -> None:
+        if depth == len(segment.repeats):
+            reduce_k(a_base, k_base)
+            return
+        count, step_a = segment.repeats[depth]
+        inner = segment.k
+        for n, _ in segment.repeats[depth + 1 :]:
+            inner *= n
+        with T.serial(0, count) as r:
+            repeat(depth + 1, a_base + r * step_a, k_base + r * inner)
+
+    repeat(0, tirx.IntImm("int32", 0) + segment.base, tirx.IntImm("int32", segment.k0))
+
+
+def microkernel(
+    tile: Tile,
+    segments: Sequence[Segment],
+    weights: Weights,
+    group: Group,
+    epilogue: Epilogue,
+    unroll: int,
+) -> None:
+    """Emit one register tile: bias, reduction over ``segments``, then ``epilogue`` per vector."""
+    lanes = weights.panels.lanes
+    widths = group.widths(lanes)
+    # one buffer per panel: LLVM keeps an accumulator array in registers only if all accesses to
+    # it have one vector width
+    acc = [registers(tile.pixels * w) for w in widths]
+    with T.unroll(0, tile.rows) as i, T.unroll(0, tile.cols) as j:
+        for panel, width in enumerate(widths):
+            at = (group.first + panel) * lanes
+            start = f32(0.0, width) if weights.bias is None else load(weights.bias, at, width)
+            store(acc[panel], start, (i * tile.cols + j) * width, width)
+    for segment in segments:
+        _accumulate(tile, segment, weights, group, acc, unroll)
+    with T.unroll(0, tile.rows) as i, T.unroll(0, tile.cols) as j:
+        for panel, width in enumerate(widths):
+            where = (i * tile.cols + j) * width
+            valid = width if panel < group.full else weights.panels.n % lanes
+            channel = (group.first + panel) * lanes
+            read = partial(load, acc[panel], where, width)
+            epilogue(read, i, j, channel, width, valid)
+
+
+def for_groups(
+    panels: Panels,
+    per_group: int,
+    body: Callable[[Group], None],
+    span: tuple[Expr, Expr] | None = None,
+) -> None:
+    """Run ``body`` over the panel groups of ``span`` (default: all), sizes balanced.
+
+    Groups of equal size share one piece of code (a serial loop); the last group, if it ends in
+    the narrow tail panel, has its own.
+    """
+    start, stop = span if span is not None else (0, group_count(panels, per_group))
+    cut = balanced(panels.count, min(per_group, panels.count))
+    number, first = 0, 0
+    for index, (size, count) in enumerate(cut):
+        has_tail = bool(panels.tail) and index == len(cut) - 1
+        plain = count - 1 if has_tail else count
+        if plain:
+            low, high = _clip(start, stop, number, number + plain)
+            with T.serial(low, high) as g:
+                body(Group(first + (g - number) * size, size, 0))
+        number, first = number + plain, first + plain * size
+        if has_tail:
+            low, high = _clip(start, stop, number, number + 1)
+            with T.serial(low, high):
+                body(Group(first, size - 1, panels.tail))
+
+
+def group_count(panels: Panels, per_group: int) -> int:
+    """Number of groups :func:`for_groups` makes."""
+    return -(-panels.count // min(per_group, panels.count))
+
+
+def _clip(start: Expr, stop: Expr, low: int, high: int) -> tuple[Expr, Expr]:
+    """The part of ``start .. stop`` inside ``low .. high``; constant where both are."""
+    if isinstance(start, int) and isinstance(stop, int):
+        return max(start, low), max(min(stop, high), max(start, low))
+    return tirx.Max(start, tirx.IntImm("int32", low)), tirx.Min(stop, tirx.IntImm("int32", high))
+
+
+def for_flat(start: Expr, stop: Expr, total: int, largest: int, body: Callable[[int, Expr], None]):
+    """Cover pixel tiles ``start .. stop`` of a line of ``total`` pixels cut into balanced tiles.
+
+    ``body(size, first pixel)`` is emitted once per distinct tile size. Tile numbers below the
+    count of the larger size are larger tiles.
+    """
+    cut = balanced(total, largest)
+    first_tile, first_pixel = 0, 0
+    for size, count in cut:
+        low, high = _clip(start, stop, first_tile, first_tile + count)
+        with T.serial(low, high) as t:
+            body(size, first_pixel + (t - first_tile) * size)
+        first_tile += count
+        first_pixel += size * count
+
+
+def tile_count(total: int, largest: int) -> int:
+    """Number of balanced tiles :func:`for_flat` cuts ``total`` pixels into."""
+    return -(-total // largest)

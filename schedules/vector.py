@@ -1,0 +1,108 @@
+"""Small vocabulary for writing vector TIR: loads, stores, constants, bound values.
+
+A vector of width 1 is a scalar throughout, so generators need no special case for tails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tvm import tirx
+from tvm.script.ir_builder import tirx as T
+
+Expr = tirx.Expr if hasattr(tirx, "Expr") else object
+
+
+def f32(value: float, width: int = 1) -> Expr:
+    """A constant repeated over ``width`` lanes."""
+    return splat(tirx.FloatImm("float32", float(value)), width)
+
+
+def splat(scalar: Expr, width: int) -> Expr:
+    """One scalar repeated over ``width`` lanes."""
+    return scalar if width == 1 else tirx.Broadcast(scalar, width)
+
+
+def lanes_at(base: Expr | int, width: int) -> Expr:
+    """Index of ``width`` consecutive elements."""
+    return base if width == 1 else tirx.Ramp(base, 1, width)
+
+
+def load(buffer: tirx.Buffer, base: Expr | int, width: int) -> Expr:
+    """``width`` consecutive elements of a flat buffer."""
+    return buffer[lanes_at(base, width)]
+
+
+def store(buffer: tirx.Buffer, value: Expr, base: Expr | int, width: int) -> None:
+    """Store ``width`` consecutive elements into a flat buffer."""
+    T.buffer_store(buffer, value, [lanes_at(base, width)])
+
+
+def registers(count: int) -> tirx.Buffer:
+    """A small fp32 array that LLVM keeps in registers.
+
+    Without the annotation TVM allocates "local" arrays from the workspace pool, and accumulators
+    become memory.
+    """
+    keep = {"disable_lower_builtin": tirx.IntImm("int32", 1)}
+    return T.alloc_buffer((count,), "float32", scope="local", annotations=keep)
+
+
+def bind(value: Expr, width: int) -> Callable[[], Expr]:
+    """Compute ``value`` once; the result reads it back (from a register after LLVM's mem2reg)."""
+    slot = registers(width)
+    store(slot, value, 0, width)
+    return lambda: load(slot, 0, width)
+
+
+def minimum(a: Expr, b: Expr) -> Expr:
+    return tirx.Min(a, b)
+
+
+def maximum(a: Expr, b: Expr) -> Expr:
+    return tirx.Max(a, b)
+
+
+def take(vector: Expr, start: int, count: int) -> Expr:
+    """Lanes ``start .. start+count`` of a vector expression."""
+    return tirx.Shuffle([vector], [tirx.IntImm("int32", start + i) for i in range(count)])
+
+
+def interleave(even: Expr, odd: Expr, width: int) -> Expr:
+    """``even[0], odd[0], even[1], odd[1], ...`` as one vector of ``2*width`` lanes."""
+    order = [i + half * width for i in range(width) for half in (0, 1)]
+    return tirx.Shuffle([even, odd], [tirx.IntImm("int32", i) for i in order])
+
+
+def pieces(count: int, lanes: int) -> list[tuple[int, int]]:
+    """Cut ``count`` elements into (offset, width) with power-of-two widths up to ``lanes``.
+
+    Example: 58 elements with 16 lanes are 16, 16, 16, 8, 2.
+    """
+    result, offset, width = [], 0, lanes
+    while offset < count:
+        while width > count - offset:
+            width //= 2
+        result.append((offset, width))
+        offset += width
+    return result
+
+
+def store_valid(buffer: tirx.Buffer, value: Callable[[], Expr], base: Expr, width: int, valid: int):
+    """Store the first ``valid`` lanes of a ``width``-lane value."""
+    if valid >= width:
+        store(buffer, value(), base, width)
+        return
+    for offset, part in pieces(valid, width):
+        store(buffer, take(value(), offset, part), base + offset, part)
+
+
+def load_valid(buffer: tirx.Buffer, base: Expr, width: int, valid: int) -> Expr:
+    """A ``width``-lane vector whose first ``valid`` lanes are read; the rest are zero."""
+    if valid >= width:
+        return load(buffer, base, width)
+    slot = registers(width)
+    store(slot, f32(0.0, width), 0, width)
+    for offset, part in pieces(valid, width):
+        store(slot, load(buffer, base + offset, part), offset, part)
+    return load(slot, 0, width)
