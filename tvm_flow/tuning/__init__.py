@@ -1,0 +1,1 @@
+"""Tuning: records, building and measuring candidates in sub-processes, cost model, search."""
