@@ -17,7 +17,7 @@ once into a zero-bordered scratch, so that the microkernel has no boundary test)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,16 +27,20 @@ from tvm.script.ir_builder import tirx as T
 
 from schedules import activations
 from schedules.base import Array, Cpu, Family, InvalidKnobs, Knobs, Space, TensorSpec, Workload
+from schedules.kernel import prim_func
 from schedules.microkernel import (
     Epilogue,
     Group,
     Segment,
     Tile,
+    Tiling,
     Weights,
-    for_flat,
     for_groups,
+    for_rows,
     group_count,
     microkernel,
+    parallel,
+    product,
     tile_count,
 )
 from schedules.numpy_ops import conv2d_nhwc
@@ -101,6 +105,9 @@ def workload(**given: int | str) -> Workload:
         "icp": given["ci"], "act": "none", "res": "none", "mix": 0, "bcp": 0, "bc0": 0,
     }  # fmt: skip
     return Workload.make("conv2d", **{**full, **given})
+
+
+PixelIndex = Callable[[Expr, Expr], Expr]
 
 
 class Conv2d(Family):
@@ -182,13 +189,7 @@ class Conv2d(Family):
         pixels = knobs["mt"] * (1 if s.flat else knobs["th"])
         if pixels * knobs["nv"] > cpu.registers - 1 - min(knobs["nv"], 2):
             raise InvalidKnobs(f"{pixels}x{knobs['nv']} accumulators do not fit {cpu.registers}")
-        with IRBuilder() as builder, T.prim_func():
-            T.func_name(name)
-            args = {
-                spec.name: T.arg(spec.name, T.buffer((int(np.prod(spec.shape)),), "float32"))
-                for spec in self.arguments(workload, cpu)
-            }
-            T.func_attr({"global_symbol": name, "tirx.noalias": True})
+        with IRBuilder() as builder, prim_func(self, workload, cpu, name) as args:
             weights = Weights(args["weight"], args["bias"], panels, s.k)
             emit = _emit_flat if s.flat else _emit_rows
             emit(s, cpu, knobs, args, weights, workload.text("act"), workload.text("res"))
@@ -218,7 +219,7 @@ def default_tile(s: Shape, cpu: Cpu) -> Knobs:
 
 
 def make_epilogue(
-    s: Shape, args: Mapping[str, tirx.Buffer], act: str, res: str, pixel: "PixelIndex"
+    s: Shape, args: Mapping[str, tirx.Buffer], act: str, res: str, pixel: PixelIndex
 ) -> Epilogue:
     """Activation, residual and (shuffled) store of one output vector."""
 
@@ -241,9 +242,6 @@ def make_epilogue(
     return epilogue
 
 
-PixelIndex = "Callable[[Expr, Expr], Expr]"
-
-
 def _emit_flat(
     s: Shape, cpu: Cpu, knobs: Knobs, args: Mapping[str, tirx.Buffer], weights: Weights,
     act: str, res: str,
@@ -255,35 +253,20 @@ def _emit_flat(
     chunks = min(knobs["nb"], groups)
     per_chunk, per_block = -(-groups // chunks), knobs["mb"]
     blocks = -(-tiles // per_block)
-
-    def tile(size: int, first: Expr, group: Group) -> None:
-        segment = Segment(args["x"], first * s.icp + s.ic0, 0, s.icp, s.ci)
-        epilogue = make_epilogue(s, args, act, res, lambda _i, j: first + j)
-        microkernel(Tile(1, size), [segment], weights, group, epilogue, knobs["ku"])
-
-    with _parallel(blocks * chunks, cpu) as task:
+    with parallel(blocks * chunks, cpu.threads) as task:
         block, chunk = task // chunks, task % chunks
-        pixels = (block * per_block, tirx.Min(block * per_block + per_block, tiles))
         span = None
         if chunks > 1:
             span = (chunk * per_chunk, tirx.Min(chunk * per_chunk + per_chunk, groups))
-
-        def over_pixels(body) -> None:  # type: ignore[no-untyped-def]
-            for_flat(*pixels, total, knobs["mt"], body)
-
-        if knobs["order"]:
-            for_groups(
-                weights.panels, knobs["nv"], lambda g: over_pixels(lambda n, p: tile(n, p, g)), span
-            )
-        else:
-            over_pixels(
-                lambda n, p: for_groups(weights.panels, knobs["nv"], lambda g: tile(n, p, g), span)
-            )
-
-
-def _parallel(count: int, cpu: Cpu):  # type: ignore[no-untyped-def]
-    """A parallel loop, or a serial one where there is nothing to share."""
-    return T.parallel(0, count) if cpu.threads > 1 and count > 1 else T.serial(0, count)
+        product(
+            total,
+            Tiling(knobs["mt"], knobs["nv"], knobs["ku"], bool(knobs["order"])),
+            weights,
+            lambda first: [Segment(args["x"], first * s.icp + s.ic0, 0, s.icp, s.ci)],
+            lambda first: make_epilogue(s, args, act, res, lambda _i, j: first + j),
+            tiles=(block * per_block, tirx.Min(block * per_block + per_block, tiles)),
+            groups=span,
+        )
 
 
 def _emit_rows(
@@ -293,7 +276,7 @@ def _emit_rows(
     """General window: parallel over images and blocks of output rows."""
     rows = knobs["rb"]
     blocks = -(-s.oh // rows)
-    with _parallel(s.n * blocks, cpu) as task:
+    with parallel(s.n * blocks, cpu.threads) as task:
         image, first = task // blocks, (task % blocks) * rows
         count = rows if s.oh % rows == 0 else tirx.Min(s.oh - first, rows)
         window = _window(s, rows, count, args["x"], image, first, cpu.lanes)
@@ -319,24 +302,6 @@ def _emit_rows(
                     weights.panels, knobs["nv"], lambda g: tile(t, y, x, g)
                 )
             )
-
-
-def for_rows(count, height: int, width: int, largest: int, body) -> None:  # type: ignore[no-untyped-def]
-    """Cover ``count`` rows of ``width`` pixels with tiles of ``height`` rows, then single rows."""
-
-    def band(rows: int, y: Expr) -> None:
-        tiles = tile_count(width, min(largest, width))
-        for_flat(0, tiles, width, min(largest, width), lambda n, x: body(Tile(rows, n), y, x))
-
-    if isinstance(count, int):
-        whole, rest = count // height, count % height
-    else:
-        whole, rest = tirx.FloorDiv(count, height), tirx.FloorMod(count, height)
-    with T.serial(0, whole) as t:
-        band(height, t * height)
-    if height > 1 and not (isinstance(rest, int) and rest == 0):
-        with T.serial(0, rest) as t:
-            band(1, whole * height + t)
 
 
 def _window(

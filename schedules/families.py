@@ -1,5 +1,5 @@
 """Importing this module registers every operator family that ships with the project."""
 
-from schedules import conv2d
+from schedules import conv2d, depthwise, pool
 
-__all__ = ["conv2d"]
+__all__ = ["conv2d", "depthwise", "pool"]

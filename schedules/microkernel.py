@@ -219,3 +219,92 @@ def for_flat(start: Expr, stop: Expr, total: int, largest: int, body: Callable[[
 def tile_count(total: int, largest: int) -> int:
     """Number of balanced tiles :func:`for_flat` cuts ``total`` pixels into."""
     return -(-total // largest)
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Register tile of a product over a line of pixels.
+
+    ``mt`` pixels by ``nv`` panels; the reduction is unrolled ``ku`` times; ``panels_outer`` puts
+    the loop over panel groups outside the loop over pixel tiles (the weights of a group then stay
+    in L1, the pixels stream), else inside.
+    """
+
+    mt: int
+    nv: int
+    ku: int
+    panels_outer: bool
+
+
+def product(
+    total: int,
+    tiling: Tiling,
+    weights: Weights,
+    segments: Callable[[Expr], Sequence[Segment]],
+    epilogue: Callable[[Expr], Epilogue],
+    *,
+    tiles: tuple[Expr, Expr] | None = None,
+    groups: tuple[Expr, Expr] | None = None,
+) -> None:
+    """A whole matrix product over a line of ``total`` pixels, or the given spans of it.
+
+    ``segments`` and ``epilogue`` are functions of a tile's first pixel; the epilogue's column
+    index counts from there. ``tiles`` and ``groups`` bound pixel tiles and panel groups.
+    """
+    largest = min(tiling.mt, total)
+    span = tiles if tiles is not None else (0, tile_count(total, largest))
+
+    def tile(size: int, first: Expr, group: Group) -> None:
+        microkernel(
+            Tile(1, size), segments(first), weights, group, epilogue(first), tiling.ku
+        )
+
+    if tiling.panels_outer:
+        for_groups(
+            weights.panels,
+            tiling.nv,
+            lambda group: for_flat(*span, total, largest, lambda n, p: tile(n, p, group)),
+            groups,
+        )
+    else:
+        for_flat(
+            *span,
+            total,
+            largest,
+            lambda n, p: for_groups(
+                weights.panels, tiling.nv, lambda group: tile(n, p, group), groups
+            ),
+        )
+
+
+def for_rows(
+    count: Expr | int,
+    height: int,
+    width: int,
+    largest: int,
+    body: Callable[[Tile, Expr, Expr], None],
+) -> None:
+    """Cover ``count`` rows of ``width`` pixels with tiles of ``height`` rows, then single rows.
+
+    ``body(tile, first row, first column)``.
+    """
+    largest = min(largest, width)
+
+    def band(rows: int, y: Expr) -> None:
+        tiles = tile_count(width, largest)
+        for_flat(0, tiles, width, largest, lambda n, x: body(Tile(rows, n), y, x))
+
+    if isinstance(count, int):
+        whole, rest = count // height, count % height
+    else:
+        whole, rest = tirx.FloorDiv(count, height), tirx.FloorMod(count, height)
+    with T.serial(0, whole) as t:
+        band(height, t * height)
+    if height > 1 and not (isinstance(rest, int) and rest == 0):
+        with T.serial(0, rest) as t:
+            band(1, whole * height + t)
+
+
+def parallel(count: int, threads: int):  # type: ignore[no-untyped-def]
+    """A parallel loop, or a serial one where there is nothing to share."""
+    return T.parallel(0, count) if threads > 1 and count > 1 else T.serial(0, count)

@@ -1,0 +1,98 @@
+"""Depthwise convolution with bias and activation.
+
+``depthwise`` workload parameters: n, h, w, c; kh, kw, sh, sw, ph, pw; cp, c0 (channels of the
+input tensor and first one read); act. Weights are stored [kh][kw][c].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+
+from schedules import activations
+from schedules.base import Array, Cpu, Family, InvalidKnobs, Knobs, Space, TensorSpec, Workload
+from schedules.kernel import prim_func
+from schedules.numpy_ops import depthwise_nhwc
+from schedules.registry import register
+from schedules.vector import load
+from schedules.window import Accumulation, WindowShape, sweep
+
+
+def workload(**given: int | str) -> Workload:
+    """A ``depthwise`` workload; everything but n, h, w, c has a default."""
+    full: dict[str, int | str] = {
+        "kh": 3, "kw": 3, "sh": 1, "sw": 1, "ph": 1, "pw": 1, "cp": given["c"], "c0": 0,
+        "act": "none",
+    }  # fmt: skip
+    return Workload.make("depthwise", **{**full, **given})
+
+
+class Depthwise(Family):
+    """See the module's text."""
+
+    op = "depthwise"
+
+    def arguments(self, workload: Workload, cpu: Cpu) -> list[TensorSpec]:
+        s = WindowShape.of(workload)
+        return [
+            TensorSpec("x", (s.n, s.h, s.w, s.cp), "input"),
+            TensorSpec("weight", (s.kh * s.kw * s.c,), "weight"),
+            TensorSpec("bias", (s.c,), "weight"),
+            TensorSpec("y", (s.n, s.oh, s.ow, s.c), "output"),
+        ]
+
+    def weight_shapes(self, workload: Workload) -> dict[str, tuple[int, ...]]:
+        s = WindowShape.of(workload)
+        return {"weight": (s.c, s.kh, s.kw), "bias": (s.c,)}
+
+    def pack(self, workload: Workload, cpu: Cpu, weights: Mapping[str, Array]) -> list[Array]:
+        packed = np.ascontiguousarray(weights["weight"].transpose(1, 2, 0)).reshape(-1)
+        return [packed, weights["bias"]]
+
+    def reference(
+        self, workload: Workload, inputs: Sequence[Array], weights: Mapping[str, Array]
+    ) -> list[Array]:
+        s = WindowShape.of(workload)
+        x = inputs[0][..., s.c0 : s.c0 + s.c]
+        y = depthwise_nhwc(x, weights["weight"], weights["bias"], (s.sh, s.sw), (s.ph, s.pw))
+        return [activations.reference(workload.text("act"), y)]
+
+    def macs(self, workload: Workload) -> int:
+        s = WindowShape.of(workload)
+        return s.n * s.oh * s.ow * s.c * s.kh * s.kw
+
+    def default(self, workload: Workload, cpu: Cpu) -> Knobs:
+        s = WindowShape.of(workload)
+        tile = min(s.ow, 7 if cpu.registers >= 32 else 4)
+        return {"tile": tile, "rows": max(1, min(8, s.n * s.oh // (4 * cpu.threads)))}
+
+    def space(self, workload: Workload, cpu: Cpu) -> Space:
+        s, default = WindowShape.of(workload), self.default(workload, cpu)
+        choices = {
+            "tile": [t for t in (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14) if t <= s.ow],
+            "rows": [r for r in (1, 2, 4, 7, 8, 14, 16) if r <= s.oh],
+        }
+        return {k: sorted({*v, default[k]}) for k, v in choices.items()}
+
+    def build(self, workload: Workload, cpu: Cpu, knobs: Knobs, name: str) -> tirx.PrimFunc:
+        s, act = WindowShape.of(workload), workload.text("act")
+        if knobs["tile"] > cpu.registers - 4:
+            raise InvalidKnobs(f"{knobs['tile']} accumulators do not fit {cpu.registers}")
+        with IRBuilder() as builder, prim_func(self, workload, cpu, name) as args:
+            how = Accumulation(
+                start=lambda channel, width: load(args["bias"], channel, width),
+                tap=lambda acc, x, dy, dx, channel, width: acc
+                + x * load(args["weight"], (dy * s.kw + dx) * s.c + channel, width),
+                finish=lambda read, _channel, width: activations.emit(act, read, width),
+            )
+            sweep(
+                s, args["x"], args["y"], how,
+                tile=knobs["tile"], rows=knobs["rows"], lanes=cpu.lanes, threads=cpu.threads,
+            )  # fmt: skip
+        return builder.get()
+
+
+register(Depthwise())
