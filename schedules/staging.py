@@ -41,7 +41,10 @@ def _fill(buffer: tirx.Buffer, base: Expr, count: int, lanes: int) -> None:
     _runs(count, lanes, lambda at, width: store(buffer, f32(0.0, width), base + at, width))
 
 
-def _copy(dst: tirx.Buffer, to: Expr, src: tirx.Buffer, at: Expr, count: int, lanes: int) -> None:
+def copy_run(
+    dst: tirx.Buffer, to: Expr, src: tirx.Buffer, at: Expr, count: int, lanes: int
+) -> None:
+    """Copy ``count`` consecutive elements."""
     _runs(count, lanes, lambda k, width: store(dst, load(src, at + k, width), to + k, width))
 
 
@@ -84,10 +87,10 @@ def _row(source: Source, pad: tirx.Buffer, to: Expr, at: Expr, y: Expr, lanes: i
             _fill(pad, to, source.pw * unit, lanes)
             body = to + source.pw * unit
             if source.nchw or source.count == source.channels:
-                _copy(pad, body, source.buffer, at, source.w * unit, lanes)
+                copy_run(pad, body, source.buffer, at, source.w * unit, lanes)
             else:
                 with T.serial(0, source.w) as x:
-                    _copy(
+                    copy_run(
                         pad, body + x * unit, source.buffer, at + x * source.channels, unit, lanes
                     )
             _fill(pad, body + source.w * unit, source.pw * unit, lanes)
