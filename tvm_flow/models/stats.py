@@ -37,7 +37,7 @@ def count_macs(model: nn.Module, input_shape: Sequence[int]) -> int:
         shape = "x".join(map(str, input_shape))
         raise ModelError(
             f"{type(model).__name__} does not run on an input of {shape}",
-            why=str(error),
+            why=str(error).partition("\n")[0],
             fix="pass the input shape the model was made for, batch first",
         ) from error
     return counter.get_total_flops() // 2

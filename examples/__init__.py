@@ -1,0 +1,1 @@
+"""Runnable examples on real inputs that need no download."""

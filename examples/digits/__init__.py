@@ -1,0 +1,1 @@
+"""Two small trained networks on scikit-learn's handwritten digits."""
