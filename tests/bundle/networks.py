@@ -1,0 +1,87 @@
+"""A small network as the passes would hand it over, and its result computed by NumPy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tvm import relax
+from tvm.relax import transform
+from tvm.target import Target
+
+import targets
+from tvm_flow.bundle import write_bundle
+from tvm_flow.lowered import KernelInfo, Lowered, TensorInfo
+from tvm_flow.runtime import manifest, verify
+
+Array = NDArray[np.float32]
+SHAPE, CHANNELS = (1, 3, 16, 16), 8
+CONV_MACS = CHANNELS * 3 * 9 * 16 * 16
+
+
+def weight() -> Array:
+    return np.random.default_rng(1).standard_normal((CHANNELS, 3, 3, 3), np.float32)
+
+
+def sample() -> Array:
+    return np.random.default_rng(0).standard_normal(SHAPE, np.float32)
+
+
+def reference(x: Array) -> Array:
+    """mean(relu(conv3x3(x))) over the pixels, shape (1, CHANNELS)."""
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
+    conv = np.einsum("nchwij,ocij->nohw", windows, weight())
+    return np.maximum(conv, 0).mean((2, 3), dtype=np.float32)
+
+
+def lowered(board_name: str = "native") -> Lowered:
+    board = targets.load(board_name)
+    builder = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType(SHAPE, "float32"))
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            y = builder.emit(relax.op.nn.conv2d(x, relax.const(weight()), padding=1))
+            y = builder.emit(relax.op.nn.relu(y))
+            y = builder.emit_output(relax.op.mean(y, [2, 3]))
+        builder.emit_func_output(y)
+    with Target(board.tvm_target()):
+        module = transform.LegalizeOps()(builder.get())
+    conv = KernelInfo(
+        symbol="conv2d",
+        workload="conv2d(ci=3,co=8,h=16,k=3,w=16)",
+        knobs={"mt": 4},
+        source="default",
+        record_sha=None,
+        label=None,
+        modules=("stem.conv",),
+        macs=CONV_MACS,
+        bytes=4 * (3 * 256 + 8 * 256 + 8 * 27),
+    )
+    return Lowered(
+        mod=module,
+        board=board,
+        model_name="tiny",
+        inputs=[TensorInfo("x", SHAPE, "float32")],
+        outputs=[TensorInfo("logits", (1, CHANNELS), "float32")],
+        kernels=[conv],
+    )
+
+
+def write(path: Path, board: str = "native", **options: Any) -> Path:
+    x = sample()
+    return write_bundle(lowered(board), path, sample_input=x, expected=reference(x), **options)
+
+
+def reseal(directory: Path, change: Callable[[dict[str, Any]], None] = lambda _: None) -> None:
+    """Make a changed bundle consistent again: all hashes, and the manifest after ``change``."""
+    data = json.loads((directory / manifest.NAME).read_text())
+    for name, entry in data["files"].items():
+        path = directory / name
+        entry.update(sha256=verify.sha256(path), size=path.stat().st_size)
+    change(data)
+    (directory / manifest.NAME).write_text(manifest.seal(data))

@@ -1,0 +1,110 @@
+"""The C++ runner computes and prints what Python does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tvm
+import tvm_ffi
+from PIL import Image
+
+from tests.bundle.networks import reseal, write
+from tvm_flow.bundle import build_runner, load, run_image
+from tvm_flow.errors import UsageError
+from tvm_flow.linker import _zig_environment as zig_environment
+
+pytestmark = pytest.mark.timeout(600)  # a machine's first C++ build also builds libc++
+
+
+@pytest.fixture(scope="module")
+def runner(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_runner(pristine, tmp_path_factory.mktemp("cpp") / "runner")
+
+
+def _run(runner: Path, bundle: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [str(runner), "--bundle", str(bundle), "--runs", "3", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def _classes(output: str) -> list[tuple[int, float]]:
+    lines = [line.split() for line in output.splitlines() if " %  " in line]
+    return [(int(index), float(percent)) for percent, _, index, _ in lines]
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Noise with odd sides: every step of the resize matters."""
+    pixels = np.random.default_rng(3).integers(0, 256, (61, 47, 3), np.uint8)
+    path = tmp_path_factory.mktemp("picture") / "noise.ppm"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["sample_input.npy", "sample_input.bin", "picture"])
+def test_same_classes_as_python(runner: Path, pristine: Path, picture: Path, kind: str) -> None:
+    path = picture if kind == "picture" else pristine / kind
+    expected = run_image(load(pristine), path, top=8)
+    done = _run(runner, pristine, path, "--top", "8")
+    assert done.returncode == 0, done.stderr
+    found = _classes(done.stdout)
+    assert [index for index, _ in found] == [index for index, _, _ in expected]
+    for (_, percent), (_, probability, _) in zip(found, expected, strict=True):
+        assert percent == pytest.approx(100 * probability, abs=0.02)
+    assert "ms median" in done.stdout
+
+
+def test_check_passes_and_fails(runner: Path, pristine: Path, copied: Path) -> None:
+    done = _run(runner, pristine, "--check", "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    assert "check passed" in done.stdout
+    expected = np.load(copied / "sample_expected.npy")
+    np.save(copied / "sample_expected.npy", expected + 0.1)
+    reseal(copied)
+    assert _run(runner, copied, "--check").returncode == 8
+
+
+def test_errors(runner: Path, pristine: Path, copied: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("x")
+    (tmp_path / "short.bin").write_bytes(b"1234")
+    for arguments in (["--threads", "0"], ["--threads", "999"], ["--huh"], ["--top"]):
+        assert _run(runner, pristine, *arguments).returncode == 2
+    for name in ("text.txt", "short.bin", "missing.npy"):
+        done = _run(runner, pristine, tmp_path / name)
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: ")
+    assert _run(runner, tmp_path).returncode == 7
+    library = copied / "model.so"
+    library.write_bytes(library.read_bytes()[:-1])
+    done = _run(runner, copied)
+    assert done.returncode == 7
+    assert "damaged" in done.stderr
+
+
+def test_another_architecture_needs_its_libraries(tmp_path: Path, runner: Path) -> None:
+    bundle = write(tmp_path / "board", "rk3399")
+    with pytest.raises(UsageError, match="libtvm_runtime"):
+        build_runner(bundle, tmp_path / "runner")
+    done = _run(runner, bundle)
+    assert done.returncode == 7
+    assert "another architecture" in done.stderr
+
+
+def test_the_documented_command_builds_it(pristine: Path, tmp_path: Path) -> None:
+    """The line in the README, run inside a copy with the libraries where it says."""
+    bundle = Path(shutil.copytree(pristine, tmp_path / "b"))
+    command = load(bundle).manifest.data["cpp_build"]
+    assert command in (bundle / "README.md").read_text()
+    (bundle / "lib").mkdir()
+    for package, name in ((tvm, "libtvm_runtime.so"), (tvm_ffi, "libtvm_ffi.so")):
+        (bundle / "lib" / name).symlink_to(Path(package.__file__).parent / "lib" / name)
+    environment = zig_environment()  # share the cache: libc++ takes a minute
+    environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    subprocess.run(["bash", "-c", command], cwd=bundle, env=environment, check=True)
+    done = subprocess.run([bundle / "runner", "--check"], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,282 @@
+"""Write a bundle: library, manifest, sample, runners; whole or not at all."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+import tvm_ffi
+from numpy.typing import NDArray
+from tvm.target import codegen
+
+from tvm_flow import runtime
+from tvm_flow.build import Built, build_executable, export
+from tvm_flow.errors import CompileError, UsageError
+from tvm_flow.linker import build_cpp
+from tvm_flow.lowered import Lowered
+from tvm_flow.runtime import machine, manifest, verify
+from tvm_flow.runtime.session import LABELS, Bundle, CheckReport, check, load, run_image
+
+__all__ = ["Bundle", "CheckReport", "build_runner", "check", "load", "run_image", "write_bundle"]
+
+Array = NDArray[np.float32]
+SAMPLE, SAMPLE_RAW, EXPECTED = "sample_input.npy", "sample_input.bin", "sample_expected.npy"
+_RUNTIME = Path(runtime.__file__).parent
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
+
+
+def write_bundle(
+    lowered: Lowered,
+    out_dir: Path | str,
+    *,
+    sample_input: Array,
+    expected: Array,
+    tolerance: float = 1e-4,
+    labels: Sequence[str] | None = None,
+) -> Path:
+    """Compile ``lowered`` and write everything needed to run it elsewhere.
+
+    Parameters
+    ----------
+    out_dir: directory to create. An existing bundle there is replaced in one step once the new
+        one is complete; any other non-empty directory is refused.
+    sample_input, expected: an input of the network and PyTorch's output for it; both are stored,
+        so that ``check`` works on the target without PyTorch.
+    tolerance: largest accepted ``max_rel_error`` on the sample.
+    labels: class names, one per output.
+
+    Returns the bundle's path. Raises :class:`UsageError` for ``out_dir`` or a sample of the wrong
+    shape, and :class:`CompileError` where it cannot be built or written; the old bundle is then
+    untouched.
+    """
+    target = Path(out_dir).absolute()
+    _refuse_foreign(target)
+    _require_sample(lowered, sample_input, expected)
+    built = build_executable(lowered)
+    staging: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        staging.chmod(0o755)  # mkdtemp makes it private
+        _save_sample(staging, sample_input, expected)
+        _fill(staging, built, lowered, labels)
+        document = _document(staging, built, lowered, tolerance)
+        (staging / manifest.NAME).write_text(manifest.seal(document), encoding="utf-8")
+        _sync(staging)
+        _publish(staging, target)
+    except OSError as error:
+        raise CompileError(
+            f"cannot write the bundle {target}",
+            why=error.strerror or str(error),
+            fix="free some space, or choose another --output",
+        ) from error
+    finally:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+    return target
+
+
+def build_runner(
+    bundle_dir: Path | str, output: Path | str, *, lib_dir: Path | str | None = None
+) -> Path:
+    """Build the C++ runner of a bundle for the bundle's board.
+
+    Parameters
+    ----------
+    output: the program to write. It looks for TVM's libraries in ``lib/`` beside itself and, for
+        a bundle of this architecture, in the installed packages.
+    lib_dir: directory with the board's ``libtvm_runtime.so`` and ``libtvm_ffi.so``; needed for
+        another architecture.
+
+    Raises :class:`UsageError` without ``lib_dir`` where it is needed, :class:`CompileError` and
+    :class:`EnvironmentFault` from the compiler.
+    """
+    directory = Path(bundle_dir)
+    target = manifest.read(directory).target
+    installed = [Path(p).parent / "lib" for p in (tvm.__file__, tvm_ffi.__file__)]
+    if lib_dir is not None:
+        libraries = [Path(lib_dir)]
+    elif target["arch"] == machine.arch():
+        libraries = installed
+    else:
+        raise UsageError(
+            f"the runner for {target['board']} needs TVM's libraries for {target['arch']}",
+            fix="pass the directory that holds the board's libtvm_runtime.so and libtvm_ffi.so",
+        )
+    rpath = ":".join(["$ORIGIN/lib", *(str(folder) for folder in libraries)])
+    return build_cpp(
+        [directory / "runner.cc"],
+        output,
+        arch=target["arch"],
+        glibc=target["glibc_floor"],
+        include_dirs=[Path(tvm_ffi.__file__).parent / "include"],
+        lib_dirs=libraries,
+        libs=["tvm_runtime", "tvm_ffi"],
+        rpath=rpath,
+    )
+
+
+def _refuse_foreign(target: Path) -> None:
+    try:
+        occupied = target.exists() and (not target.is_dir() or any(target.iterdir()))
+    except OSError as error:
+        raise CompileError(f"cannot read {target}", why=error.strerror or str(error)) from error
+    if occupied and not manifest.is_bundle(target):
+        raise UsageError(
+            f"{target} exists and is not a bundle",
+            why="writing there would delete what is in it",
+            fix="choose another --output, or empty it",
+        )
+
+
+def _require_sample(lowered: Lowered, sample: Array, expected: Array) -> None:
+    for what, array, info in (
+        ("sample input", sample, lowered.inputs[0]),
+        ("expected output", expected, lowered.outputs[0]),
+    ):
+        if array.shape != info.shape or array.dtype != info.dtype:
+            raise UsageError(
+                f"the {what} is {array.shape} {array.dtype}, the network's {info.name} is "
+                f"{info.shape} {info.dtype}",
+                fix="trace the model with the sample's shape",
+            )
+        if not np.isfinite(array).all():
+            raise UsageError(f"the {what} contains NaN or infinity", fix="use another sample")
+
+
+def _save_sample(directory: Path, sample: Array, expected: Array) -> None:
+    np.save(directory / SAMPLE, np.ascontiguousarray(sample))
+    np.ascontiguousarray(sample).tofile(directory / SAMPLE_RAW)
+    np.save(directory / EXPECTED, np.ascontiguousarray(expected))
+
+
+def _fill(directory: Path, built: Built, lowered: Lowered, labels: Sequence[str] | None) -> None:
+    """Every file but the sample and the manifest."""
+    export(built, directory / verify.LIBRARY, lowered.board.arch)
+    if labels is not None:
+        (directory / LABELS).write_text("\n".join(labels) + "\n", encoding="utf-8")
+    for name in ("run.py", "runner.cc", "runner_inputs.h"):
+        shutil.copyfile(_RUNTIME / name, directory / name)
+    readme = (_RUNTIME / "README.md.in").read_text(encoding="utf-8")
+    text = readme.format(
+        model=lowered.model_name,
+        board=lowered.board.title,
+        tvm=metadata.version("apache-tvm"),
+        ffi=metadata.version("apache-tvm-ffi"),
+        build=_cpp_command(lowered),
+    )
+    (directory / "README.md").write_text(text, encoding="utf-8")
+    package = directory / "python" / "tvm_flow"
+    (package / "runtime").mkdir(parents=True)
+    (package / "__init__.py").write_text('"""The part of tvm-flow that runs a bundle."""\n')
+    shutil.copyfile(_RUNTIME.parent / "errors.py", package / "errors.py")
+    for source in sorted(_RUNTIME.glob("*.py")):
+        if source.name != "run.py":
+            shutil.copyfile(source, package / "runtime" / source.name)
+
+
+def _cpp_command(lowered: Lowered) -> str:
+    """The command that builds the C++ runner for the board, to be run inside the bundle."""
+    triple = f"{lowered.board.mtriple}.{lowered.board.glibc_floor}"
+    return (
+        f"python -m ziglang c++ -target {triple} -O2 -std=c++17 -s runner.cc -o runner "
+        "$(tvm-ffi-config --cxxflags) -L lib -Wl,--no-as-needed -ltvm_runtime -ltvm_ffi "
+        "-Wl,-rpath,'$ORIGIN/lib'"
+    )
+
+
+def _document(directory: Path, built: Built, lowered: Lowered, tolerance: float) -> dict[str, Any]:
+    """The manifest, without its own hash."""
+    board = lowered.board
+    features = codegen.llvm_get_cpu_features(built.target)
+    return {
+        "format": manifest.FORMAT,
+        "schema": manifest.SCHEMA,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": lowered.model_name,
+        "layout": lowered.layout,
+        "inputs": [asdict(info) for info in lowered.inputs],
+        "outputs": [asdict(info) for info in lowered.outputs],
+        "target": {
+            "board": board.name,
+            "arch": board.arch,
+            "elf_machine": verify.elf_machine(directory / verify.LIBRARY),
+            "mcpu": board.mcpu,
+            "glibc_floor": board.glibc_floor,
+            "cpu_features": sorted(features & machine.CHECKED_FEATURES),
+            "cores": list(board.cores),
+            "threads": board.threads,
+            "alignment": board.alignment,
+            "peak_gflops": [board.peak_gflops(n + 1) for n in range(len(board.cores))],
+            "tvm": board.tvm_target(),
+        },
+        "versions": {
+            "tvm": metadata.version("apache-tvm"),
+            "tvm_ffi": metadata.version("apache-tvm-ffi"),
+            "tvm_flow": _own_version(),
+        },
+        "macs": lowered.macs,
+        "kernels": [asdict(kernel) for kernel in lowered.kernels],
+        "calls": [asdict(call) for call in built.calls],
+        "memory": asdict(built.memory),
+        "sample": {"input": SAMPLE, "expected": EXPECTED, "tolerance": tolerance},
+        "cpp_build": _cpp_command(lowered),
+        "files": {
+            str(path.relative_to(directory)): {
+                "sha256": verify.sha256(path),
+                "size": path.stat().st_size,
+            }
+            for path in sorted(directory.rglob("*"))
+            if path.is_file()
+        },
+    }
+
+
+def _own_version() -> str:
+    try:
+        return metadata.version("tvm-flow")
+    except metadata.PackageNotFoundError:
+        return "source tree"
+
+
+def _sync(directory: Path) -> None:
+    """Force the content to disk before the rename makes it visible."""
+    for path in [*directory.rglob("*"), directory]:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _publish(staging: Path, target: Path) -> None:
+    """Make ``staging`` appear as ``target``; what was there ends up in ``staging``."""
+    if not target.exists():
+        staging.rename(target)
+        return
+    # There is no portable way to replace a non-empty directory in one step; Linux can swap two.
+    libc = ctypes.CDLL(None, use_errno=True)
+    ends = os.fsencode(staging), os.fsencode(target)
+    if libc.renameat2(_AT_FDCWD, ends[0], _AT_FDCWD, ends[1], _RENAME_EXCHANGE) == 0:
+        return
+    if ctypes.get_errno() not in (errno.EINVAL, errno.ENOSYS):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(target))
+    old = staging.with_name(f"{staging.name}.old")  # a file system without the swap (NFS)
+    target.rename(old)
+    try:
+        staging.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,97 @@
+"""The only place that touches TVM: load ``model.so``, configure threads, get its ``main``."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm_ffi
+
+from tvm_flow.errors import BundleError, EnvironmentFault, UsageError
+from tvm_flow.runtime import machine
+
+_CPU, _POOLED_ALLOCATOR = 1, 2  # kDLCPU; tvm/runtime/memory/memory_manager.h
+_ONE_CORE_PER_THREAD = -2  # kSpecifyOneCorePerThread, tvm/src/runtime/threading_backend.h
+
+
+@dataclass(frozen=True)
+class Program:
+    """A loaded network. ``vm`` is the Relax virtual machine, ``main`` its entry function."""
+
+    vm: Any
+    main: Any
+
+
+def open_program(path: Path) -> Program:
+    """Load the library and start its virtual machine. Raises :class:`BundleError`.
+
+    Of TVM only ``libtvm_runtime`` is loaded, not the compiler: that saves seconds of start-up and
+    over 100 MiB, which matters on a board.
+    """
+    _load_runtime()
+    try:
+        vm = tvm_ffi.load_module(str(path))["vm_load_executable"]()
+        vm["vm_initialization"](_CPU, 0, _POOLED_ALLOCATOR)
+        return Program(vm, vm["main"])
+    except (RuntimeError, AttributeError, OSError) as error:
+        reason = str(error).strip().splitlines()
+        raise BundleError(
+            f"cannot load {path}",
+            why=reason[-1] if reason else type(error).__name__,
+            fix="compile the bundle again",
+        ) from error
+
+
+def _load_runtime() -> None:
+    spec = importlib.util.find_spec("tvm")
+    if spec is None or not spec.submodule_search_locations:
+        raise EnvironmentFault("TVM is not installed", fix="pip install apache-tvm")
+    library = Path(spec.submodule_search_locations[0]) / "lib" / "libtvm_runtime.so"
+    try:
+        ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"cannot load {library}", why=str(error), fix="reinstall apache-tvm"
+        ) from error
+
+
+def use_threads(threads: int, cores: list[int], *, pin: bool) -> None:
+    """Let TVM's pool of the calling thread use ``threads`` threads, one on each of ``cores``.
+
+    The first thread is the caller itself. TVM would bind it to ``cores`` as a side effect; only
+    with ``pin`` does it stay bound. Raises :class:`UsageError` for more threads than cores.
+    """
+    if not 1 <= threads <= len(cores):
+        raise UsageError(
+            f"--threads {threads} is not possible",
+            why=f"this process may use {len(cores)} core(s)",
+            fix=f"use 1 to {len(cores)}, or start it with a wider CPU affinity",
+        )
+    before = os.sched_getaffinity(0)
+    # The pool never grows after its first use, so it is made for all cores and then limited.
+    configure = tvm_ffi.get_global_func("runtime.config_threadpool")
+    configure(_ONE_CORE_PER_THREAD, threads, [str(core) for core in cores])
+    os.sched_setaffinity(0, set(cores[:threads]) if pin else before)
+
+
+def default_cores(target: dict[str, Any]) -> list[int]:
+    """The cores the bundle was compiled for where this process may use them, else the fastest."""
+    allowed = machine.usable_cores()
+    wanted = [int(core) for core in target["cores"]]
+    return wanted if set(wanted) <= set(allowed) else allowed
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: str, alignment: int) -> np.ndarray:
+    """An uninitialised C-contiguous array whose first byte is at a multiple of ``alignment``.
+
+    Generated code uses aligned vector loads, NumPy alone guarantees 16 bytes.
+    """
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.empty(size + alignment, np.uint8)
+    offset = -raw.ctypes.data % alignment
+    return raw[offset : offset + size].view(dtype).reshape(shape)

@@ -1,0 +1,122 @@
+"""``manifest.json``: what a bundle is, for which machine, and the hash of every file in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tvm_flow.errors import BundleError
+
+NAME = "manifest.json"
+FORMAT = "tvm-flow-bundle"
+SCHEMA = 1
+REWRITE = "write the bundle again with tvm-flow compile, or copy it again"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, shape and NumPy type name of one input or output."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The parsed manifest. ``data`` is the whole document; the properties are its main parts."""
+
+    data: dict[str, Any]
+
+    @property
+    def model(self) -> str:
+        return str(self.data["model"])
+
+    @property
+    def layout(self) -> str:
+        """Order of the 4-D tensors at the border: ``NCHW`` or ``NHWC``."""
+        return str(self.data["layout"])
+
+    @property
+    def inputs(self) -> list[TensorSpec]:
+        return list(_specs(self.data["inputs"]))
+
+    @property
+    def outputs(self) -> list[TensorSpec]:
+        return list(_specs(self.data["outputs"]))
+
+    @property
+    def target(self) -> dict[str, Any]:
+        """``board``, ``arch``, ``elf_machine``, ``cpu_features``, ``threads``, ``tvm``."""
+        return dict(self.data["target"])
+
+    @property
+    def versions(self) -> dict[str, str]:
+        return dict(self.data["versions"])
+
+    @property
+    def tolerance(self) -> float:
+        """Largest accepted :func:`~tvm_flow.runtime.stats.max_rel_error` on the sample."""
+        return float(self.data["sample"]["tolerance"])
+
+    @property
+    def macs(self) -> int:
+        return int(self.data["macs"])
+
+    @property
+    def files(self) -> dict[str, dict[str, Any]]:
+        """File name, relative to the bundle, to ``sha256`` and ``size``."""
+        return dict(self.data["files"])
+
+
+def _specs(items: list[dict[str, Any]]) -> Iterator[TensorSpec]:
+    for item in items:
+        yield TensorSpec(item["name"], tuple(int(d) for d in item["shape"]), item["dtype"])
+
+
+def seal(data: dict[str, Any]) -> str:
+    """The document as text, with the hash of its own content added as ``manifest_sha256``."""
+    return json.dumps({**data, "manifest_sha256": _digest(data)}, indent=1, sort_keys=True) + "\n"
+
+
+def _digest(data: dict[str, Any]) -> str:
+    content = {key: value for key, value in data.items() if key != "manifest_sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def is_bundle(directory: Path) -> bool:
+    """Whether ``directory`` holds a manifest of this format, of any schema and in any state."""
+    try:
+        return f'"{FORMAT}"' in (directory / NAME).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def read(directory: Path) -> Manifest:
+    """Read and validate the manifest of a bundle. Raises :class:`BundleError`."""
+    path = directory / NAME
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(
+            f"{directory} is not a bundle",
+            why=f"it has no {NAME}",
+            fix="pass the directory that tvm-flow compile --output wrote",
+        ) from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BundleError(f"cannot read {path}", why=str(error), fix=REWRITE) from error
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise BundleError(f"{path} is not the manifest of a tvm-flow bundle", fix=REWRITE)
+    if data.get("schema") != SCHEMA:
+        raise BundleError(
+            f"{path} has schema {data.get('schema')}, this version reads {SCHEMA}",
+            why="the bundle was written by another version of tvm-flow",
+            fix="write it again with this version's tvm-flow compile",
+        )
+    if data.get("manifest_sha256") != _digest(data):
+        raise BundleError(f"{path} was changed after it was written", fix=REWRITE)
+    return Manifest(data)

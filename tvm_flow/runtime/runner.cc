@@ -1,0 +1,214 @@
+// Runs a tvm-flow bundle without Python: loads model.so through TVM's runtime, reads one input,
+// prints the top classes and the time per run. Needs libtvm_runtime.so and libtvm_ffi.so.
+// The build command is in README.md and, as "cpp_build", in manifest.json.
+//
+// Exit codes are tvm-flow's: 2 wrong usage, 7 bad bundle, 8 wrong numbers.
+#include <sched.h>
+#include <tvm/ffi/container/tensor.h>
+#include <tvm/ffi/extra/json.h>
+#include <tvm/ffi/extra/module.h>
+#include <tvm/ffi/function.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+
+#include "runner_inputs.h"
+
+namespace ffi = tvm::ffi;
+
+[[noreturn]] void broken(const std::string& message) { throw Failure{7, message}; }
+
+// ---------------------------------------------------------------- manifest
+ffi::Any get(const ffi::Any& object, const char* key) {
+  auto map = object.cast<ffi::json::Object>();
+  if (map.find(ffi::String(key)) == map.end()) broken(std::string("manifest.json lacks ") + key);
+  return map[ffi::String(key)];
+}
+ffi::json::Array list(const ffi::Any& object, const char* key) {
+  return get(object, key).cast<ffi::json::Array>();
+}
+std::vector<int64_t> integers(const ffi::json::Array& array) {
+  std::vector<int64_t> values;
+  for (const ffi::Any& item : array) values.push_back(item.cast<int64_t>());
+  return values;
+}
+
+ffi::Any read_manifest(const fs::path& bundle) {
+  if (!fs::exists(bundle / "manifest.json")) broken(bundle.string() + " is not a bundle");
+  ffi::String error;
+  ffi::Any manifest = ffi::json::Parse(slurp(bundle / "manifest.json"), &error);
+  if (!error.empty()) broken("cannot read manifest.json: " + std::string(error));
+  if (get(manifest, "schema").cast<int64_t>() != 1) broken("manifest.json has another schema");
+  for (const auto& [name, entry] : get(manifest, "files").cast<ffi::json::Object>()) {
+    fs::path path = bundle / std::string(name.cast<ffi::String>());
+    std::error_code missing;
+    auto size = fs::file_size(path, missing);
+    if (missing || static_cast<int64_t>(size) != get(entry, "size").cast<int64_t>())
+      broken("the bundle is damaged: " + path.string() + " is missing or has another size");
+  }
+  int64_t machine = get(get(manifest, "target"), "elf_machine").cast<int64_t>();
+#if defined(__x86_64__)
+  const int64_t here = 62;
+#elif defined(__aarch64__)
+  const int64_t here = 183;
+#endif
+  if (machine != here) broken("model.so is for another architecture (ELF machine " +
+                              std::to_string(machine) + ", this is " + std::to_string(here) + ")");
+  TVMFFIVersion loaded;
+  TVMFFIGetVersion(&loaded);
+  if (loaded.minor != TVM_FFI_VERSION_MINOR || loaded.patch != TVM_FFI_VERSION_PATCH)
+    broken("libtvm_ffi.so is another version than this runner was built for");
+  return manifest;
+}
+
+// ---------------------------------------------------------------- running
+struct AlignedMemory {
+  void AllocData(DLTensor* t) {
+    t->data = std::aligned_alloc(64, (ffi::GetDataSize(*t) + 63) / 64 * 64);
+  }
+  void FreeData(DLTensor* t) { std::free(t->data); }
+};
+
+std::vector<int64_t> choose_cores(const ffi::Any& target) {
+  cpu_set_t allowed;
+  sched_getaffinity(0, sizeof allowed, &allowed);
+  std::vector<int64_t> all, wanted = integers(list(target, "cores"));
+  for (int64_t i = 0; i < CPU_SETSIZE; i++)
+    if (CPU_ISSET(i, &allowed)) all.push_back(i);
+  bool usable = std::all_of(wanted.begin(), wanted.end(),
+                            [&](int64_t core) { return CPU_ISSET(core, &allowed); });
+  return usable ? wanted : all;
+}
+
+void use_threads(int64_t threads, const std::vector<int64_t>& cores) {
+  if (threads < 1 || threads > static_cast<int64_t>(cores.size()))
+    usage("--threads must be 1 to " + std::to_string(cores.size()));
+  ffi::Array<ffi::String> names;
+  for (int64_t core : cores) names.push_back(ffi::String(std::to_string(core)));
+  const int one_core_per_thread = -2;
+  auto configure = ffi::Function::GetGlobalRequired("runtime.config_threadpool");
+  configure(one_core_per_thread, threads, names);
+}
+
+double percentile(const std::vector<double>& sorted, double share) {
+  double place = share * (sorted.size() - 1);
+  size_t low = static_cast<size_t>(place), high = std::min(low + 1, sorted.size() - 1);
+  return sorted[low] + (place - low) * (sorted[high] - sorted[low]);
+}
+
+struct Options {
+  fs::path bundle, input;
+  int64_t threads = 0, runs = 50, top = 5;
+  bool check = false;
+};
+
+Options parse(int argc, char** argv) {
+  Options o;
+  o.bundle = fs::read_symlink("/proc/self/exe").parent_path();
+  for (int i = 1; i < argc; i++) {
+    std::string word = argv[i];
+    auto value = [&]() -> std::string {
+      if (++i == argc) usage(word + " needs a value");
+      return argv[i];
+    };
+    auto number = [&] { return std::strtoll(value().c_str(), nullptr, 10); };
+    if (word == "--bundle") {
+      o.bundle = value();
+    } else if (word == "--threads") {
+      if ((o.threads = number()) < 1) usage("--threads must be 1 or more");
+    } else if (word == "--runs") {
+      o.runs = number();
+    } else if (word == "--top") {
+      o.top = number();
+    } else if (word == "--check") {
+      o.check = true;
+    } else if (word[0] == '-') {
+      usage("runner [FILE.npy|.bin|.ppm] [--bundle DIR] [--threads N] [--runs N] [--top K] "
+            "[--check]");
+    } else {
+      o.input = word;
+    }
+  }
+  return o;
+}
+
+void compare(const Floats& result, const fs::path& bundle, const ffi::Any& sample,
+             const Spec& out) {
+  double tolerance = get(sample, "tolerance").cast<double>(), scale = 1e-30, worst = 0;
+  Floats expected =
+      read_npy(bundle / std::string(get(sample, "expected").cast<ffi::String>()), out);
+  for (float e : expected) scale = std::max(scale, std::abs(double(e)));
+  for (size_t i = 0; i < result.size(); i++) {
+    double difference = std::abs(double(result[i]) - expected[i]);
+    worst = std::isnan(difference) ? INFINITY : std::max(worst, difference);
+  }
+  std::printf("max relative error %.2e (tolerance %.0e)\n", worst / scale, tolerance);
+  if (!(worst / scale <= tolerance)) throw Failure{8, "wrong values on this machine"};
+  std::printf("check passed\n");
+}
+
+void print_classes(const Floats& result, int64_t top) {
+  std::vector<size_t> order(result.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return result[a] > result[b]; });
+  double sum = 0;
+  for (float v : result) sum += std::exp(double(v) - result[order[0]]);
+  for (size_t k = 0; k < std::min<size_t>(std::max<int64_t>(top, 1), order.size()); k++)
+    std::printf("%6.2f %%  %5zu  %.6g\n",
+                100 * std::exp(double(result[order[k]]) - result[order[0]]) / sum, order[k],
+                result[order[k]]);
+}
+
+void print_time(const ffi::Function& network, const ffi::Tensor& x, int64_t runs) {
+  if (runs < 1) return;
+  std::vector<double> times;
+  for (int64_t i = -5; i < runs; i++) {  // the first five warm up
+    auto start = std::chrono::steady_clock::now();
+    network(x);
+    std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
+    if (i >= 0) times.push_back(took.count());
+  }
+  std::sort(times.begin(), times.end());
+  std::printf("%.3f ms median (p10 %.3f, p90 %.3f, %zu runs)\n", percentile(times, 0.5),
+              percentile(times, 0.1), percentile(times, 0.9), times.size());
+}
+
+int main(int argc, char** argv) try {
+  Options o = parse(argc, argv);
+  ffi::Any manifest = read_manifest(o.bundle), target = get(manifest, "target");
+  ffi::json::Array inputs = list(manifest, "inputs"), outputs = list(manifest, "outputs");
+  if (inputs.size() != 1 || outputs.size() != 1) usage("this runner takes one input and output");
+  bool nhwc = get(manifest, "layout").cast<ffi::String>() == "NHWC";
+  Spec in{integers(list(inputs[0], "shape")), nhwc}, out{integers(list(outputs[0], "shape")), nhwc};
+  ffi::Any sample = get(manifest, "sample");
+  fs::path stored = o.bundle / std::string(get(sample, "input").cast<ffi::String>());
+  Floats values = read_input(o.check || o.input.empty() ? stored : o.input, in);
+
+  ffi::Module vm = ffi::Module::LoadFromFile((o.bundle / "model.so").string())
+                       ->GetFunction("vm_load_executable").value()().cast<ffi::Module>();
+  vm->GetFunction("vm_initialization").value()(int{kDLCPU}, 0, 2);
+  std::vector<int64_t> cores = choose_cores(target);
+  int64_t compiled = std::min<int64_t>(get(target, "threads").cast<int64_t>(), cores.size());
+  use_threads(o.threads ? o.threads : compiled, cores);
+  ffi::Function network = vm->GetFunction("main").value();
+
+  auto x = ffi::Tensor::FromNDAlloc(AlignedMemory(), ffi::Shape(in.shape), {kDLFloat, 32, 1},
+                                    {kDLCPU, 0});
+  std::copy(values.begin(), values.end(), static_cast<float*>(x.data_ptr()));
+  ffi::Tensor y = network(x).cast<ffi::Tensor>();
+  const float* logits = static_cast<const float*>(y.data_ptr());
+  Floats result(logits, logits + out.size());
+
+  if (o.check) compare(result, o.bundle, sample, out);
+  print_classes(result, o.top);
+  print_time(network, x, o.runs);
+  return 0;
+} catch (const Failure& failure) {
+  std::fprintf(stderr, "error: %s\n", failure.message.c_str());
+  return failure.code;
+} catch (const std::exception& error) {
+  std::fprintf(stderr, "error: %s\n", error.what());
+  return 7;
+}

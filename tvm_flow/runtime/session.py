@@ -1,0 +1,171 @@
+"""A loaded bundle: call it with arrays, time it, check it against its sample."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm_ffi
+from numpy.typing import NDArray
+
+from tvm_flow.errors import NumericsError, UsageError
+from tvm_flow.runtime import library, manifest, verify
+from tvm_flow.runtime.inputs import load_input, top_k
+from tvm_flow.runtime.manifest import Manifest, TensorSpec
+from tvm_flow.runtime.stats import Timing, max_rel_error, summarise
+
+Array = NDArray[Any]
+LABELS = "labels.txt"
+
+
+class Bundle:
+    """A network ready to run; made by :func:`load`.
+
+    Calling it checks its arguments, copies them into aligned buffers and runs. ``run`` skips the
+    checks and the copy: fill :attr:`buffers` in place first (pre-processing can write there
+    directly), then call it.
+    """
+
+    def __init__(
+        self, directory: Path, info: Manifest, program: library.Program, threads: int
+    ) -> None:
+        self.directory, self.manifest, self.threads = directory, info, threads
+        self.program = program
+        alignment = int(info.target["alignment"])
+        self.buffers: list[Array] = [
+            library.aligned_empty(spec.shape, spec.dtype, alignment) for spec in info.inputs
+        ]
+        for buffer in self.buffers:
+            buffer.fill(0)
+        # Zero-copy views of the buffers: made once, they cost nothing per call.
+        self._arguments = [tvm_ffi.from_dlpack(buffer) for buffer in self.buffers]
+        self._single = len(info.outputs) == 1
+
+    def __call__(self, *arrays: Array) -> Any:
+        """Run on one array per input, in the manifest's order.
+
+        Returns the output, or a tuple where the network has several; an output is a new array
+        each time. Raises :class:`UsageError` for a wrong number, shape or type, or NaN/infinity.
+        """
+        specs = self.manifest.inputs
+        if len(arrays) != len(specs):
+            raise UsageError(
+                f"the network takes {len(specs)} input(s), {len(arrays)} given",
+                fix=f"pass {', '.join(spec.name for spec in specs)}",
+            )
+        for spec, array, buffer in zip(specs, arrays, self.buffers, strict=True):
+            _require(spec, array)
+            np.copyto(buffer, array)
+        return self.run()
+
+    def run(self) -> Any:
+        """Run on the present content of :attr:`buffers`; results as in calling the bundle."""
+        result = self.program.main(*self._arguments)
+        if self._single:
+            return np.from_dlpack(result)
+        return tuple(np.from_dlpack(item) for item in result)
+
+    def time(self, runs: int = 50, *, warmup: int = 5) -> Timing:
+        """Time ``runs`` single :meth:`run` calls on the buffers as they are."""
+        if runs < 1 or warmup < 0:
+            raise UsageError(
+                f"cannot time {runs} runs after {warmup} warm-up runs", fix="ask for 1 or more runs"
+            )
+        for _ in range(warmup):
+            self.run()
+        seconds = []
+        for _ in range(runs):
+            start = time.perf_counter()
+            self.run()
+            seconds.append(time.perf_counter() - start)
+        return summarise(seconds)
+
+    @property
+    def labels(self) -> list[str] | None:
+        """Class names, one per output, or ``None`` where the bundle carries none."""
+        if LABELS not in self.manifest.files:
+            return None
+        return (self.directory / LABELS).read_text(encoding="utf-8").splitlines()
+
+
+def _require(spec: TensorSpec, array: Array) -> None:
+    if not isinstance(array, np.ndarray):
+        kind = type(array).__name__
+        raise UsageError(f"input {spec.name} is a {kind}", fix="pass a NumPy array")
+    if array.shape != spec.shape or array.dtype != spec.dtype:
+        raise UsageError(
+            f"input {spec.name} has shape {array.shape} and type {array.dtype}",
+            why=f"the bundle was compiled for {spec.shape} and {spec.dtype}",
+            fix="convert the array, or compile for its shape with --input-shape",
+        )
+    if not np.isfinite(array).all():
+        raise UsageError(
+            f"input {spec.name} contains NaN or infinity", fix="look at the pre-processing"
+        )
+
+
+def load(directory: Path | str, *, threads: int | None = None, pin: bool = False) -> Bundle:
+    """Verify a bundle and load it.
+
+    Parameters
+    ----------
+    directory: what ``write_bundle`` wrote.
+    threads: worker threads; by default as many as it was compiled for, at most one per core this
+        process may use.
+    pin: bind the calling thread to the cores the bundle runs on, which matters on big.LITTLE.
+
+    Hashes, schema, architecture, CPU features and runtime version are checked before any code of
+    the bundle is loaded. Raises :class:`BundleError`, or :class:`UsageError` for ``threads``.
+    """
+    path = Path(directory)
+    info = manifest.read(path)
+    verify.verify(path, info)
+    cores = library.default_cores(info.target)
+    count = min(int(info.target["threads"]), len(cores)) if threads is None else threads
+    program = library.open_program(path / verify.LIBRARY)
+    library.use_threads(count, cores, pin=pin)
+    return Bundle(path, info, program, count)
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """Result of re-running the sample a bundle carries."""
+
+    max_rel_error: float
+    tolerance: float
+    threads: int
+
+    def __str__(self) -> str:
+        return f"max relative error {self.max_rel_error:.2e} (tolerance {self.tolerance:.0e})"
+
+
+def check(bundle: Bundle | Path | str, *, threads: int | None = None) -> CheckReport:
+    """Run the stored sample and compare with PyTorch's stored result.
+
+    Raises :class:`NumericsError` where the difference exceeds the stored tolerance, and whatever
+    :func:`load` raises.
+    """
+    if not isinstance(bundle, Bundle):
+        bundle = load(bundle, threads=threads)
+    sample = bundle.manifest.data["sample"]
+    actual = bundle(np.load(bundle.directory / sample["input"]))
+    expected = np.load(bundle.directory / sample["expected"])
+    error = max_rel_error(actual, expected)
+    report = CheckReport(error, bundle.manifest.tolerance, bundle.threads)
+    if not error <= report.tolerance:
+        raise NumericsError(
+            f"{bundle.directory} computes wrong values on this machine",
+            why=f"{report} on its own sample",
+            fix="compile it again for this machine, and report it if that does not help",
+        )
+    return report
+
+
+def run_image(bundle: Bundle, path: Path | str, top: int = 5) -> list[tuple[int, float, str]]:
+    """Classify one picture or tensor file: the ``top`` classes as (index, probability, label)."""
+    spec = bundle.manifest.inputs[0]
+    logits = bundle(load_input(Path(path), spec, bundle.manifest.layout))
+    return top_k(logits, top, bundle.labels)

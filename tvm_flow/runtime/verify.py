@@ -1,0 +1,97 @@
+"""Everything that must hold before a bundle's machine code may be loaded into a process."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from importlib import metadata
+from pathlib import Path
+
+from tvm_flow.errors import BundleError
+from tvm_flow.runtime import machine
+from tvm_flow.runtime.manifest import REWRITE, Manifest
+
+LIBRARY = "model.so"
+_DISTRIBUTIONS = {"tvm": "apache-tvm", "tvm_ffi": "apache-tvm-ffi"}
+
+
+def verify(directory: Path, manifest: Manifest) -> None:
+    """Raise :class:`BundleError` unless the bundle is whole and made for this machine."""
+    verify_files(directory, manifest)
+    verify_machine(directory, manifest)
+    verify_versions(manifest)
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verify_files(directory: Path, manifest: Manifest) -> None:
+    """Every file of the manifest is there with the size and content it was written with."""
+    for name, entry in manifest.files.items():
+        path = directory / name
+        try:
+            size, digest = path.stat().st_size, sha256(path)
+        except OSError as error:
+            raise BundleError(
+                f"{directory} is incomplete: cannot read {name}",
+                why=error.strerror or str(error),
+                fix=REWRITE,
+            ) from error
+        if size != entry["size"]:
+            why = f"{name} has {size} bytes, {entry['size']} were written"
+            raise BundleError(f"{directory} is damaged", why=why, fix=REWRITE)
+        if digest != entry["sha256"]:
+            why = f"{name} does not have the SHA-256 in the manifest"
+            raise BundleError(f"{directory} is damaged", why=why, fix=REWRITE)
+
+
+def elf_machine(path: Path) -> int:
+    """``e_machine`` of a little-endian 64-bit ELF file. Raises :class:`BundleError`."""
+    with path.open("rb") as file:
+        header = file.read(20)
+    if len(header) < 20 or header[:6] != b"\x7fELF\x02\x01":
+        raise BundleError(f"{path} is not a 64-bit little-endian ELF library", fix=REWRITE)
+    return int(struct.unpack_from("<H", header, 18)[0])
+
+
+def verify_machine(directory: Path, manifest: Manifest) -> None:
+    """The library's architecture and CPU features are those of this machine."""
+    target, here = manifest.target, machine.arch()
+    found = elf_machine(directory / LIBRARY)
+    if found != machine.ELF_MACHINES.get(here):
+        made_for = {number: name for name, number in machine.ELF_MACHINES.items()}
+        raise BundleError(
+            f"{directory} cannot run here",
+            why=f"{LIBRARY} is for {made_for.get(found, f'ELF machine {found}')} "
+            f"(target {target['board']}), this machine is {here}",
+            fix="copy it to the board, or compile with --target native",
+        )
+    missing = sorted(set(target["cpu_features"]) - machine.cpu_features())
+    if missing:
+        raise BundleError(
+            f"{directory} cannot run here",
+            why=f"it was compiled for {target['board']} and this CPU lacks {', '.join(missing)}",
+            fix="compile for this machine with --target native",
+        )
+
+
+def verify_versions(manifest: Manifest) -> None:
+    """The installed TVM runtime has the release the library was compiled by.
+
+    TVM promises no binary compatibility between releases; the first three numbers must agree.
+    """
+    for key, distribution in _DISTRIBUTIONS.items():
+        wanted = manifest.versions[key]
+        fix = f"pip install {distribution}=={wanted}, or compile again with the installed version"
+        try:
+            installed = metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            raise BundleError(f"{distribution} is not installed", fix=fix) from None
+        if installed.split(".")[:3] != wanted.split(".")[:3]:
+            raise BundleError(
+                f"the bundle needs {distribution} {wanted}",
+                why=f"{installed} is installed",
+                fix=fix,
+            )
