@@ -1,0 +1,146 @@
+"""The whole compilation on one screen: which pass runs when, and what it leaves behind."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from schedules import registry
+from schedules.base import Cpu, Workload
+from targets import Board
+from tvm_flow.graph import Graph, Node
+from tvm_flow.lowered import Lowered, TensorInfo
+from tvm_flow.passes.emit import Choice, Chooser, emit
+from tvm_flow.passes.fold_affine import fold_affine
+from tvm_flow.passes.fold_views import fold_views
+from tvm_flow.passes.fuse_epilogue import fuse_epilogue
+from tvm_flow.passes.fuse_pconv import fuse_pconv_block, fuse_pconv_pointwise
+from tvm_flow.passes.recognise_pconv import recognise_pconv
+from tvm_flow.passes.recognise_shuffle import recognise_shuffle
+from tvm_flow.passes.schedule_rest import fuse_rest, schedule_rest
+from tvm_flow.passes.simplify import simplify
+from tvm_flow.passes.to_nhwc import to_nhwc
+from tvm_flow.passes.workloads import workload_of
+
+GraphPass = Callable[[Graph], Graph]
+
+
+def phases(layout: str = "NCHW") -> list[tuple[str, GraphPass]]:
+    """Named graph passes in order; ``layout`` is that of 4-D inputs and outputs."""
+    return [
+        # what the importer spelt out gets its name back
+        ("simplify", simplify),
+        ("fold_affine", fold_affine),
+        ("recognise_pconv", recognise_pconv),
+        ("recognise_shuffle", recognise_shuffle),
+        # from here on tensors are NHWC and channel slices are offsets
+        ("to_nhwc", lambda graph: to_nhwc(graph, border=layout)),
+        ("fuse_epilogue", fuse_epilogue),
+        ("fuse_pconv_pointwise", fuse_pconv_pointwise),
+        ("fuse_pconv_block", fuse_pconv_block),
+        ("fold_views", fold_views),
+    ]
+
+
+def optimise(graph: Graph, layout: str = "NCHW") -> Graph:
+    """Run all graph passes. The graph passed in is consumed."""
+    for _, graph_pass in phases(layout):
+        graph = graph_pass(graph)
+    return graph
+
+
+def cpu_of(board: Board) -> Cpu:
+    """What schedules may know about a board's core."""
+    return Cpu(
+        board.lanes, board.vector_registers, board.l1_bytes, board.l2_bytes, board.threads
+    )
+
+
+@dataclass(frozen=True)
+class Task:
+    """One workload of a network: how often it occurs and which modules it computes."""
+
+    workload: Workload
+    count: int
+    modules: tuple[str, ...]
+
+
+def tasks_of(graph: Graph) -> list[Task]:
+    """The distinct workloads of an optimised graph, in order of first use."""
+    counts: Counter[Workload] = Counter()
+    modules: dict[Workload, list[str]] = {}
+    for node in graph.nodes():
+        workload = workload_of(node)
+        if workload is not None:
+            counts[workload] += 1
+            modules.setdefault(workload, []).extend(node.modules)
+    return [Task(w, n, tuple(dict.fromkeys(modules[w]))) for w, n in counts.items()]
+
+
+def default_choice(cpu: Cpu) -> Chooser:
+    """The family's default knobs for everything."""
+    return lambda workload: Choice(registry.lookup(workload.op).default(workload, cpu), "default")
+
+
+def lower(
+    graph: Graph, board: Board, *, choose: Chooser | None = None, layout: str = "NCHW"
+) -> Lowered:
+    """Optimised graph -> Relax with kernels in place, ready for ``relax.build``."""
+    cpu = cpu_of(board)
+    mod, kernels = emit(graph, cpu, choose or default_choice(cpu))
+    mod = schedule_rest(fuse_rest()(mod), cpu.lanes, cpu.threads)
+    return Lowered(
+        mod=mod,
+        board=board,
+        model_name=graph.name,
+        inputs=[_info(node, node.name or "input") for node in graph.inputs],
+        outputs=[_info(node, f"output{i}" if i else "output") for i, node in
+                 enumerate(graph.outputs)],
+        layout=layout,
+        kernels=kernels,
+    )  # fmt: skip
+
+
+def _info(node: Node, name: str) -> TensorInfo:
+    return TensorInfo(name, node.shape, node.dtype)
+
+
+#: operators that only move data
+COPIES = frozenset(
+    {"slice", "concat", "slice_scatter", "permute", "channel_shuffle", "concat_shuffle"}
+)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a graph does: operators by name, copy operators, bytes read and written per run."""
+
+    operators: dict[str, int]
+    copies: int
+    bytes_moved: int
+
+
+def summarise(graph: Graph) -> Summary:
+    """Count operators and the bytes each reads and writes, weights included."""
+    operators: Counter[str] = Counter()
+    moved = 0
+    for node in graph.nodes():
+        if node.op in ("input", "const", "reshape"):
+            continue
+        operators[node.op] += 1
+        weights = sum(w.nbytes for w in node.weights.values())
+        moved += node.bytes + int(weights) + sum(_read(node, s) for s in node.inputs)
+    copies = sum(n for op, n in operators.items() if op in COPIES)
+    return Summary(dict(operators), copies, moved)
+
+
+def _read(node: Node, source: Node) -> int:
+    """Bytes a node reads of one input: a folded slice reads its channels only."""
+    if "channels" in node.attrs or "bc0" in node.attrs:
+        width = node.attrs.get("channels", node.attrs.get("bcp", 0) // 2)
+        if source.shape[-1] in (node.attrs.get("icp"), node.attrs.get("cp"), node.attrs.get("bcp")):
+            return int(np.prod(source.shape[:-1])) * width * 4
+    return source.bytes
