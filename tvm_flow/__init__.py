@@ -1,3 +1,81 @@
-"""tvm-flow: compile and tune PConv/ShuffleNet-style PyTorch networks for small boards with TVM."""
+"""tvm-flow: compile and tune PConv/ShuffleNet-style PyTorch networks for small boards with TVM.
+
+Everything the command line does is a function here::
+
+    import tvm_flow
+
+    report = tvm_flow.compile("fasternet_t0", target="native", output="build/t0")
+    bundle = tvm_flow.load(report.path)
+    logits = bundle(array)  # (1, 3, 224, 224) float32 -> (1, 1000)
+
+``import tvm_flow`` is cheap: TVM and torch are imported by the first function that needs them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+#: public name -> module that defines it
+_EXPORTS = {
+    "trace": "tvm_flow.api.trace",
+    "TraceReport": "tvm_flow.api.trace",
+    "tune": "tvm_flow.api.tune",
+    "TuneReport": "tvm_flow.tuning.report",
+    "compile": "tvm_flow.api.compile",
+    "CompileReport": "tvm_flow.api.compile",
+    "load": "tvm_flow.runtime.session",
+    "Bundle": "tvm_flow.runtime.session",
+    "check": "tvm_flow.runtime.session",
+    "CheckReport": "tvm_flow.runtime.session",
+    "run": "tvm_flow.api.run",
+    "RunReport": "tvm_flow.api.run",
+    "compare": "tvm_flow.api.compare",
+    "CompareResult": "tvm_flow.compare",
+    "profile": "tvm_flow.api.profile",
+    "diagnose": "tvm_flow.doctor",
+    "TvmFlowError": "tvm_flow.errors",
+}
+
+__all__ = ["__version__", *_EXPORTS]
+
+if TYPE_CHECKING:
+    from tvm_flow.api.compare import compare
+    from tvm_flow.api.compile import CompileReport, compile
+    from tvm_flow.api.profile import profile
+    from tvm_flow.api.run import RunReport, run
+    from tvm_flow.api.trace import TraceReport, trace
+    from tvm_flow.api.tune import tune
+    from tvm_flow.compare import CompareResult
+    from tvm_flow.doctor import diagnose
+    from tvm_flow.errors import TvmFlowError
+    from tvm_flow.runtime.session import Bundle, CheckReport, check, load
+    from tvm_flow.tuning.report import TuneReport
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'tvm_flow' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_EXPORTS[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_EXPORTS})
+
+
+class _Package(ModuleType):
+    """Keeps ``tvm_flow.compare`` the function: importing the submodule of that name would, by
+    Python's rules, put the submodule in its place."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _EXPORTS and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

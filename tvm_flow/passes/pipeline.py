@@ -24,6 +24,7 @@ from tvm_flow.passes.schedule_rest import fuse_rest, schedule_rest
 from tvm_flow.passes.simplify import simplify
 from tvm_flow.passes.to_nhwc import to_nhwc
 from tvm_flow.passes.workloads import workload_of
+from tvm_flow.tuning.tasks import Task
 
 GraphPass = Callable[[Graph], Graph]
 
@@ -57,15 +58,6 @@ def cpu_of(board: Board) -> Cpu:
     return Cpu(
         board.lanes, board.vector_registers, board.l1_bytes, board.l2_bytes, board.threads
     )
-
-
-@dataclass(frozen=True)
-class Task:
-    """One workload of a network: how often it occurs and which modules it computes."""
-
-    workload: Workload
-    count: int
-    modules: tuple[str, ...]
 
 
 def tasks_of(graph: Graph) -> list[Task]:
