@@ -1,0 +1,156 @@
+"""``model.onnx``: read, check and import an ONNX graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import tvm
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import numpy_helper
+from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
+
+from tvm_flow.errors import ImportUnsupportedError, ModelError
+from tvm_flow.frontend.quiet import quiet
+from tvm_flow.frontend.relax_import import from_relax
+from tvm_flow.frontend.weights import first_line, not_finite
+from tvm_flow.graph import Graph
+
+_EXPORT = "export the float32 model again with a fixed input shape"
+
+
+def load_onnx(path: Path, shape: tuple[int, ...] | None = None) -> onnx.ModelProto:
+    """Read and check ``path``; weights in files beside it are read too.
+
+    ``shape`` replaces sizes that the file leaves open (batch, height, width); fixed sizes stay.
+    Raises :class:`ModelError` for a file that is not there, not a valid ONNX graph, or has
+    weights that are not fp32 or not finite.
+    """
+    if not path.is_file():
+        raise ModelError(f"The file {path} does not exist", fix="check the path after --model")
+    try:
+        model = onnx.load(path)
+        onnx.checker.check_model(model)
+    except (DecodeError, onnx.checker.ValidationError, OSError, ValueError) as error:
+        raise ModelError(
+            f"The file {path} is not a valid ONNX model",
+            why=first_line(error),
+            fix="export or download it again, with its external data beside it",
+        ) from error
+    for tensor in model.graph.initializer:
+        _check_tensor(tensor.name, numpy_helper.to_array(tensor))
+    if shape is not None:
+        _fix_shape(model, shape)
+    return model
+
+
+def input_names(model: onnx.ModelProto) -> list[str]:
+    """Names of the inputs that no initialiser fills."""
+    filled = {tensor.name for tensor in model.graph.initializer}
+    return [value.name for value in model.graph.input if value.name not in filled]
+
+
+def input_shape(model: onnx.ModelProto) -> tuple[int, ...]:
+    """Shape of the one input.
+
+    Raises :class:`ModelError` for several inputs, one that is not fp32, and open sizes.
+    """
+    names = input_names(model)
+    if len(names) != 1:
+        raise ModelError(
+            f"The ONNX model takes {len(names)} inputs"
+            + (f" ({', '.join(names)})" if names else ""),
+            why="exactly one float32 tensor is supported",
+            fix="export a model with one input",
+        )
+    kind = _input(model).type.tensor_type
+    if kind.elem_type != onnx.TensorProto.FLOAT:
+        raise ModelError(
+            f"The input {names[0]} of the ONNX model is "
+            f"{onnx.TensorProto.DataType.Name(kind.elem_type).lower()}",
+            why="exactly one float32 tensor is supported",
+            fix=_EXPORT,
+        )
+    sizes = tuple(int(dim.dim_value) for dim in kind.shape.dim)
+    if not sizes or min(sizes) <= 0:
+        shown = "x".join(str(dim.dim_value or dim.dim_param or "?") for dim in kind.shape.dim)
+        raise ModelError(
+            f"The input {names[0]} of the ONNX model has no fixed shape",
+            why=f"it is {shown}" if shown else "",
+            fix="pass all its sizes with --input, such as --input 1x3x224x224",
+        )
+    return sizes
+
+
+def to_graph(model: onnx.ModelProto, name: str) -> Graph:
+    """Import a loaded model; parameters keep the names of their initialisers.
+
+    Raises :class:`ImportUnsupportedError` naming the operator and the node.
+    """
+    importer = ONNXGraphImporter({}, "float32", keep_params_in_input=True)
+    try:
+        with quiet():
+            mod = importer.from_onnx(model.graph, _opset(model))
+    except Exception as error:
+        raise _unsupported(model, importer, error) from error
+    main = mod["main"]
+    values = main.attrs.get("params", [])
+    weights = main.params[int(main.attrs["num_input"]) :]
+    parameters = {
+        var.name_hint: (var.name_hint, value.numpy())
+        for var, value in zip(weights, values, strict=True)
+    }
+    return from_relax(mod, parameters, name)
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    return next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
+
+
+def _unsupported(
+    model: onnx.ModelProto, importer: ONNXGraphImporter, error: Exception
+) -> ImportUnsupportedError:
+    """Say at which node the import stopped: the first whose result the importer lacks."""
+    nodes = list(model.graph.node)
+    if isinstance(error, tvm.error.OpNotImplemented):
+        unknown = set(str(error).rpartition(":")[2].replace(",", " ").split())
+        nodes = [node for node in nodes if node.op_type in unknown]
+    else:
+        nodes = [node for node in nodes if node.output[0] not in importer._nodes]
+    what = f"the ONNX operator {nodes[0].op_type}" if nodes else "the ONNX model"
+    where = f" (node {nodes[0].name or nodes[0].output[0]})" if nodes else ""
+    return ImportUnsupportedError(
+        f"TVM cannot import {what}{where}",
+        why=f"{type(error).__name__}: {first_line(error)}",
+        fix="replace it in the model by operators that TVM knows",
+    )
+
+
+def _check_tensor(name: str, value: np.ndarray) -> None:
+    if value.dtype.kind in "iub":  # shapes, axes and masks
+        return
+    if value.dtype != np.float32:
+        raise ModelError(
+            f"The tensor {name} of the model is {value.dtype}",
+            why="only float32 models can be compiled",
+            fix=_EXPORT,
+        )
+    bad = int((~np.isfinite(value)).sum())
+    if bad:
+        raise not_finite(name, bad, value.size)
+
+
+def _input(model: onnx.ModelProto) -> onnx.ValueInfoProto:
+    (name,) = input_names(model)
+    return next(value for value in model.graph.input if value.name == name)
+
+
+def _fix_shape(model: onnx.ModelProto, shape: tuple[int, ...]) -> None:
+    if len(input_names(model)) != 1:
+        return  # :func:`input_shape` says so
+    dims = _input(model).type.tensor_type.shape.dim
+    if len(dims) == len(shape):
+        for dim, size in zip(dims, shape, strict=True):
+            if dim.dim_value <= 0:
+                dim.dim_value = size
