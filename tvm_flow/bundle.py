@@ -7,7 +7,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
@@ -20,7 +20,7 @@ import tvm_ffi
 from numpy.typing import NDArray
 from tvm.target import codegen
 
-from tvm_flow import runtime
+from tvm_flow import __version__, runtime
 from tvm_flow.build import Built, build_executable, export
 from tvm_flow.errors import CompileError, UsageError
 from tvm_flow.linker import build_cpp
@@ -44,6 +44,7 @@ def write_bundle(
     expected: Array,
     tolerance: float = 1e-4,
     labels: Sequence[str] | None = None,
+    accept: Callable[[Path], None] | None = None,
 ) -> Path:
     """Compile ``lowered`` and write everything needed to run it elsewhere.
 
@@ -55,6 +56,8 @@ def write_bundle(
         so that ``check`` works on the target without PyTorch.
     tolerance: largest accepted ``max_rel_error`` on the sample.
     labels: class names, one per output.
+    accept: called with the complete bundle before it appears at ``out_dir``; what it raises
+        passes through, and ``out_dir`` stays as it was.
 
     Returns the bundle's path. Raises :class:`UsageError` for ``out_dir`` or a sample of the wrong
     shape, and :class:`CompileError` where it cannot be built or written; the old bundle is then
@@ -73,6 +76,8 @@ def write_bundle(
         _fill(staging, built, lowered, labels)
         document = _document(staging, built, lowered, tolerance)
         (staging / manifest.NAME).write_text(manifest.seal(document), encoding="utf-8")
+        if accept is not None:
+            accept(staging)
         _sync(staging)
         _publish(staging, target)
     except OSError as error:
@@ -224,7 +229,7 @@ def _document(directory: Path, built: Built, lowered: Lowered, tolerance: float)
         "versions": {
             "tvm": metadata.version("apache-tvm"),
             "tvm_ffi": metadata.version("apache-tvm-ffi"),
-            "tvm_flow": _own_version(),
+            "tvm_flow": __version__,
         },
         "macs": lowered.macs,
         "kernels": [asdict(kernel) for kernel in lowered.kernels],
@@ -241,13 +246,6 @@ def _document(directory: Path, built: Built, lowered: Lowered, tolerance: float)
             if path.is_file()
         },
     }
-
-
-def _own_version() -> str:
-    try:
-        return metadata.version("tvm-flow")
-    except metadata.PackageNotFoundError:
-        return "source tree"
 
 
 def _sync(directory: Path) -> None:

@@ -33,7 +33,7 @@ def open_program(path: Path) -> Program:
     Of TVM only ``libtvm_runtime`` is loaded, not the compiler: that saves seconds of start-up and
     over 100 MiB, which matters on a board.
     """
-    _load_runtime()
+    load_runtime()
     try:
         vm = tvm_ffi.load_module(str(path))["vm_load_executable"]()
         vm["vm_initialization"](_CPU, 0, _POOLED_ALLOCATOR)
@@ -47,7 +47,8 @@ def open_program(path: Path) -> Program:
         ) from error
 
 
-def _load_runtime() -> None:
+def load_runtime() -> None:
+    """Load TVM's runtime library into this process. Raises :class:`EnvironmentFault`."""
     spec = importlib.util.find_spec("tvm")
     if spec is None or not spec.submodule_search_locations:
         raise EnvironmentFault("TVM is not installed", fix="pip install apache-tvm")
@@ -63,8 +64,8 @@ def _load_runtime() -> None:
 def use_threads(threads: int, cores: list[int], *, pin: bool) -> None:
     """Let TVM's pool of the calling thread use ``threads`` threads, one on each of ``cores``.
 
-    The first thread is the caller itself. TVM would bind it to ``cores`` as a side effect; only
-    with ``pin`` does it stay bound. Raises :class:`UsageError` for more threads than cores.
+    The first thread is the caller itself: with ``pin`` it is bound to the first core, else its
+    affinity stays as it was. Raises :class:`UsageError` for more threads than cores.
     """
     if not 1 <= threads <= len(cores):
         raise UsageError(
@@ -72,11 +73,11 @@ def use_threads(threads: int, cores: list[int], *, pin: bool) -> None:
             why=f"this process may use {len(cores)} core(s)",
             fix=f"use 1 to {len(cores)}, or start it with a wider CPU affinity",
         )
-    before = os.sched_getaffinity(0)
+    before = os.sched_getaffinity(0)  # TVM would bind the caller to all of ``cores``
     # The pool never grows after its first use, so it is made for all cores and then limited.
     configure = tvm_ffi.get_global_func("runtime.config_threadpool")
     configure(_ONE_CORE_PER_THREAD, threads, [str(core) for core in cores])
-    os.sched_setaffinity(0, set(cores[:threads]) if pin else before)
+    os.sched_setaffinity(0, {cores[0]} if pin else before)
 
 
 def default_cores(target: dict[str, Any]) -> list[int]:

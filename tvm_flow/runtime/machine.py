@@ -61,17 +61,18 @@ def cpu_features() -> frozenset[str]:
     return frozenset(name for name, flag in X86_FLAGS.items() if flag in flags)
 
 
+def max_clock(cpu: int) -> int:
+    """Highest clock of a CPU in kHz; 0 where the system does not tell (virtual machines)."""
+    entry = Path(f"/sys/devices/system/cpu/cpu{cpu}/cpufreq/cpuinfo_max_freq")
+    try:
+        return int(entry.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0
+
+
 def usable_cores() -> list[int]:
     """CPUs this process may run on, those with the highest maximum clock first.
 
     On big.LITTLE the big cores thus come first, whatever their numbers.
     """
-
-    def clock(cpu: int) -> int:
-        entry = Path(f"/sys/devices/system/cpu/cpu{cpu}/cpufreq/cpuinfo_max_freq")
-        try:
-            return int(entry.read_text(encoding="ascii"))
-        except (OSError, ValueError):
-            return 0
-
-    return sorted(os.sched_getaffinity(0), key=lambda cpu: (-clock(cpu), cpu))
+    return sorted(os.sched_getaffinity(0), key=lambda cpu: (-max_clock(cpu), cpu))

@@ -89,6 +89,10 @@ void use_threads(int64_t threads, const std::vector<int64_t>& cores) {
   const int one_core_per_thread = -2;
   auto configure = ffi::Function::GetGlobalRequired("runtime.config_threadpool");
   configure(one_core_per_thread, threads, names);
+  cpu_set_t first;  // this thread computes too: bind it as the others are
+  CPU_ZERO(&first);
+  CPU_SET(cores[0], &first);
+  sched_setaffinity(0, sizeof first, &first);
 }
 
 double percentile(const std::vector<double>& sorted, double share) {

@@ -115,8 +115,10 @@ def load(directory: Path | str, *, threads: int | None = None, pin: bool = False
     directory: what ``write_bundle`` wrote.
     threads: worker threads; by default as many as it was compiled for, at most one per core this
         process may use.
-    pin: bind the calling thread to the cores the bundle runs on, which matters on big.LITTLE.
+    pin: bind the calling thread, which computes too, to the first of the cores. For programs
+        that do nothing else, and where cores differ (big.LITTLE).
 
+    Use the result from the thread that loaded it: TVM keeps its thread pool per thread.
     Hashes, schema, architecture, CPU features and runtime version are checked before any code of
     the bundle is loaded. Raises :class:`BundleError`, or :class:`UsageError` for ``threads``.
     """

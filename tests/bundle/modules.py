@@ -1,0 +1,30 @@
+"""PyTorch modules to compare bundles with, importable by worker processes."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from tests.bundle import networks
+
+
+class Tiny(nn.Module):
+    """What :func:`tests.bundle.networks.lowered` computes, with a batch norm that does nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, networks.CHANNELS, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(networks.CHANNELS, eps=1e-7)
+        self.conv.weight.data = torch.from_numpy(networks.weight())
+        self.eval()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.bn(self.conv(x)).relu().mean((2, 3))
+        return y
+
+
+class Untraceable(Tiny):
+    """The same, with a branch on a value, which torch.fx cannot follow."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x if x.abs().sum() >= 0 else -x)

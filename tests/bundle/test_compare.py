@@ -1,0 +1,110 @@
+"""A bundle against eager PyTorch, end to end on a tiny network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+from torch import nn
+
+from tests.bundle.modules import Tiny, Untraceable
+from tests.bundle.networks import SHAPE, sample
+from tvm_flow.compare import compare, numerics
+from tvm_flow.eager import EagerRun, fold_batch_norm, load_module
+from tvm_flow.errors import ModelError, UsageError
+
+
+@pytest.mark.timeout(120)
+def test_compare(pristine: Path) -> None:
+    (result,) = compare(Tiny(), pristine, threads=(1,), rounds=2, round_s=0.05, inputs=[sample()])
+    document = json.loads(json.dumps(result.to_json()))
+    assert document["model"] == "tiny"
+    assert document["threads"] == 1
+    assert document["input_shape"] == list(SHAPE)
+    assert document["inputs_compared"] == 5
+    assert document["max_rel_error"] < 1e-5
+    assert document["cosine"] > 0.99999
+    assert document["top1_agreement"] == 1
+    for name in ("eager", "eager_bn_folded", "eager_channels_last", "bundle"):
+        times = document[name]
+        assert 0 < times["p10_ms"] <= times["median_ms"] <= times["p90_ms"]
+    assert document["speedup"] == pytest.approx(
+        result.eager.median_ms / result.bundle.median_ms, rel=0.5
+    )
+    assert document["speedup_best_eager"] <= document["speedup"] * 1.2
+    assert document["valid"] == (document["reason"] == "")
+
+
+def test_a_wrong_bundle_is_seen(pristine: Path) -> None:
+    """The same network with other weights: numbers must differ, not be assumed."""
+    other = Tiny()
+    nn.init.normal_(other.conv.weight)
+    (result,) = compare(other, pristine, threads=(1,), rounds=1, round_s=0.01)
+    assert result.numerics.max_rel_error > 0.01
+
+
+def test_inputs_of_another_shape_are_refused(pristine: Path) -> None:
+    with pytest.raises(UsageError, match="shape"):
+        compare(Tiny(), pristine, inputs=[np.zeros((1, 3, 8, 8), np.float32)])
+
+
+@pytest.mark.parametrize("variant", ["eager", "eager_bn_folded", "eager_channels_last"])
+def test_eager_variants_compute_the_same(variant: str) -> None:
+    module = Tiny()
+    module.bn.running_mean.normal_()
+    module.bn.running_var.uniform_(0.5, 2)
+    with torch.inference_mode():
+        expected = module(torch.from_numpy(sample())).numpy()
+    run = EagerRun(module, variant)
+    run.set_input(sample())
+    np.testing.assert_allclose(run.output(), expected, atol=1e-5)
+
+
+def test_folding_leaves_no_batch_norm_and_the_original_alone() -> None:
+    module = Tiny()
+    folded = fold_batch_norm(module)
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in folded.modules())
+    assert any(isinstance(part, nn.BatchNorm2d) for part in module.modules())
+
+
+def test_a_module_that_cannot_be_traced() -> None:
+    with pytest.raises(ModelError, match="cannot be folded"):
+        fold_batch_norm(Untraceable())
+
+
+def test_without_the_variants_that_are_impossible(pristine: Path) -> None:
+    (result,) = compare(Untraceable(), pristine, threads=(1,), rounds=1, round_s=0.01)
+    document = result.to_json()
+    assert document["eager_bn_folded"] is None
+    assert document["eager_channels_last"] is None
+    assert document["speedup"] == document["speedup_best_eager"] > 0
+    assert document["max_rel_error"] < 1e-5
+
+
+def test_onnx_has_no_eager_form(tmp_path: Path) -> None:
+    node = helper.make_node("Relu", ["x"], ["y"])
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 3, 8, 8]) for n in "xy")
+    graph = helper.make_graph([node], "g", [x], [y])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9),
+        tmp_path / "m.onnx",
+    )
+    with pytest.raises(ModelError, match="ONNX"):
+        load_module(str(tmp_path / "m.onnx"))
+
+
+def test_numerics() -> None:
+    a = np.array([[1, 2, 3]], np.float32)
+    same = numerics([a, a], [a, a])
+    assert (same.max_rel_error, same.top1_agreement, same.inputs) == (0, 1, 2)
+    assert same.cosine == pytest.approx(1)
+    differs = numerics([a, a[:, ::-1]], [a, a])
+    assert differs.max_rel_error == pytest.approx(2 / 3)
+    assert differs.top1_agreement == 0.5
+    assert differs.cosine == pytest.approx(10 / 14)
+    assert numerics([a * np.nan], [a]).max_rel_error == float("inf")

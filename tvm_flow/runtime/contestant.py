@@ -1,0 +1,34 @@
+"""A bundle as a competitor in a timing (``tvm_flow.timing``), alone in its process."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_flow.runtime.session import Bundle, load
+
+Array = NDArray[np.float32]
+
+
+class BundleRun:
+    """A bundle as a :class:`~tvm_flow.timing_worker.Runnable`; inputs are NCHW as for eager."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+
+    def set_input(self, array: Array) -> None:
+        if self._bundle.manifest.layout == "NHWC" and array.ndim == 4:
+            array = array.transpose(0, 2, 3, 1)
+        np.copyto(self._bundle.buffers[0], array)
+
+    def run(self) -> object:
+        return self._bundle.run()
+
+    def output(self) -> Array:
+        result: Array = self._bundle.run()
+        return result
+
+
+def contestant(*, threads: int, directory: str) -> BundleRun:
+    """Load a bundle in this process, bound to its cores."""
+    return BundleRun(load(directory, threads=threads, pin=True))
