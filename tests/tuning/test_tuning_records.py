@@ -22,6 +22,7 @@ from tvm_flow.tuning.record_files import repair
 from tvm_flow.tuning.records import RecordStore, promote
 
 WORK = Workload.make("conv2d", ci=40, co=80, act="relu")
+Damage = Callable[[bytes], bytes]
 SPACE = {"tile": [1, 2, 4], "vectors": [1, 2]}
 
 

@@ -6,7 +6,6 @@ import fcntl
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,8 +97,8 @@ class RecordStore:
     ) -> Record | None:
         """The record to build from: tuned for ``threads``, else for another number of threads.
 
-        Where the finalists of a tuner run were measured again side by side, the last such
-        comparison decides, because a single trial of the search may have been lucky. With
+        Where the finalists of a tuner run were measured again side by side, trials before that
+        no longer count, because a single trial may have been lucky. With
         ``space``, records whose knobs it no longer offers are left out (see :meth:`stale`).
         """
         usable = [
@@ -112,9 +111,11 @@ class RecordStore:
         exact = [record for record in usable if record.threads == threads]
         return _best_of(exact or usable)
 
-    def tried(self, workload: Workload | str, threads: int) -> set[FrozenKnobs]:
+    def tried(
+        self, workload: Workload | str, threads: int, *, labels: Sequence[str] = ("measured",)
+    ) -> set[FrozenKnobs]:
         """Every choice of knobs with a recorded outcome, good or bad: nothing to try again."""
-        return {record.frozen_knobs for record in self.of(workload, threads)}
+        return {r.frozen_knobs for r in self.of(workload, threads) if r.label in labels}
 
     def stale(self, workload: Workload | str, space: SpaceLike) -> list[Record]:
         """Records whose knobs ``space`` no longer offers; they are kept but not used."""
@@ -148,13 +149,14 @@ def promote(directory: Path | str, *, cpu_model: str = "") -> list[Record]:
 
 
 def _best_of(records: Iterable[Record]) -> Record | None:
-    """Fastest of the last side-by-side comparison if there was one, else fastest of all."""
-    candidates = list(records)
-    finals = [record for record in candidates if record.stage == "final"]
-    if finals:
-        *_, (_, last) = ((s, list(group)) for s, group in groupby(finals, lambda r: r.session))
-        candidates = last
-    return min(candidates, key=lambda record: record.seconds, default=None)
+    """Fastest of the last side-by-side comparison and of what was tried after it."""
+    pool: list[Record] = []
+    session = None
+    for record in records:
+        if record.stage == "final" and record.session != session:
+            pool, session = [], record.session
+        pool.append(record)
+    return min(pool, key=lambda record: record.seconds, default=None)
 
 
 def _key(workload: Workload | str) -> str:

@@ -1,0 +1,223 @@
+"""Search, cost model, scheduling and display, on functions whose best is known."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from faulty_family import workload
+from rich.console import Console
+
+import targets
+from schedules.base import Knobs, Space, Workload
+from tvm_flow.tuning.cost_model import CostModel, Features
+from tvm_flow.tuning.options import TuneOptions
+from tvm_flow.tuning.progress import Progress, render, short_name, summary
+from tvm_flow.tuning.record import freeze
+from tvm_flow.tuning.records import RecordStore
+from tvm_flow.tuning.report import TaskReport, TuneEvent, TuneReport
+from tvm_flow.tuning.scheduler import batch_size, gain, next_task
+from tvm_flow.tuning.search import ENUMERABLE, Search
+from tvm_flow.tuning.state import TaskState
+from tvm_flow.tuning.tasks import Task
+
+SPACE: Space = {
+    "tile": [1, 2, 3, 4, 6, 8, 12, 16],
+    "vectors": [1, 2, 3, 4],
+    "unroll": [1, 2, 4, 8],
+    "order": [0, 1],
+}
+DEFAULT = {"tile": 1, "vectors": 1, "unroll": 1, "order": 0}
+
+
+def shape(width: int, channels: int) -> Workload:
+    return Workload.make("gemm", w=width, co=channels, act="relu")
+
+
+def seconds(work: Workload, knobs: Knobs) -> float:
+    """Slow for small tiles, for tiles that leave a rest, and for more than 24 accumulators."""
+    tile, vectors = knobs["tile"], knobs["vectors"]
+    waste = -(-work["w"] // tile) * tile / work["w"]
+    waste *= -(-work["co"] // (16 * vectors)) * 16 * vectors / work["co"]
+    accumulators = tile * vectors
+    busy = max(1.0, 10 / accumulators) * (3.0 if accumulators > 24 else 1.0)
+    return work["w"] * work["co"] * waste * busy * (1.1 - 0.1 * knobs["order"])
+
+
+def every(space: Space = SPACE) -> list[Knobs]:
+    search = Search(space, DEFAULT, Features(shape(56, 96), space))
+    return search._untried()
+
+
+def lesson(work: Workload, choices: list[Knobs]) -> tuple:
+    return Features(work, SPACE), choices, np.array([seconds(work, knobs) for knobs in choices])
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    ranks = [np.argsort(np.argsort(values)) for values in (a, b)]
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+@pytest.mark.parametrize("work", [shape(56, 96), shape(14, 160)])
+def test_model_ranks_what_it_has_not_seen_and_other_shapes(work: Workload) -> None:
+    choices = every()
+    rng = np.random.default_rng(0)
+    seen = [choices[at] for at in rng.permutation(len(choices))[:64]]
+    model = CostModel(seed=0)
+    model.update([lesson(shape(56, 96), seen), lesson(shape(28, 80), seen)])
+    unseen = [knobs for knobs in choices if knobs not in seen]
+    truth = np.array([-seconds(work, knobs) for knobs in unseen])
+    assert rank_correlation(model.predict(Features(work, SPACE), unseen), truth) > 0.8
+
+
+def test_model_waits_for_enough_trials_and_avoids_failures() -> None:
+    model, work = CostModel(seed=0), shape(56, 96)
+    model.update([lesson(work, every()[:4])])
+    assert not model.trained
+    choices = every()
+    features, _, times = lesson(work, choices)
+    failing = np.array([knobs["unroll"] == 8 for knobs in choices])
+    model.update([(features, choices, np.where(failing, np.inf, times))])
+    scores = model.predict(features, choices)
+    assert scores[failing].max() < scores[~failing].max() / 2
+    assert not model.knows(Features(Workload.make("other", w=3), SPACE))
+
+
+def run_search(space: Space, trials: int, seed: int = 0) -> tuple[list[Knobs], float]:
+    """Search as the tuner does; what was tried, and the best."""
+    work, model = shape(56, 96), CostModel(seed)
+    search = Search(space, DEFAULT, Features(work, space), seed=seed)
+    times: dict[frozenset, float] = {}
+    tried: list[Knobs] = []
+    while len(tried) < trials and not search.exhausted:
+        good = [dict(k) for k in sorted(times, key=times.__getitem__)]
+        batch = search.propose(8, model, good, 0.1)
+        tried += batch
+        times |= {freeze(k): seconds(work, k) for k in batch}
+        model.update([(search.features, tried, np.array([seconds(work, k) for k in tried]))])
+    return tried, min(times.values())
+
+
+def test_search_finds_the_best_early_and_repeats_nothing() -> None:
+    best = min(seconds(shape(56, 96), knobs) for knobs in every())
+    tried, found = run_search(SPACE, 48)
+    assert tried[0] == DEFAULT
+    assert found == best
+    assert len({freeze(k) for k in tried}) == len(tried)
+
+
+def test_search_ends_with_the_space() -> None:
+    small: Space = {"tile": [1, 2], "vectors": [1, 2], "unroll": [1], "order": [0]}
+    tried, _ = run_search(small, 100)
+    assert len(tried) == 4
+    assert Search(small, DEFAULT, Features(shape(8, 8), small), seen=map(freeze, tried)).exhausted
+
+
+def test_great_spaces_are_searched_by_evolution() -> None:
+    great = SPACE | {f"idle{n}": list(range(10)) for n in range(3)}
+    default = DEFAULT | {f"idle{n}": 0 for n in range(3)}
+    search = Search(great, default, Features(shape(56, 96), great))
+    assert search.size > ENUMERABLE
+    assert not search.exhausted
+    best = min(seconds(shape(56, 96), knobs) for knobs in every())
+    work, model = shape(56, 96), CostModel(0)
+    times: dict[frozenset, float] = {}
+    for _ in range(10):
+        good = [dict(k) for k in sorted(times, key=times.__getitem__)]
+        batch = search.propose(8, model, good, 0.1)
+        assert len(batch) == 8
+        assert not {freeze(k) for k in batch} & times.keys()
+        times |= {freeze(k): seconds(work, k) for k in batch}
+        knobs = [dict(k) for k in times]
+        model.update([(search.features, knobs, np.array(list(times.values())))])
+    assert min(times.values()) <= 1.02 * best
+
+
+def states(*works: Workload, counts: tuple[int, ...] = ()) -> list[TaskState]:
+    board, store = targets.load("native"), RecordStore("nowhere", "none")
+    return [
+        TaskState.begin(
+            Task(work, counts[at] if counts else 1), board, store,
+            threads=1, seed=0, early_stop=20, options=TuneOptions(),
+        )
+        for at, work in enumerate(works)
+    ]  # fmt: skip
+
+
+def test_no_task_starves() -> None:
+    tasks = states(*(workload(n) for n in (1024, 2048, 4096)), counts=(1, 1000, 1))
+    served, left = [], 15
+    for _ in range(6):
+        state = next_task(tasks)
+        served.append(tasks.index(state))
+        count = batch_size(tasks, state, 8, left)
+        assert count == (1 if state.batches == 0 else 4)
+        left -= count
+        state.batches += 1
+        for step in (1, 2, 4):
+            state.note({"step": step, "waste": state.batches, "fault": 0}, "ok", 1e-4)
+    assert served == [0, 1, 2, 0, 1, 2]
+    assert next_task(tasks) is tasks[1]  # then the one that matters most
+
+
+def test_gain_counts_runs_time_and_progress() -> None:
+    one, many, stuck = states(workload(), workload(2048), workload(1024), counts=(1, 9, 1))
+    for state in (one, many, stuck):
+        state.note({"step": 1, "waste": 1, "fault": 0}, "ok", 1e-3)
+        for trial in range(12):
+            better = 1e-4 * trial if state is not stuck else 0.0
+            state.note({"step": 2, "waste": trial, "fault": 0}, "ok", 2e-3 - better)
+    assert gain(many) > gain(one) >= gain(stuck) > 0
+    for trial in range(20, 40):
+        stuck.note({"step": 4, "waste": trial, "fault": 0}, "crashed", float("inf"))
+    assert stuck.finished().startswith("no gain")
+    assert next_task([stuck]) is None
+
+
+def example(tasks: int = 3) -> TuneReport:
+    work = Workload.make(
+        "conv2d", h=112, w=112, ci=320, co=1280, kh=3, kw=3, sh=2, sw=2, act="hard_swish"
+    )
+    task = TaskReport(Task(work, 12), 10**9, 83.0, 130, 30, 0.0123, 0.0061, {}, "active", {})
+    first = replace(task, failures={"crashed": 2, "timeout": 1})
+    listed = (first, *[task] * (tasks - 2), replace(task, default_s=None, best_s=None))
+    return TuneReport(listed, 1, 75.0, 90, 5, target=1000, limit_s=3600.0, notes=("a note",))
+
+
+def test_progress_fits_80_columns() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, width=80, height=24, force_terminal=True, color_system=None)
+    console.print(render(example(40), rows=10))
+    lines = screen.getvalue().splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    text = "\n".join(lines)
+    for expected in ("conv2d 112x112 320>1280 3x3/2", "2.02x", "30 more tasks", "2 crashed"):
+        assert expected in text
+    with Progress(console) as progress:
+        progress(TuneEvent("trial", "", example(40)))
+        progress(TuneEvent("stop", "done", replace(example(), phase="done", stopped="over")))
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal() -> None:
+    screen = io.StringIO()
+    with Progress(Console(file=screen, width=80)) as progress:
+        for kind in ("start", "trial", "trial", "stop"):
+            progress(TuneEvent(kind, "word", example()))
+    lines = screen.getvalue().splitlines()
+    assert len(lines) == 2  # trials at most every ten seconds
+    assert lines[0].startswith("start: word; 390/1000 trials (90 now, 72/min); failed: 2 crashed")
+    assert "\x1b" not in screen.getvalue()
+
+
+def test_report_figures() -> None:
+    report = example(3)
+    assert report.default_latency_s is None  # one task has no time
+    known = replace(report, tasks=report.tasks[:2])
+    assert known.best_latency_s == pytest.approx(24 * 0.0061)
+    assert known.tasks[0].gflops == pytest.approx(2 / 0.0061)
+    assert "2.02x, estimated" in summary(known)
+    assert report.eta_s == pytest.approx((1000 - 390) * 75 / 90)
+    assert replace(known.tasks[0], peak_gflops=0.0).percent_of_peak is None
+    assert short_name(Workload.make("pool", n=1, k=3)) == "pool k=3 n=1"

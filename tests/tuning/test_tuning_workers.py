@@ -1,0 +1,170 @@
+"""Workers against real kernels that crash, hang and compute rubbish."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import faulty_family
+import pytest
+
+import targets
+from tvm_flow.errors import EnvironmentFault
+from tvm_flow.tuning.builder import Builder, Built
+from tvm_flow.tuning.channel import Message
+from tvm_flow.tuning.cores import plan_cores
+from tvm_flow.tuning.options import TuneOptions
+from tvm_flow.tuning.process import WorkerCrashed, WorkerExpired, WorkerProcess
+from tvm_flow.tuning.runner import Outcome, Runner
+from tvm_flow.tuning.tasks import Task, cpu_of, describe, merge
+
+BOARD = targets.load("native")
+
+
+class Bench:
+    """A builder and a runner, and the short way through both."""
+
+    def __init__(self, folder: Path) -> None:
+        plan = plan_cores(BOARD, 1)
+        self.builder = Builder(plan, folder, 60)
+        self.runner = Runner(plan, folder, TuneOptions(trial_timeout_s=1.0), seed=0)
+        self.kernel = describe(faulty_family.workload(), BOARD, cpu_of(BOARD))
+
+    def build(self, step: int = 4, fault: int = 0, waste: int = 1) -> Built:
+        knobs = {"step": step, "waste": waste, "fault": fault}
+        return self.builder.submit(self.kernel, knobs).result()
+
+    def measure(self, built: Built, best_s: float = float("inf")) -> Outcome:
+        return self.runner.submit(self.kernel, built, best_s).result()
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    bench = Bench(tmp_path_factory.mktemp("bench"))
+    yield bench
+    bench.builder.close()
+    bench.runner.close()
+
+
+@pytest.mark.parametrize("fault", faulty_family.FAULTS)
+def test_every_fault_has_its_status_and_cause(bench: Bench, fault: int) -> None:
+    built = bench.build(fault=fault)
+    outcome = bench.measure(built) if built.status == "ok" else built
+    assert outcome.status == faulty_family.FAULTS[fault]
+    assert outcome.cause
+    assert getattr(outcome, "median_s", None) is None
+    after = bench.measure(bench.build())  # the next candidate does not suffer
+    assert after.status == "ok"
+
+
+def test_causes_say_what_happened(bench: Bench) -> None:
+    def cause(fault: int) -> str:
+        return bench.measure(bench.build(fault=fault)).cause
+
+    assert cause(faulty_family.CRASH) == "killed by SIGSEGV"
+    assert cause(faulty_family.HANG) == "no answer within 1 s"
+    assert "off by" in cause(faulty_family.WRONG)
+    assert "not written" in cause(faulty_family.UNWRITTEN)
+    assert "outside of y" in cause(faulty_family.OUTSIDE)
+    assert "input x" in cause(faulty_family.INPUT)
+    assert "this generator is broken" in bench.build(fault=faulty_family.BROKEN).cause
+
+
+def test_knobs_without_a_kernel_are_no_trial(bench: Bench) -> None:
+    assert bench.build(step=3).status == "invalid"
+
+
+def test_times_are_plausible_and_hopeless_ones_cut_short(bench: Bench) -> None:
+    fast, slow = bench.measure(bench.build(16)), bench.measure(bench.build(1, waste=16))
+    for outcome in (fast, slow):
+        assert 0 < outcome.p10_s <= outcome.median_s <= outcome.p90_s < 1
+    assert slow.median_s > 2 * fast.median_s
+    cut = bench.measure(bench.build(1, waste=16), best_s=fast.median_s)
+    assert cut.p10_s == cut.p90_s  # one repeat
+
+
+def test_side_by_side_comparison(bench: Bench) -> None:
+    builds = [bench.build(16), bench.build(1, waste=16)]
+    first, second = bench.runner.compare(bench.kernel, builds).result()
+    assert first.median_s < second.median_s
+    bad = bench.build(fault=faulty_family.WRONG)
+    results = bench.runner.compare(bench.kernel, [*builds, bad]).result()
+    assert [outcome.status for outcome in results] == ["wrong_result"] * 3
+
+
+def test_reference_that_fails_is_reported(bench: Bench) -> None:
+    kernel = {**bench.kernel, "workload": bench.kernel["workload"].replace("shift=2", "shift=x")}
+    outcome = bench.runner.submit(kernel, bench.build(), 1.0).result()
+    assert outcome.status == "run_error"
+    assert outcome.cause.startswith("reference:")
+
+
+def test_worker_that_cannot_start_is_a_fault_of_the_installation(tmp_path: Path) -> None:
+    (tmp_path / "tvm.py").write_text("raise ImportError('this TVM is broken')")
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    worker = WorkerProcess("build", (), {"PYTHONPATH": path}, tmp_path / "log")
+    with pytest.raises(EnvironmentFault, match="this TVM is broken") as caught:
+        worker.request({}, 1.0)
+    assert "The build worker of the tuner does not start" in str(caught.value)
+
+
+def test_killed_worker_and_expired_build(tmp_path: Path) -> None:
+    kernel: Message = describe(faulty_family.workload(1 << 16), BOARD, cpu_of(BOARD))
+    worker = WorkerProcess("build", (), {}, tmp_path / "log")
+    request = {**kernel, "knobs": {"step": 1, "waste": 1, "fault": 0}, "library": "/dev/null/y.so"}
+    with pytest.raises(WorkerExpired, match=r"0\.001 s"):
+        worker.request(request, 0.001)
+    with pytest.raises(WorkerCrashed, match="exit status 1"):
+        worker.request({"nonsense": True}, 10.0)
+    answer = worker.request(request, 60.0)
+    assert answer["status"] == "build_error"
+    assert "/dev/null" in answer["cause"]
+    worker.stop()
+
+
+def test_orphan_with_an_endless_kernel_ends_itself(tmp_path: Path, bench: Bench) -> None:
+    """Were the tuner killed, nobody would enforce the deadline: the worker's own alarm does."""
+    built = bench.build(fault=faulty_family.HANG)
+    worker = WorkerProcess("run", (), {}, tmp_path / "log")
+    extra = {"action": "measure", "libraries": [built.message], "budget_s": 0.01, "best_s": 1.0}
+    common = {"seed": 0, "cache": str(tmp_path), "tolerance": 1e-4}
+    process = worker.start()
+    from tvm_flow.tuning import channel  # noqa: PLC0415
+
+    message = {**bench.kernel, **common, **extra, "alarm_s": 2.0}
+    channel.send(process.stdin.fileno(), message)
+    assert process.wait(20) == -14  # SIGALRM
+    worker.stop()
+
+
+def test_idle_orphan_ends_with_its_tuner(tmp_path: Path) -> None:
+    worker = WorkerProcess("build", (), {}, tmp_path / "log")
+    process = worker.start()
+    process.stdin.close()
+    assert process.wait(20) == 0
+
+
+def test_cores_are_kept_apart() -> None:
+    plan = plan_cores(BOARD, 1)
+    assert len(plan.measure) == 1
+    assert plan.overlap == (len(os.sched_getaffinity(0)) > 1)
+
+
+def test_equal_workloads_are_one_task() -> None:
+    a, b = faulty_family.workload(16), faulty_family.workload(32)
+    merged = merge([Task(a, 1, ("x",)), Task(b, 2, ("y",)), Task(a, 3, ("z",))])
+    assert merged == [Task(a, 4, ("x", "z")), Task(b, 2, ("y",))]
+
+
+def test_worker_starts_quickly_and_without_torch(tmp_path: Path) -> None:
+    began = time.monotonic()
+    worker = WorkerProcess("run", (), {}, tmp_path / "log")
+    process = worker.start()
+    maps = Path(f"/proc/{process.pid}/maps").read_text()
+    worker.stop()
+    assert "libtvm" in maps
+    assert "libtorch" not in maps
+    assert time.monotonic() - began < 30

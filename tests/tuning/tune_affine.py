@@ -1,0 +1,44 @@
+"""Tunes two small workloads: ``python tune_affine.py FOLDER TRIALS FAULTS``; one line per event."""
+
+from __future__ import annotations
+
+import sys
+
+import faulty_family
+
+import targets
+from tvm_flow.errors import TvmFlowError
+from tvm_flow.tuning.options import TuneOptions
+from tvm_flow.tuning.records import RecordStore
+from tvm_flow.tuning.report import TuneEvent
+from tvm_flow.tuning.tasks import Task
+from tvm_flow.tuning.tuner import tune_tasks
+
+
+def show(event: TuneEvent) -> None:
+    print(event.kind, event.report.measured, event.report.interrupted, flush=True)
+
+
+def main(folder: str, trials: str, faults: str) -> None:
+    board = targets.load("native")
+    tasks = [
+        Task(faulty_family.workload(n, faults=int(faults)), modules=(f"layer{n}",))
+        for n in (4096, 1 << 16)
+    ]
+    try:
+        tune_tasks(
+            tasks,
+            board,
+            store=RecordStore(folder, board.log_name),
+            trials=int(trials),
+            early_stop=None,
+            on_event=show,
+            options=TuneOptions(trial_timeout_s=60, trial_budget_s=0.003, final_rounds=5),
+        )
+    except TvmFlowError as error:
+        print(error)
+        print("readable:", len(RecordStore(folder, board.log_name)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,75 @@
+"""Which cores measure and which build, so that building does not disturb measuring."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from targets import Board
+from tvm_flow.errors import UsageError
+
+_MOST_BUILDERS = 4
+_TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+
+
+@dataclass(frozen=True)
+class CorePlan:
+    """Cores for measuring and for everything else. Where the two would be the same
+    (``overlap`` is false), candidates are built and measured by turns."""
+
+    measure: tuple[int, ...]
+    build: tuple[int, ...]
+
+    @property
+    def overlap(self) -> bool:
+        return not set(self.measure) & set(self.build)
+
+    @property
+    def builders(self) -> int:
+        return min(len(self.build), _MOST_BUILDERS)
+
+
+def plan_cores(board: Board, threads: int) -> CorePlan:
+    """Measure on the board's first ``threads`` cores, build on the others.
+
+    Raises :class:`UsageError` if this process may not use that many of the board's cores.
+    """
+    allowed = os.sched_getaffinity(0)
+    usable = [core for core in board.cores if core in allowed]
+    if not 1 <= threads <= len(usable):
+        raise UsageError(
+            f"Cannot measure with {threads} threads",
+            why=f"{board.name} has {len(usable)} cores this process may use",
+            fix=f"--threads 1 to {len(usable)}" if usable else "widen the CPU affinity (taskset)",
+        )
+    measure = tuple(usable[:threads])
+    busy = {sibling for core in measure for sibling in _siblings(core)}
+    others = tuple(sorted(allowed - busy))
+    return CorePlan(measure, others or tuple(sorted(allowed)))
+
+
+@contextmanager
+def confined(plan: CorePlan) -> Iterator[None]:
+    """Keep this process (search, cost model) off the measuring cores for a while."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, plan.build)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _siblings(core: int) -> set[int]:
+    """Logical CPUs of the same physical core."""
+    try:
+        text = Path(_TOPOLOGY.format(core)).read_text()
+    except OSError:
+        return {core}
+    found = {core}
+    for part in text.strip().split(","):
+        first, _, last = part.partition("-")
+        found |= set(range(int(first), int(last or first) + 1))
+    return found

@@ -1,0 +1,152 @@
+"""In the run worker: check a candidate's result, then time it.
+
+Timings use TVM's own loop around the kernel (no Python inside). Each of several repeats is a mean
+over enough calls to last milliseconds; a repeat during which the core was taken away is noticed by
+the CPU clock falling behind the wall clock, and replaced.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tvm
+
+from schedules.base import Cpu
+from tvm_flow.tuning.channel import Message
+from tvm_flow.tuning.kernel_build import SYMBOL, one_line
+from tvm_flow.tuning.problem import Problem, WrongResult, problem
+
+REPEATS = 10
+#: A candidate this much slower than the best known gets one repeat only.
+HOPELESS = 2.0
+#: Share of wall time a repeat must have had the core for.
+_UNDISTURBED = 0.95
+#: Median over 10th percentile of a quiet core. Above it something else (a neighbour of a virtual
+#: machine, the other thread of the core) slows it down now and then.
+_QUIET = 1.08
+_PATIENCE = 4  # times the usual number of repeats, while the core is not quiet
+
+
+def handle(request: Message) -> Message:
+    """Answer ``prepare``, ``measure`` or ``compare``; see the functions of these names."""
+    try:
+        given = prepare(request)
+    except Exception as error:  # of the operator family
+        return {"status": "run_error", "cause": f"reference: {one_line(error)}"}
+    if request["action"] == "prepare":
+        return {"status": "ok"}
+    action = measure if request["action"] == "measure" else compare
+    try:
+        return action(given, request)
+    except WrongResult as error:
+        return {"status": "wrong_result", "cause": str(error)[:300]}
+    except Exception as error:  # whatever a kernel raises is its own fault
+        return {"status": "run_error", "cause": one_line(error)}
+
+
+def prepare(request: Message) -> Problem:
+    """Make or recall the inputs and the reference outputs of a workload."""
+    return problem(
+        request["workload"],
+        Cpu(**request["cpu"]),
+        kind=request["target"]["kind"],
+        family_module=request["family_module"],
+        seed=request["seed"],
+        cache=request["cache"],
+    )
+
+
+def measure(given: Problem, request: Message) -> Message:
+    """Check and time one candidate within about ``budget_s``; ``best_s`` is the time to beat."""
+    candidate = _Candidate.load(given, request["libraries"][0], request)
+    clock, share = candidate.clock, request["budget_s"] / REPEATS
+    while clock.attempts < REPEATS or clock.restless:
+        clock.repeat(share)
+        hopeless = clock.repeats and clock.repeats[-1] > HOPELESS * request["best_s"]
+        long = clock.spent_s > _PATIENCE * request["budget_s"] and len(clock.repeats) >= 3
+        if hopeless or long:
+            break
+    return {"status": "ok", **clock.summary()}
+
+
+def compare(given: Problem, request: Message) -> Message:
+    """Check several candidates, then time them in turns, at least ``rounds`` times."""
+    clocks = [_Candidate.load(given, library, request).clock for library in request["libraries"]]
+    for done in range(_PATIENCE * request["rounds"]):
+        if done >= request["rounds"] and not any(clock.restless for clock in clocks):
+            break
+        for clock in clocks:
+            clock.repeat(request["budget_s"] / REPEATS)
+    return {"status": "ok", "results": [clock.summary() for clock in clocks]}
+
+
+@dataclass
+class _Clock:
+    """Times of one kernel: ``call(n)`` runs it n times and gives the mean seconds per call."""
+
+    call: Callable[[int], float]
+    one_thread: bool
+    repeats: list[float] = field(default_factory=list)
+    disturbed: list[float] = field(default_factory=list)
+    spent_s: float = 0.0
+    _estimate: float = 0.0
+
+    @property
+    def attempts(self) -> int:
+        return len(self.repeats) + len(self.disturbed)
+
+    @property
+    def restless(self) -> bool:
+        """Whether more repeats are wanted: most of them were slower than some should be."""
+        if len(self.repeats) < REPEATS:
+            return self.attempts < _PATIENCE * REPEATS
+        p10, median = np.percentile(self.repeats, (10, 50))
+        return bool(median > _QUIET * p10) and self.attempts < _PATIENCE * REPEATS
+
+    def repeat(self, share_s: float) -> None:
+        """One repeat of about ``share_s`` seconds."""
+        if not self._estimate:
+            self._estimate = max(self.call(1), 1e-9)
+        number = max(1, min(1_000_000, math.ceil(share_s / self._estimate)))
+        wall, cpu = time.perf_counter(), time.thread_time()
+        seconds = self.call(number)
+        wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
+        self.spent_s += wall
+        self._estimate = min(self._estimate, seconds)
+        clean = not self.one_thread or cpu >= _UNDISTURBED * wall
+        (self.repeats if clean else self.disturbed).append(max(seconds, 1e-9))
+
+    def summary(self) -> Message:
+        """Median and percentiles of the clean repeats, or of all if hardly any was clean."""
+        used = self.repeats if len(self.repeats) >= 3 else self.repeats + self.disturbed
+        p10, median, p90 = (float(v) for v in np.percentile(used, (10, 50, 90)))
+        share = len(self.disturbed) / self.attempts
+        return {"median_s": median, "p10_s": p10, "p90_s": p90, "disturbed": share}
+
+
+@dataclass
+class _Candidate:
+    """A loaded, verified kernel with its own buffers."""
+
+    clock: _Clock
+
+    @classmethod
+    def load(cls, given: Problem, library: Message, request: Message) -> _Candidate:
+        """Raises :class:`WrongResult`; nothing that computes wrong numbers is ever timed."""
+        module = tvm.runtime.load_module(library["path"])
+        buffers = given.buffers()
+        pairs = zip(buffers, library["shapes"], strict=True)
+        arguments = [buffer.tensor(shape) for buffer, shape in pairs]
+        module[SYMBOL](*arguments)
+        given.check(buffers, request["tolerance"])
+
+        def call(number: int) -> float:
+            evaluator: Any = module.time_evaluator(SYMBOL, tvm.cpu(), number=number, repeat=1)
+            return float(evaluator(*arguments).results[0])
+
+        return cls(_Clock(call, one_thread=request["cpu"]["threads"] == 1))

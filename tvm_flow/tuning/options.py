@@ -1,0 +1,30 @@
+"""How the tuner goes about its work; the defaults suit kernels of 10 µs to 10 ms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """Times in seconds.
+
+    ``batch``: candidates proposed at a time. ``build_timeout_s``, ``trial_timeout_s``: a build or
+    trial that takes longer is killed. ``prepare_timeout_s``: the same for computing a workload's
+    reference once. ``trial_budget_s``: measuring time of one trial. ``tolerance``: greatest
+    difference from the reference, relative to the largest output. ``epsilon``: share of a batch
+    that is random. ``finalists``, ``final_rounds``: candidates per task that are measured again
+    beside the default, and how often. ``give_up``: fruitless trials in a row, with not one good
+    before, after which a task is given up.
+    """
+
+    batch: int = 8
+    build_timeout_s: float = 60.0
+    trial_timeout_s: float = 10.0
+    prepare_timeout_s: float = 120.0
+    trial_budget_s: float = 0.03
+    tolerance: float = 1e-4
+    epsilon: float = 0.15
+    finalists: int = 3
+    final_rounds: int = 21
+    give_up: int = 24

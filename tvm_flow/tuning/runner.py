@@ -1,0 +1,96 @@
+"""Checks and times candidates in a sub-process pinned to the measuring cores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tvm_flow.tuning.builder import Built
+from tvm_flow.tuning.channel import Message
+from tvm_flow.tuning.cores import CorePlan
+from tvm_flow.tuning.options import TuneOptions
+from tvm_flow.tuning.process import WorkerCrashed, WorkerExpired, WorkerProcess
+from tvm_flow.tuning.record import OK
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a trial: a status of :mod:`tvm_flow.tuning.record`; times in seconds per call.
+
+    ``disturbed``: share of repeats that were thrown away because something else had the core.
+    """
+
+    status: str
+    cause: str = ""
+    median_s: float | None = None
+    p10_s: float | None = None
+    p90_s: float | None = None
+    disturbed: float = 0.0
+
+
+class Runner:
+    """One run worker. ``folder`` keeps reference outputs for the next one after a crash."""
+
+    def __init__(self, plan: CorePlan, folder: Path, options: TuneOptions, seed: int) -> None:
+        environment = {
+            "TVM_NUM_THREADS": str(len(plan.measure)),
+            "TVM_BIND_THREADS": "0",  # the process is confined already
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",  # a spinning pool would disturb
+        }
+        self._options = options
+        self._common = {"seed": seed, "cache": str(folder), "tolerance": options.tolerance}
+        self._worker = WorkerProcess("run", plan.measure, environment, folder / "run.log")
+        self._prepared: set[str] = set()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="runner")
+        self._pool.submit(self._worker.start)  # it gets ready while the first candidate is built
+
+    def submit(self, kernel: Message, built: Built, best_s: float) -> Future[Outcome]:
+        """Start one trial; ``best_s`` is the best time of its task so far (or infinity)."""
+        return self._pool.submit(self._measure, kernel, built, best_s)
+
+    def compare(self, kernel: Message, built: Sequence[Built]) -> Future[list[Outcome]]:
+        """Start measuring several candidates in turns; all fail if one does."""
+        return self._pool.submit(self._compare, kernel, built)
+
+    def close(self) -> None:
+        """Kill the worker, also a busy one."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._worker.stop()
+        self._pool.shutdown(wait=True)
+
+    def _measure(self, kernel: Message, built: Built, best_s: float) -> Outcome:
+        # JSON has no infinity; a year is as good
+        extra = {"libraries": [built.message], "best_s": min(best_s, 3e7)}
+        answer = self._ask(kernel, {"action": "measure", **extra}, self._options.trial_timeout_s)
+        return Outcome(**answer)
+
+    def _compare(self, kernel: Message, built: Sequence[Built]) -> list[Outcome]:
+        options = self._options
+        request = {
+            "action": "compare",
+            "libraries": [candidate.message for candidate in built],
+            "rounds": options.final_rounds,
+        }
+        answer = self._ask(kernel, request, options.trial_timeout_s * (1 + len(built)))
+        if answer["status"] != OK:
+            return [Outcome(**answer)] * len(built)
+        return [Outcome(OK, **result) for result in answer["results"]]
+
+    def _ask(self, kernel: Message, request: Message, timeout_s: float) -> Message:
+        """The worker's answer, or a status for its death; the reference is computed before."""
+        common = {**kernel, **self._common, "budget_s": self._options.trial_budget_s}
+        try:
+            if kernel["workload"] not in self._prepared:
+                request_first = {**common, "action": "prepare"}
+                answer = self._worker.request(request_first, self._options.prepare_timeout_s)
+                if answer["status"] != OK:
+                    return answer
+                self._prepared.add(kernel["workload"])
+            return self._worker.request({**common, **request}, timeout_s)
+        except WorkerCrashed as error:
+            return {"status": "crashed", "cause": str(error)}
+        except WorkerExpired as error:
+            return {"status": "timeout", "cause": str(error)}

@@ -1,0 +1,45 @@
+"""Which task gets the next batch of trials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tvm_flow.tuning.state import TaskState
+
+_WINDOW = 24  # trials over which the rate of improvement is taken
+_HOPE = 0.1  # improvement expected of a task that was hardly tried
+
+
+def next_task(states: Sequence[TaskState]) -> TaskState | None:
+    """The task to propose for next, or ``None`` if none is worth another trial.
+
+    Every task gets its turn before any gets another; after each had its default and one batch,
+    the one where time is most likely to be gained comes first.
+    """
+    open_states = [state for state in states if not state.finished()]
+    if not open_states:
+        return None
+    fewest = min(state.batches for state in open_states)
+    if fewest < 2:  # the first is the default alone
+        return next(state for state in open_states if state.batches == fewest)
+    return max(open_states, key=gain)
+
+
+def gain(state: TaskState) -> float:
+    """Seconds of the network's time that a batch may be expected to save."""
+    if not state.times:
+        return float("inf")  # nothing works yet; it is given up soon if that stays so
+    before = state.bests[-_WINDOW] if len(state.bests) >= _WINDOW else state.bests[0]
+    rate = (before - state.best_s) / before if before != float("inf") else _HOPE
+    hope = _HOPE / (1 + state.since_improvement / _WINDOW)
+    return state.task.count * state.best_s * max(rate, hope) / (1 + state.pending)
+
+
+def batch_size(states: Sequence[TaskState], state: TaskState, most: int, left: int | None) -> int:
+    """How many candidates ``state`` may propose when ``left`` trials remain for all tasks."""
+    if state.batches == 0:
+        return 1
+    if left is None or state.batches > 1:
+        return most
+    waiting = sum(other.batches < 2 and not other.finished() for other in states)
+    return max(1, min(most, left // max(1, waiting)))

@@ -1,0 +1,159 @@
+"""Proposes the next candidates of one task: default, diverse, then what the model ranks first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import product
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schedules.base import Knobs, Space
+from tvm_flow.tuning.cost_model import CostModel, Features
+from tvm_flow.tuning.record import FrozenKnobs, freeze
+
+#: Spaces up to this size are ranked whole, greater ones are searched by evolution.
+ENUMERABLE = 20_000
+_POPULATION = 256
+_GENERATIONS = 6
+_PROMISING = 8  # times the batch: the best of the ranking, from which a batch is made
+_SAMPLES = 512  # random candidates among which diverse ones are looked for
+
+
+class Search:
+    """State of the search in one space. Nothing is proposed twice.
+
+    Parameters
+    ----------
+    space: every knob with its choices.
+    default: proposed first.
+    features: what the cost model is told about candidates.
+    seen: choices that were tried in earlier runs.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        default: Knobs,
+        features: Features,
+        *,
+        seen: Iterable[FrozenKnobs] = (),
+        seed: int = 0,
+    ) -> None:
+        self.space = {name: list(dict.fromkeys(space[name])) for name in sorted(space)}
+        self.size = prod(len(choices) for choices in self.space.values())
+        self.features = features
+        self._default = default
+        self._seen = set(seen)
+        self._rng = np.random.default_rng(seed)
+        self._whole = list(self._enumerate()) if self.size <= ENUMERABLE else None
+        self._dry = False
+
+    @property
+    def exhausted(self) -> bool:
+        return self._dry or (self._whole is not None and not self._untried())
+
+    def propose(
+        self, count: int, model: CostModel, good: list[Knobs], epsilon: float
+    ) -> list[Knobs]:
+        """Up to ``count`` new candidates; fewer (or none) once the space runs out.
+
+        ``good`` are the best known so far, best first; ``epsilon`` is the share of the batch
+        that is random even though a model exists.
+        """
+        batch: list[Knobs] = []
+        if freeze(self._default) not in self._seen:
+            self._take([self._default], 1, batch)
+        if model.knows(self.features):
+            adventurous = int(self._rng.binomial(count, epsilon))
+            pool = self._untried() if self._whole is not None else self._evolve(model, good)
+            greedy = count - len(batch) - adventurous
+            promising = self._ranked(pool, model, _PROMISING * count)
+            self._take(promising, (greedy + 1) // 2, batch)
+            # The first places often differ in what does not matter: look around them as well.
+            self._take(self._diverse(promising, good + batch), greedy // 2, batch)
+        self._take(self._diverse(self._random(_SAMPLES), good + batch), count - len(batch), batch)
+        self._dry = not batch
+        return batch
+
+    def _take(self, candidates: Iterable[Knobs], count: int, batch: list[Knobs]) -> None:
+        for knobs in candidates:
+            if count <= 0:
+                return
+            if freeze(knobs) not in self._seen:
+                self._seen.add(freeze(knobs))
+                batch.append(dict(knobs))
+                count -= 1
+
+    def _enumerate(self) -> Iterable[Knobs]:
+        for choice in product(*self.space.values()):
+            yield dict(zip(self.space, choice, strict=True))
+
+    def _untried(self) -> list[Knobs]:
+        assert self._whole is not None
+        self._whole = [knobs for knobs in self._whole if freeze(knobs) not in self._seen]
+        return self._whole
+
+    def _random(self, count: int) -> list[Knobs]:
+        if self._whole is not None:
+            pool = self._untried()
+            chosen = self._rng.permutation(len(pool))[:count]
+            return [pool[int(at)] for at in chosen]
+        picks = {name: self._rng.choice(choices, count) for name, choices in self.space.items()}
+        return [{name: int(picks[name][row]) for name in picks} for row in range(count)]
+
+    def _diverse(self, pool: list[Knobs], known: list[Knobs]) -> Iterable[Knobs]:
+        """Candidates of ``pool``, each as far as possible from those before and from ``known``."""
+        if not pool:
+            return
+        points = self._positions(pool)
+        distance = np.full(len(pool), np.inf)
+        for point in self._positions(known) if known else points[:1]:
+            distance = np.minimum(distance, np.abs(points - point).sum(axis=1))
+        for _ in range(len(pool)):
+            at = int(distance.argmax())
+            yield pool[at]
+            distance = np.minimum(distance, np.abs(points - points[at]).sum(axis=1))
+            distance[at] = -1.0
+
+    def _positions(self, candidates: list[Knobs]) -> NDArray[np.float64]:
+        """Place of each choice within its list, scaled to 0..1."""
+        table = {
+            name: {value: at / max(1, len(choices) - 1) for at, value in enumerate(choices)}
+            for name, choices in self.space.items()
+        }
+        return np.array([[table[name].get(c[name], 0.5) for name in table] for c in candidates])
+
+    def _ranked(self, pool: list[Knobs], model: CostModel, most: int) -> list[Knobs]:
+        """The ``most`` promising of ``pool``, best first."""
+        if not pool:
+            return []
+        order = np.argsort(-model.predict(self.features, pool), kind="stable")
+        return [pool[int(at)] for at in order[:most]]
+
+    def _evolve(self, model: CostModel, good: list[Knobs]) -> list[Knobs]:
+        """Untried candidates the model likes, bred from the best known and random ones."""
+        population = [*good[: _POPULATION // 4], *self._random(_POPULATION)]
+        found: dict[FrozenKnobs, Knobs] = {}
+        for _ in range(_GENERATIONS):
+            scores = model.predict(self.features, population)
+            order = np.argsort(-scores, kind="stable")[: _POPULATION // 4]
+            parents = [population[int(at)] for at in order]
+            found |= {freeze(p): p for p in parents if freeze(p) not in self._seen}
+            population = parents + [self._child(parents) for _ in range(_POPULATION)]
+        return list(found.values())
+
+    def _child(self, parents: list[Knobs]) -> Knobs:
+        """Each knob from either of two parents, and one knob drawn anew half of the time."""
+        a, b = (parents[int(at)] for at in self._rng.integers(len(parents), size=2))
+        child = {name: (a if self._rng.random() < 0.5 else b)[name] for name in self.space}
+        if self._rng.random() < 0.5 or a == b:
+            name = list(self.space)[int(self._rng.integers(len(self.space)))]
+            child[name] = int(self._rng.choice(self.space[name]))
+        return child
+
+
+def in_order(times: Mapping[FrozenKnobs, float]) -> list[Knobs]:
+    """Choices of knobs by time, fastest first."""
+    return [dict(knobs) for knobs, _ in sorted(times.items(), key=lambda item: item[1])]

@@ -1,0 +1,56 @@
+"""What is tuned: one task per distinct workload of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from schedules.base import Cpu, Family, Workload
+from schedules.registry import lookup
+from targets import Board
+from tvm_flow.errors import UsageError
+from tvm_flow.tuning.channel import Message
+
+
+@dataclass(frozen=True)
+class Task:
+    """One workload, how often the network runs it, and the PyTorch modules it computes."""
+
+    workload: Workload
+    count: int = 1
+    modules: tuple[str, ...] = ()
+
+
+def merge(tasks: Iterable[Task]) -> list[Task]:
+    """One task per workload in order of first appearance; counts and modules add up."""
+    merged: dict[str, Task] = {}
+    for task in tasks:
+        key = task.workload.key
+        known = merged.get(key, Task(task.workload, 0))
+        merged[key] = Task(task.workload, known.count + task.count, known.modules + task.modules)
+    return list(merged.values())
+
+
+def cpu_of(board: Board, threads: int = 1) -> Cpu:
+    """What schedules may know about ``board`` when run on ``threads`` threads."""
+    return Cpu(board.lanes, board.vector_registers, board.l1_bytes, board.l2_bytes, threads)
+
+
+def family_of(workload: Workload, board: Board) -> Family:
+    """The operator family of a workload. Raises :class:`UsageError` if there is none."""
+    try:
+        return lookup(workload.op, str(board.tvm_target()["kind"]))
+    except KeyError as error:
+        raise UsageError(f"Cannot tune {workload}", why=str(error.args[0])) from error
+
+
+def describe(workload: Workload, board: Board, cpu: Cpu) -> Message:
+    """What every request to a worker says about the kernel in question."""
+    return {
+        "workload": workload.key,
+        "cpu": asdict(cpu),
+        "target": board.tvm_target(),
+        "arch": board.arch,
+        # Importing it in the worker registers the family there, wherever it is defined.
+        "family_module": type(family_of(workload, board)).__module__,
+    }

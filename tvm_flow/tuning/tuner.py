@@ -1,0 +1,100 @@
+"""The tuner: search, build, measure and record until the budget is spent or nothing improves."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable
+from contextlib import ExitStack
+
+from targets import Board
+from tvm_flow.errors import TuningError, UsageError
+from tvm_flow.tuning.cores import confined, plan_cores
+from tvm_flow.tuning.options import TuneOptions
+from tvm_flow.tuning.records import RecordStore
+from tvm_flow.tuning.report import OnEvent, TuneReport
+from tvm_flow.tuning.session import Session
+from tvm_flow.tuning.state import TaskState
+from tvm_flow.tuning.tasks import Task, merge
+
+MOST_TRIALS = 1_000_000
+
+
+def tune_tasks(
+    tasks: Iterable[Task],
+    board: Board,
+    *,
+    store: RecordStore,
+    trials: int | None = None,
+    minutes: float | None = None,
+    threads: int = 1,
+    seed: int = 0,
+    on_event: OnEvent | None = None,
+    early_stop: int | None = 96,
+    options: TuneOptions | None = None,
+) -> TuneReport:
+    """Tune ``tasks`` on this machine and record every trial in ``store``.
+
+    Parameters
+    ----------
+    trials: total number of trials, those already recorded for these tasks included: the same
+        command run again goes on where it was stopped.
+    minutes: limit of wall time of this run. Without both limits, tuning ends when nothing improves.
+    threads: worker threads the kernels are tuned for.
+    early_stop: trials of one task without improvement after which it is left alone.
+    on_event: called after every trial with a :class:`TuneEvent`.
+
+    Ctrl-C ends tuning early: the report then says ``interrupted`` and all records are kept.
+
+    Raises
+    ------
+    UsageError: limits or threads make no sense, an operator is unknown, the board is another CPU.
+    RecordError: the log is in use, damaged, or cannot be written.
+    TuningError: not one trial worked, in this run or before.
+    EnvironmentFault: workers cannot be started.
+    """
+    _check_limits(trials, minutes)
+    _check_machine(board)
+    merged = merge(tasks)
+    if not merged:
+        raise UsageError("Nothing to tune", why="the network has no tunable operator")
+    plan = plan_cores(board, threads)
+    options = options or TuneOptions()
+    run = Session(board, store, threads=threads, seed=seed, options=options, on_event=on_event)
+    run.target, run.limit_s = trials, None if minutes is None else 60 * minutes
+    with ExitStack() as stack:
+        stack.enter_context(store.writing(cpu_model=board.soc))
+        run.states = [
+            TaskState.begin(
+                task, board, store, threads=threads, seed=seed, early_stop=early_stop,
+                options=options,
+            )
+            for task in merged
+        ]  # fmt: skip
+        stack.enter_context(confined(plan))
+        run.go(plan)
+    report = run.report("done")
+    if not report.interrupted and all(task.best_s is None for task in report.tasks):
+        raise TuningError(
+            "Not one kernel could be measured",
+            why=run.last_cause or "no trial was made",
+            fix="tvm-flow doctor, and see tvm-flow records show for every failure",
+        )
+    return report
+
+
+def _check_limits(trials: int | None, minutes: float | None) -> None:
+    if trials is not None and not 1 <= trials <= MOST_TRIALS:
+        raise UsageError(
+            f"Cannot tune with {trials} trials", fix=f"--trials 1 to {MOST_TRIALS}; 1000 is usual"
+        )
+    if minutes is not None and not 0 < minutes <= 60 * 24 * 30:
+        raise UsageError(f"Cannot tune for {minutes} minutes", fix="--minutes above 0, up to 43200")
+
+
+def _check_machine(board: Board) -> None:
+    if board.arch != platform.machine():
+        raise UsageError(
+            f"Cannot measure kernels for {board.name} here",
+            why=f"it is {board.arch}, this machine is {platform.machine()}",
+            fix=f"run the same command on a {board.name}, or use its committed records",
+        )
