@@ -14,7 +14,7 @@ import pytest
 
 from tests.bundle.networks import SHAPE, lowered, reference, sample, write
 from tvm_flow.bundle import check, write_bundle
-from tvm_flow.errors import CompileError, UsageError
+from tvm_flow.errors import CompileError, NumericsError, UsageError
 
 
 def _content(directory: Path) -> dict[str, bytes]:
@@ -108,3 +108,16 @@ def test_a_sample_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="sample input"):
             write_bundle(lowered(), tmp_path / "b", sample_input=bad, expected=reference(x))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bundle_that_is_not_accepted_does_not_appear(tmp_path: Path) -> None:
+    target = write(tmp_path / "tiny")
+    before = _content(target)
+
+    def refuse(fresh: Path) -> None:
+        check(fresh)
+        raise NumericsError(f"no, {fresh.name}")
+
+    with pytest.raises(NumericsError, match="no"):
+        write(target, accept=refuse)
+    _assert_untouched(target, before)

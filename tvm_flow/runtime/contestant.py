@@ -11,7 +11,7 @@ Array = NDArray[np.float32]
 
 
 class BundleRun:
-    """A bundle as a :class:`~tvm_flow.timing_worker.Runnable`; inputs are NCHW as for eager."""
+    """A bundle as a :class:`~tvm_flow.timing_worker.Runnable`; inputs and outputs are NCHW as in eager."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
@@ -26,6 +26,8 @@ class BundleRun:
 
     def output(self) -> Array:
         result: Array = self._bundle.run()
+        if self._bundle.manifest.layout == "NHWC" and result.ndim == 4:
+            return np.ascontiguousarray(result.transpose(0, 3, 1, 2))
         return result
 
 
