@@ -163,7 +163,7 @@ class Conv2d(Family):
 
     def default(self, workload: Workload, cpu: Cpu) -> Knobs:
         s = Shape.of(workload)
-        return default_tile(s, cpu)
+        return default_tile(s, cpu, workload.text("act"))
 
     def space(self, workload: Workload, cpu: Cpu) -> Space:
         s = Shape.of(workload)
@@ -196,26 +196,46 @@ class Conv2d(Family):
         return builder.get()
 
 
-def default_tile(s: Shape, cpu: Cpu) -> Knobs:
-    """Register tile for zero trials: as many pixels as fit beside two panels per group."""
+#: Activations whose arithmetic is worth overlapping with the next tile's products. A small tile
+#: lets the core's out-of-order window do that: measured, GELU then costs almost nothing.
+HEAVY_ACTIVATIONS = frozenset({"gelu", "silu", "sigmoid", "hardswish"})
+
+
+def default_tile(s: Shape, cpu: Cpu, act: str) -> Knobs:
+    """Tile for zero trials.
+
+    A long reduction wants as many pixels as fit beside two panels per group. A short one (first
+    layers, few channels) or a heavy activation wants small tiles, so that filling and draining
+    the accumulators overlaps with the neighbours' products.
+    """
     panels = Panels(s.co, cpu.lanes).count
     nv = min(2, panels)
-    pixels = s.n * s.oh * s.ow
     most = (cpu.registers - 3) // nv
     if s.flat:
-        if pixels < 4:  # matrix-vector product: width instead of height
-            nv = min(8, panels)
-            most = max(1, (cpu.registers - 3) // nv)
-        mt = min(pixels, most)
-        tiles = tile_count(pixels, mt)
-        blocks = max(1, tiles // max(1, 4 * cpu.threads))
-        chunk = 1 if tiles >= 4 * cpu.threads else min(8, max(1, panels // nv))
-        return {"nv": nv, "mt": mt, "ku": 4, "order": 1, "mb": min(8, blocks), "nb": chunk}
-    mt = min(s.ow, most)
-    mt = -(-s.ow // -(-s.ow // mt))
-    th = max(1, min(s.oh, most // mt, 2)) if s.ow == mt else 1
-    rows = max(th, min(s.oh, max(1, s.oh // (4 * cpu.threads))))
+        return _default_flat(s, cpu, act, panels, nv, most)
+    if s.nchw or s.k <= 32:
+        mt, th = min(s.ow, 3), min(s.oh, 2)
+    else:
+        mt = min(s.ow, most)
+        mt = -(-s.ow // -(-s.ow // mt))
+        th = max(1, min(s.oh, most // mt, 2)) if s.ow == mt else 1
+    rows = max(th, min(s.oh, 28, max(1, s.oh // (4 * cpu.threads))))
     return {"nv": nv, "mt": mt, "ku": 4, "order": 1, "th": th, "rb": rows}
+
+
+def _default_flat(s: Shape, cpu: Cpu, act: str, panels: int, nv: int, most: int) -> Knobs:
+    pixels = s.n * s.oh * s.ow
+    ku = 4
+    if pixels < 4:  # matrix-vector product: width instead of height
+        nv = min(8, panels)
+        most = max(1, (cpu.registers - 3) // nv)
+    elif s.k <= 32 or act in HEAVY_ACTIVATIONS:
+        nv, most, ku = 1, 8, 2
+    mt = min(pixels, most)
+    tiles = tile_count(pixels, mt)
+    blocks = max(1, tiles // max(1, 4 * cpu.threads))
+    chunk = 1 if tiles >= 4 * cpu.threads else min(8, max(1, panels // nv))
+    return {"nv": nv, "mt": mt, "ku": ku, "order": 1, "mb": min(16, blocks), "nb": chunk}
 
 
 def make_epilogue(

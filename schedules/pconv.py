@@ -29,6 +29,7 @@ from tvm.script.ir_builder import tirx as T
 
 from schedules import activations
 from schedules.base import Array, Cpu, Family, InvalidKnobs, Knobs, Space, TensorSpec, Workload
+from schedules.conv2d import HEAVY_ACTIVATIONS
 from schedules.kernel import prim_func
 from schedules.microkernel import (
     Epilogue,
@@ -144,17 +145,19 @@ class PConvFamily(Family):
 
     def default(self, workload: Workload, cpu: Cpu) -> Knobs:
         s = Shape.of(workload)
-        knobs = {"rb": _default_rows(s, cpu), "ku": 4}
-        panels = Panels(s.cc, cpu.lanes).count
-        cnv = min(2, panels)
-        cmt = min(s.w, (cpu.registers - 2 - cnv) // cnv)
-        cmt = balanced(s.w, cmt)[0][0]
+        heavy = s.n1 and workload.text("act") in HEAVY_ACTIVATIONS
+        knobs = {"rb": _default_rows(s, cpu), "ku": 2 if heavy else 4}
+        panels = Panels(s.cc, cpu.lanes)
+        # full and narrow panels in one group would broadcast every pixel at two widths
+        cnv = 1 if panels.tail and panels.count == 2 else min(2, panels.count)
+        cmt = balanced(s.w, min(s.w, (cpu.registers - 2 - cnv) // cnv))[0][0]
         cth = 2 if cmt == s.w and 2 * cmt * cnv <= cpu.registers - 2 - cnv and s.h > 1 else 1
         knobs |= {"cmt": cmt, "cnv": cnv, "cth": cth}
         for index, n in ((1, s.n1), (2, s.n2)):
             if n:
-                nv = min(2, Panels(n, cpu.lanes).count)
-                most = (cpu.registers - 2 - nv) // nv
+                small = heavy and index == 1
+                nv = 1 if small else min(2, Panels(n, cpu.lanes).count)
+                most = 8 if small else (cpu.registers - 2 - nv) // nv
                 knobs |= {f"mt{index}": min(most, knobs["rb"] * s.w), f"nv{index}": nv}
                 knobs[f"order{index}"] = 1
         return knobs
