@@ -41,20 +41,24 @@ _EXPORTS = {
     "TvmFlowError": "tvm_flow.errors",
 }
 
-__all__ = ["__version__", *_EXPORTS]
-
 if TYPE_CHECKING:
-    from tvm_flow.api.compare import compare
-    from tvm_flow.api.compile import CompileReport, compile
-    from tvm_flow.api.profile import profile
-    from tvm_flow.api.run import RunReport, run
-    from tvm_flow.api.trace import TraceReport, trace
-    from tvm_flow.api.tune import tune
-    from tvm_flow.compare import CompareResult
-    from tvm_flow.doctor import diagnose
-    from tvm_flow.errors import TvmFlowError
-    from tvm_flow.runtime.session import Bundle, CheckReport, check, load
-    from tvm_flow.tuning.report import TuneReport
+    from tvm_flow.api.compare import compare as compare
+    from tvm_flow.api.compile import CompileReport as CompileReport
+    from tvm_flow.api.compile import compile as compile
+    from tvm_flow.api.profile import profile as profile
+    from tvm_flow.api.run import RunReport as RunReport
+    from tvm_flow.api.run import run as run
+    from tvm_flow.api.trace import TraceReport as TraceReport
+    from tvm_flow.api.trace import trace as trace
+    from tvm_flow.api.tune import tune as tune
+    from tvm_flow.compare import CompareResult as CompareResult
+    from tvm_flow.doctor import diagnose as diagnose
+    from tvm_flow.errors import TvmFlowError as TvmFlowError
+    from tvm_flow.runtime.session import Bundle as Bundle
+    from tvm_flow.runtime.session import CheckReport as CheckReport
+    from tvm_flow.runtime.session import check as check
+    from tvm_flow.runtime.session import load as load
+    from tvm_flow.tuning.report import TuneReport as TuneReport
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,55 @@
+"""From tuning records to the knobs a network is compiled with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from schedules import registry
+from schedules.base import Family, Workload
+from targets import Board
+from tvm_flow.passes.emit import Choice
+from tvm_flow.passes.pipeline import cpu_of
+from tvm_flow.tuning.record import Record
+from tvm_flow.tuning.records import RecordStore
+
+# In order of trust. An emulator's clock is not among them: it ranks schedules wrongly.
+TRUSTED = ("measured", "modelled")
+
+
+class RecordChooser:
+    """The best record of each workload where there is one that still builds, else the default.
+
+    ``notes`` tells, one line each, which records were passed over and why.
+    """
+
+    def __init__(self, store: RecordStore, board: Board) -> None:
+        self.store, self.board, self.cpu = store, board, cpu_of(board)
+        self.notes: list[str] = list(store.notes)
+
+    @classmethod
+    def of(cls, folder: Path, board: Board) -> RecordChooser:
+        """Reads ``folder``. Raises :class:`RecordError` where a log in it is damaged."""
+        return cls(RecordStore(folder, board.log_name), board)
+
+    def __call__(self, workload: Workload) -> Choice:
+        family = registry.lookup(workload.op)
+        space = family.space(workload, self.cpu)
+        if stale := self.store.stale(workload, space):
+            self.notes.append(
+                f"{len(stale)} record(s) of {workload.key} have knobs it no longer has: not used"
+            )
+        for label in TRUSTED:
+            record = self.store.best(workload, self.board.threads, space=space, labels=[label])
+            if record is not None and self._builds(family, workload, record):
+                return Choice(record.knobs, "tuned", record.sha, record.label)
+        return Choice(family.default(workload, self.cpu), "default")
+
+    def _builds(self, family: Family, workload: Workload, record: Record) -> bool:
+        try:
+            family.build(workload, self.cpu, record.knobs, "candidate")
+        except (ValueError, KeyError) as error:
+            self.notes.append(
+                f"record {record.sha} of {workload.key} no longer builds ({error}): default used"
+            )
+            return False
+        return True

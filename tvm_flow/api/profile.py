@@ -1,0 +1,54 @@
+"""``profile``: where the time of a compiled network goes, kernel by kernel."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from torch import nn
+
+from targets import Board
+from tvm_flow.profile import ProfileReport
+from tvm_flow.profile import profile as profile_bundle
+from tvm_flow.runtime import manifest
+
+
+def profile(
+    model: str | Path | nn.Module,
+    *,
+    target: str | Board = "native",
+    threads: int | None = None,
+    runs: int = 50,
+    memory: bool = False,
+    weights: str | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    records: str | Path | None = None,
+) -> ProfileReport:
+    """Time every kernel of a bundle, or of a model compiled for the purpose.
+
+    Parameters
+    ----------
+    model: a directory that :func:`tvm_flow.compile` wrote, or a model as for
+        :func:`tvm_flow.trace`; ``target``, ``weights``, ``input_shape`` and ``records`` are for
+        the latter.
+    threads: worker threads, by default as compiled for.
+    runs: runs every time is the median of.
+    memory: also report the memory plan and the peak memory of a fresh process.
+
+    Raises :class:`UsageError`, :class:`MeasurementError`, and what compiling and loading raise.
+    """
+    if isinstance(model, str | Path) and manifest.is_bundle(Path(model)):
+        return profile_bundle(model, threads=threads, runs=runs, memory=memory)
+    from tvm_flow.api.compile import compile  # noqa: PLC0415 - a bundle needs no compiler
+
+    with tempfile.TemporaryDirectory(prefix="tvm-flow-profile-") as folder:
+        made = compile(
+            str(model) if isinstance(model, Path) else model,
+            output=Path(folder) / "bundle",
+            target=target,
+            threads=threads,
+            weights=weights,
+            input_shape=input_shape,
+            records=records,
+        )
+        return profile_bundle(made.path, threads=threads, runs=runs, memory=memory)

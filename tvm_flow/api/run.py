@@ -1,0 +1,76 @@
+"""``run``: one input through a bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_flow.runtime.inputs import load_input, top_k
+from tvm_flow.runtime.session import Bundle, load
+from tvm_flow.runtime.stats import Timing
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """``output``: the network's (first) output; ``top``: the classes with the largest logits of
+    its first row as (index, softmax probability, label); ``timing`` of further runs, if asked
+    for."""
+
+    model: str
+    threads: int
+    output: NDArray[np.float32]
+    top: tuple[tuple[int, float, str], ...]
+    timing: Timing | None
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the output itself, of which the shape is given."""
+        return {
+            "model": self.model,
+            "threads": self.threads,
+            "output_shape": list(self.output.shape),
+            "top": [{"index": i, "probability": p, "label": name} for i, p, name in self.top],
+            "timing": {**self.timing.to_json(), "runs": self.timing.runs} if self.timing else None,
+        }
+
+
+def run(
+    bundle: Bundle | str | Path,
+    input: NDArray[np.float32] | str | Path | None = None,
+    *,
+    top: int = 5,
+    runs: int = 0,
+    threads: int | None = None,
+) -> RunReport:
+    """Run a bundle on one input.
+
+    Parameters
+    ----------
+    bundle: a directory that :func:`tvm_flow.compile` wrote, or what :func:`tvm_flow.load` returns.
+    input: an array, a picture (resized, cropped and normalised as for ImageNet), or a ``.npy`` or
+        ``.bin`` file; by default the bundle's own sample.
+    top: number of classes to report.
+    runs: time this many further runs; 0 times nothing.
+    threads: worker threads, by default as compiled for; only for a directory.
+
+    Raises :class:`BundleError`, and :class:`UsageError` for an input that does not fit.
+    """
+    loaded = bundle if isinstance(bundle, Bundle) else load(bundle, threads=threads)
+    info = loaded.manifest
+    if input is None:
+        input = loaded.directory / info.data["sample"]["input"]
+    if not isinstance(input, np.ndarray):
+        input = load_input(Path(input), info.inputs[0], info.layout)
+    output = loaded(input)
+    first = output if isinstance(output, np.ndarray) else output[0]
+    row = first.reshape(len(first), -1)[0] if first.ndim else first
+    return RunReport(
+        model=info.model,
+        threads=loaded.threads,
+        output=first,
+        top=tuple(top_k(row, top, loaded.labels)),
+        timing=loaded.time(runs) if runs else None,
+    )

@@ -1,0 +1,94 @@
+"""``trace``: what the compiler makes of a network, before any code is generated."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import nn
+
+from schedules import registry
+from tvm_flow.api.boards import layout_of
+from tvm_flow.api.networks import load_model, to_graph
+from tvm_flow.passes.pipeline import Summary, optimise, summarise, tasks_of
+from tvm_flow.tuning.tasks import Task
+
+
+@dataclass(frozen=True)
+class TraceReport:
+    """A network before and after the graph passes.
+
+    ``before`` and ``after`` count operators, copies (operators that only move data) and the bytes
+    every operator reads and writes per run, weights included, if each tensor crosses memory once
+    per use. ``tasks`` are the distinct kernels there are to tune, ``macs`` the multiply-accumulates
+    of one run in them. ``text_before`` and ``text_after`` list the graphs, one node per line.
+    """
+
+    model: str
+    input_shape: tuple[int, ...]
+    layout: str
+    before: Summary
+    after: Summary
+    tasks: tuple[Task, ...]
+    macs: int
+    text_before: str
+    text_after: str
+
+    @property
+    def copies_removed(self) -> int:
+        return self.before.copies - self.after.copies
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields as plain data; a task has the key of its workload."""
+        return {
+            "model": self.model,
+            "input_shape": list(self.input_shape),
+            "layout": self.layout,
+            "before": asdict(self.before),
+            "after": asdict(self.after),
+            "copies_removed": self.copies_removed,
+            "macs": self.macs,
+            "tasks": [
+                {"workload": t.workload.key, "count": t.count, "modules": list(t.modules)}
+                for t in self.tasks
+            ],
+            "graph_before": self.text_before.splitlines(),
+            "graph_after": self.text_after.splitlines(),
+        }
+
+
+def trace(
+    model: str | nn.Module,
+    *,
+    weights: str | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    layout: str = "NCHW",
+) -> TraceReport:
+    """Import a network and run the graph passes over it; nothing is compiled.
+
+    Parameters
+    ----------
+    model: a name of the zoo, ``file.py:factory``, ``model.pt2``, ``model.onnx``, or a module.
+    weights: a ``.safetensors`` or ``.pth`` file to load into it.
+    input_shape: batch first, NCHW; by default the model's own, or 1x3x224x224.
+    layout: order of 4-D inputs and outputs of the compiled network, ``NCHW`` or ``NHWC``.
+
+    Raises :class:`UsageError`, :class:`ModelError` and :class:`ImportUnsupportedError`.
+    """
+    layout = layout_of(layout)
+    loaded = load_model(model, weights=weights, input_shape=input_shape)
+    graph = to_graph(loaded)
+    before, text_before = summarise(graph), graph.text()
+    graph = optimise(graph, layout)
+    tasks = tasks_of(graph)
+    return TraceReport(
+        model=graph.name,
+        input_shape=graph.inputs[0].shape if layout == "NHWC" else loaded.input_shape,
+        layout=layout,
+        before=before,
+        after=summarise(graph),
+        tasks=tuple(tasks),
+        macs=sum(t.count * registry.lookup(t.workload.op).macs(t.workload) for t in tasks),
+        text_before=text_before,
+        text_after=graph.text(),
+    )

@@ -1,0 +1,60 @@
+"""``tune``: measure candidates for every kernel of a network and record what was found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from targets import Board
+from tvm_flow.api.boards import board_of, records_of
+from tvm_flow.api.networks import load_model, to_graph
+from tvm_flow.passes.pipeline import optimise, tasks_of
+from tvm_flow.tuning.records import RecordStore
+from tvm_flow.tuning.report import OnEvent, TuneReport
+from tvm_flow.tuning.tuner import tune_tasks
+
+
+def tune(
+    model: str | nn.Module,
+    *,
+    target: str | Board = "native",
+    trials: int | None = None,
+    minutes: float | None = None,
+    threads: int = 1,
+    weights: str | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    records: str | Path | None = None,
+    seed: int = 0,
+    on_event: OnEvent | None = None,
+) -> TuneReport:
+    """Tune the kernels of a network on this machine.
+
+    Parameters
+    ----------
+    model, weights, input_shape: as for :func:`tvm_flow.trace`.
+    trials: total number of trials, those recorded before included.
+    minutes: limit of wall time of this run. With neither limit, tuning ends when nothing improves.
+    threads: worker threads the kernels are tuned for.
+    records: folder with one folder of tuning records per board, which tuning adds to and goes on
+        from (default: see :func:`tvm_flow.api.boards.records_root`).
+    seed: of the search.
+    on_event: called after every trial; :class:`tvm_flow.tuning.progress.Progress` is one.
+
+    Ctrl-C ends it early; the report then says ``interrupted`` and every record is kept. Raises
+    :class:`UsageError`, :class:`ModelError`, :class:`RecordError` (damaged, or in use by another
+    tuner) and :class:`TuningError` where not one kernel could be measured.
+    """
+    board = board_of(target, threads)
+    store = RecordStore(records_of(board, records), board.log_name)
+    loaded = load_model(model, weights=weights, input_shape=input_shape)
+    return tune_tasks(
+        tasks_of(optimise(to_graph(loaded))),
+        board,
+        store=store,
+        trials=trials,
+        minutes=minutes,
+        threads=threads,
+        seed=seed,
+        on_event=on_event,
+    )
