@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import tvm_ffi
+from numpy.typing import NDArray
 
 from tvm_flow.errors import MeasurementError, UsageError
 from tvm_flow.load_probe import LoadProbe
 from tvm_flow.memory import MemoryReport, memory_report
-from tvm_flow.runtime import Bundle, Timing, load
+from tvm_flow.runtime import Bundle, Timing, load, summarise
 from tvm_flow.runtime.library import default_cores
 
 _WARM_UP_RUNS = 5
@@ -47,8 +48,8 @@ class KernelTime:
 @dataclass(frozen=True)
 class ProfileReport:
     """``total``: whole runs, timed without instruments. ``kernels_us``: sum over the kernels;
-    ``overhead_us``: the rest (allocation, dispatch), not below 0. ``valid`` and ``reason`` as in a
-    comparison."""
+    ``overhead_us``: the rest of a run (allocation, dispatch), not below 0. ``valid`` and ``reason``
+    as in a comparison."""
 
     model: str
     target: str
@@ -99,29 +100,29 @@ def profile(
     cores = default_cores(loaded.manifest.target)[: loaded.threads]
     probe = LoadProbe(cores, os.getpid())
     before = probe.snapshot()
-    total = loaded.time(runs, warmup=_WARM_UP_RUNS)
-    seconds = _kernel_times(loaded, runs)
+    plain, table = _measure(loaded, runs)
     complaints = probe.complaints(before, probe.snapshot())
-    kernels = _describe(data, seconds, loaded.threads)
-    kernels_us = sum(kernel.microseconds for kernel in kernels)
+    kernels = _describe(data, [float(t) for t in np.median(table, axis=0)], loaded.threads)
+    overhead = float(np.median(np.array(plain) - table.sum(axis=1)))
     return ProfileReport(
         model=loaded.manifest.model,
         target=str(loaded.manifest.target["board"]),
         threads=loaded.threads,
-        total=total,
+        total=summarise(plain),
         kernels=tuple(kernels),
-        kernels_us=kernels_us,
-        overhead_us=max(0.0, 1e3 * total.median_ms - kernels_us),
+        kernels_us=sum(kernel.microseconds for kernel in kernels),
+        overhead_us=max(0.0, 1e6 * overhead),
         valid=not complaints,
         reason="; ".join(complaints),
         memory=memory_report(loaded) if memory else None,
     )
 
 
-def _kernel_times(bundle: Bundle, runs: int) -> list[float]:
-    """Seconds per kernel call, in order.
+def _measure(bundle: Bundle, runs: int) -> tuple[list[float], NDArray[np.float64]]:
+    """Seconds of plain runs, and of every kernel call (columns) in as many instrumented runs.
 
-    The virtual machine reports the start and the end of every call to a Python function. What the
+    The two kinds of run take turns, so that their difference is not a drift of the machine. The
+    virtual machine reports the start and the end of every call to a Python function. What the
     reporting itself costs is taken from its quickest built-in, which does next to nothing, and
     subtracted; some 0.3 microseconds per kernel for the conversion of arguments remain.
     """
@@ -137,17 +138,25 @@ def _kernel_times(bundle: Bundle, runs: int) -> list[float]:
         started = time.perf_counter()
         return 0  # kNoOp: run the call
 
-    attach = bundle.program.vm["set_instrument"]
-    attach(tvm_ffi.convert(instrument))
-    try:
-        for _ in range(_WARM_UP_RUNS + runs):
+    attach, reporter = bundle.program.vm["set_instrument"], tvm_ffi.convert(instrument)
+    plain = []
+    for _ in range(_WARM_UP_RUNS + runs):
+        begin = time.perf_counter()
+        bundle.run()
+        plain.append(time.perf_counter() - begin)
+        attach(reporter)
+        try:
             bundle.run()
-    finally:
-        attach(None)
-    return _medians(events, symbols, _WARM_UP_RUNS + runs)
+        finally:
+            attach(None)
+    table = _table(events, symbols, _WARM_UP_RUNS + runs)
+    return plain[_WARM_UP_RUNS:], table[_WARM_UP_RUNS:]
 
 
-def _medians(events: list[tuple[str, float]], symbols: Sequence[str], runs: int) -> list[float]:
+def _table(
+    events: list[tuple[str, float]], symbols: Sequence[str], runs: int
+) -> NDArray[np.float64]:
+    """Seconds by run and kernel call, without the cost of reporting."""
     kernels = [event for event in events if not event[0].startswith(_BUILT_IN)]
     if [symbol for symbol, _ in kernels] != list(symbols) * runs:
         raise MeasurementError(
@@ -160,8 +169,8 @@ def _medians(events: list[tuple[str, float]], symbols: Sequence[str], runs: int)
         if symbol.startswith(_BUILT_IN):
             built_ins[symbol].append(took)
     floor = min((float(np.median(times)) for times in built_ins.values()), default=0.0)
-    table = np.array([took for _, took in kernels]).reshape(runs, len(symbols))[_WARM_UP_RUNS:]
-    return [max(0.0, float(median) - floor) for median in np.median(table, axis=0)]
+    table = np.array([took for _, took in kernels]).reshape(runs, len(symbols))
+    return np.maximum(table - floor, 0)
 
 
 def _describe(data: dict[str, Any], seconds: list[float], threads: int) -> list[KernelTime]:

@@ -11,7 +11,7 @@ Array = NDArray[np.float32]
 
 
 class BundleRun:
-    """A bundle as a :class:`~tvm_flow.timing_worker.Runnable`; inputs and outputs are NCHW as in eager."""
+    """A :class:`~tvm_flow.timing_worker.Runnable`. Inputs and outputs are NCHW, as in eager."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
