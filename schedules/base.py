@@ -82,6 +82,11 @@ class Workload:
             raise TypeError(f"{name} of {self.key} is not an integer")
         return value
 
+    def get(self, name: str, default: int) -> int:
+        """An optional integer parameter; workloads leave out what has its default."""
+        value = dict(self.params).get(name, default)
+        return value if isinstance(value, int) else default
+
     def text(self, name: str) -> str:
         return str(dict(self.params)[name])
 

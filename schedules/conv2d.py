@@ -245,21 +245,30 @@ def make_epilogue(
 
     def epilogue(value, i, j, channel, width, valid):  # type: ignore[no-untyped-def]
         at = pixel(i, j)
-        if res != "none":
-            other = load_valid(args["residual"], at * s.co + channel, width, valid)
-        if res == "pre":
-            value = bind(value() + other, width)
+        if not s.mix:
+            finish_and_store(args, value, at * s.co + channel, width, valid, act, res)
+            return
         out = bind(activations.emit(act, value, width), width)
-        if res == "post":
-            out = bind(out() + other, width)
-        if s.mix:
-            even = load_valid(args["bypass"], at * s.bcp + s.bc0 + channel, width, valid)
-            mixed = bind(interleave(even, out(), width), 2 * width)
-            store_valid(args["y"], mixed, at * (2 * s.co) + channel * 2, 2 * width, 2 * valid)
-        else:
-            store_valid(args["y"], out, at * s.co + channel, width, valid)
+        even = load_valid(args["bypass"], at * s.bcp + s.bc0 + channel, width, valid)
+        mixed = bind(interleave(even, out(), width), 2 * width)
+        store_valid(args["y"], mixed, at * (2 * s.co) + channel * 2, 2 * width, 2 * valid)
 
     return epilogue
+
+
+def finish_and_store(
+    args: Mapping[str, tirx.Buffer], value: Callable[[], Expr], at: Expr, width: int, valid: int,
+    act: str, res: str,
+) -> None:  # fmt: skip
+    """Residual (``res`` before or after), activation and store at element ``at`` of ``y``."""
+    if res != "none":
+        other = load_valid(args["residual"], at, width, valid)
+    if res == "pre":
+        value = bind(value() + other, width)
+    out = bind(activations.emit(act, value, width), width)
+    if res == "post":
+        out = bind(out() + other, width)
+    store_valid(args["y"], out, at, width, valid)
 
 
 def _emit_flat(

@@ -69,6 +69,7 @@ class Weights:
     bias: tirx.Buffer | None
     panels: Panels
     k: int
+    base: Expr | int = 0  # offset of the first panel in ``buffer``
 
 
 #: called per output vector: value reader, tile row, tile col, channel offset, width, valid lanes
@@ -99,7 +100,7 @@ def _accumulate(
         with T.unroll(0, tile.rows) as i, T.unroll(0, tile.cols) as j:
             a = segment.buffer[a_base + i * segment.row_pitch + j * segment.col_pitch]
             for panel, width in enumerate(widths):
-                at = (group.first + panel) * lanes * weights.k + k_index * width
+                at = weights.base + (group.first + panel) * lanes * weights.k + k_index * width
                 where = (i * tile.cols + j) * width
                 b = load(weights.buffer, at, width)
                 total = load(acc[panel], where, width) + splat(a, width) * b

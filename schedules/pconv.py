@@ -12,7 +12,8 @@ For a tile of rows the convolved channels, and for the block the hidden activati
 scratch that fits the cache; the first 1x1 reduces over two segments, "PConv output" and "untouched
 channels of the input", so nothing is concatenated or copied.
 
-Parameters: n, h, w, c, cc, k; and co, act, res (pointwise); hidden, act, res (block).
+Parameters: n, h, w, c, cc, k; and co, act, res (pointwise); hidden, act, res (block); ``wino``
+(left out, 2 or 4): compute a 3 x 3 PConv by Winograd F(wino x wino).
 Weights: ``conv`` [cc, cc, k, k], ``conv_bias`` [cc], ``w1`` [co or hidden, c], ``b1``, and for
 the block ``w2`` [c, hidden], ``b2``.
 """
@@ -27,7 +28,7 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from schedules import activations
+from schedules import activations, winograd
 from schedules.base import Array, Cpu, Family, InvalidKnobs, Knobs, Space, TensorSpec, Workload
 from schedules.conv2d import HEAVY_ACTIVATIONS
 from schedules.kernel import prim_func
@@ -63,10 +64,12 @@ class Shape:
     k: int
     n1: int
     n2: int
+    wino: int
 
     @classmethod
     def of(cls, workload: Workload) -> Shape:
         base = {name: workload[name] for name in ("n", "h", "w", "c", "cc", "k")}
+        base["wino"] = workload.get("wino", 0)
         if workload.op == "pconv_block":
             return cls(**base, n1=workload["hidden"], n2=workload["c"])
         return cls(**base, n1=workload["co"] if workload.op == "pconv_pointwise" else 0, n2=0)
@@ -98,9 +101,12 @@ class PConvFamily(Family):
         if self.op == "pconv_pointwise" and workload.text("res") != "none":
             specs.append(TensorSpec("residual", (s.n, s.h, s.w, s.n1), "input"))
         for weight, bias, k, n in _products(s):
-            padded = Panels(n, cpu.lanes).padded
-            specs.append(TensorSpec(weight, (k * padded,), "weight"))
-            specs.append(TensorSpec(bias, (padded,), "weight"))
+            panels = Panels(n, cpu.lanes)
+            size = k * panels.padded
+            if weight == "conv" and s.wino:
+                size = winograd.packed_size(s.wino, s.cc, panels)
+            specs.append(TensorSpec(weight, (size,), "weight"))
+            specs.append(TensorSpec(bias, (panels.padded,), "weight"))
         return [*specs, TensorSpec("y", (s.n, s.h, s.w, s.out), "output")]
 
     def weight_shapes(self, workload: Workload) -> dict[str, tuple[int, ...]]:
@@ -115,11 +121,15 @@ class PConvFamily(Family):
         return shapes
 
     def pack(self, workload: Workload, cpu: Cpu, weights: Mapping[str, Array]) -> list[Array]:
-        packed = []
-        for weight, bias, k, n in _products(Shape.of(workload)):
+        packed, s = [], Shape.of(workload)
+        for weight, bias, k, n in _products(s):
             w = weights[weight]
-            matrix = w.transpose(2, 3, 1, 0).reshape(k, n) if w.ndim == 4 else w.T
-            packed += [pack_matrix(matrix, cpu.lanes), pack_vector(weights[bias], cpu.lanes)]
+            if w.ndim == 4 and s.wino:
+                packed.append(winograd.pack_weights(w, s.wino, cpu.lanes))
+            else:
+                matrix = w.transpose(2, 3, 1, 0).reshape(k, n) if w.ndim == 4 else w.T
+                packed.append(pack_matrix(matrix, cpu.lanes))
+            packed.append(pack_vector(weights[bias], cpu.lanes))
         return packed
 
     def reference(
@@ -150,8 +160,12 @@ class PConvFamily(Family):
         panels = Panels(s.cc, cpu.lanes)
         # full and narrow panels in one group would broadcast every pixel at two widths
         cnv = 1 if panels.tail and panels.count == 2 else min(2, panels.count)
-        cmt = balanced(s.w, min(s.w, (cpu.registers - 2 - cnv) // cnv))[0][0]
-        cth = 2 if cmt == s.w and 2 * cmt * cnv <= cpu.registers - 2 - cnv and s.h > 1 else 1
+        most = (cpu.registers - 2 - cnv) // cnv
+        cmt = balanced(s.w, min(s.w, most))[0][0]
+        cth = 1 if s.wino else 2 if cmt == s.w and 2 * cmt * cnv <= cpu.registers - 2 - cnv and s.h > 1 else 1
+        if s.wino:
+            tiles = -(-s.w // s.wino) * -(-knobs["rb"] // s.wino)
+            cmt = balanced(tiles, min(tiles, most))[0][0]
         knobs |= {"cmt": cmt, "cnv": cnv, "cth": cth}
         for index, n in ((1, s.n1), (2, s.n2)):
             if n:
@@ -170,7 +184,7 @@ class PConvFamily(Family):
             "ku": [2, 4, 8],
             "cmt": [m for m in tall if m <= s.w],
             "cnv": [v for v in (1, 2, 3, 4) if v <= Panels(s.cc, cpu.lanes).count],
-            "cth": [t for t in (1, 2, 3, 4) if t <= s.h],
+            "cth": [1] if s.wino else [t for t in (1, 2, 3, 4) if t <= s.h],
         }
         for index, n in ((1, s.n1), (2, s.n2)):
             if n:
@@ -266,6 +280,9 @@ class _Emitter:
 
     def _conv(self, rows: int, epilogue: Callable[[Expr, Expr], Epilogue]) -> None:
         """The k x k convolution of the first channels, from a zero-bordered scratch."""
+        if self.s.wino:
+            self._conv_winograd(rows, epilogue)
+            return
         s, knobs, half = self.s, self.knobs, self.s.k // 2
         source = Source(self.args["x"], s.h, s.w, s.c, 0, s.cc, half)
         need, pitch = rows + 2 * half, source.width * s.cc
@@ -289,6 +306,20 @@ class _Emitter:
             )  # fmt: skip
 
         for_groups(weights.panels, knobs["cnv"], tiles)
+
+    def _conv_winograd(self, rows: int, epilogue: Callable[[Expr, Expr], Epilogue]) -> None:
+        s, knobs = self.s, self.knobs
+        right = winograd.covered(s.w, s.wino) + 1 - s.w
+        source = Source(self.args["x"], s.h, s.w, s.c, 0, s.cc, 1, right=right)
+        need, pitch = winograd.covered(rows, s.wino) + 2, source.width * s.cc
+        pad = T.alloc_buffer((need * pitch,), "float32")
+        stage_rows(source, pad, self.image, self.first - 1, need, need, self.cpu.lanes)
+        winograd.Winograd(
+            m=s.wino, rows=rows, width=s.w, ci=s.cc, pad=pad, pitch=pitch,
+            weight=self.args["conv"], bias=self.args["conv_bias"],
+            panels=Panels(s.cc, self.cpu.lanes),
+            tiling=Tiling(knobs["cmt"], knobs["cnv"], knobs["ku"], True), epilogue=epilogue,
+        ).emit()  # fmt: skip
 
     def _pointwise(
         self, index: int, rows: int, segments: Callable[[Expr], list[Segment]],

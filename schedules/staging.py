@@ -19,7 +19,8 @@ class Source:
     """A 4-D input tensor and the part of it that is staged.
 
     ``h, w``: spatial size; ``channels`` of the tensor; ``first``, ``count``: the channels read;
-    ``pw``: zero columns on either side; ``nchw``: channel-major layout.
+    ``pw``: zero columns on the left and, unless ``right`` says otherwise, on the right;
+    ``nchw``: channel-major layout.
     """
 
     buffer: tirx.Buffer
@@ -30,11 +31,17 @@ class Source:
     count: int
     pw: int
     nchw: bool = False
+    right: int = -1  # zero columns on the right, where they are not ``pw``
 
     @property
     def width(self) -> int:
         """Columns of the scratch."""
-        return self.w + 2 * self.pw
+        return self.pw + self.w + self.after
+
+    @property
+    def after(self) -> int:
+        """Zero columns on the right."""
+        return self.pw if self.right < 0 else self.right
 
 
 def _fill(buffer: tirx.Buffer, base: Expr, count: int, lanes: int) -> None:
@@ -93,6 +100,6 @@ def _row(source: Source, pad: tirx.Buffer, to: Expr, at: Expr, y: Expr, lanes: i
                     copy_run(
                         pad, body + x * unit, source.buffer, at + x * source.channels, unit, lanes
                     )
-            _fill(pad, body + source.w * unit, source.pw * unit, lanes)
+            _fill(pad, body + source.w * unit, source.after * unit, lanes)
         with T.Else():
             _fill(pad, to, source.width * unit, lanes)

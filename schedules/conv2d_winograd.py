@@ -1,0 +1,143 @@
+"""Dense 3 x 3 convolution, stride 1, same padding, by Winograd F(m x m, 3 x 3).
+
+``conv2d_winograd`` workload parameters: n, h, w, ci, co; m (2 or 4); icp, ic0 (channels of the
+input tensor and first one read); act; res ("none", "pre" or "post").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
+
+from schedules import activations, winograd
+from schedules.base import Array, Cpu, Family, InvalidKnobs, Knobs, Space, TensorSpec, Workload
+from schedules.conv2d import finish_and_store
+from schedules.kernel import prim_func
+from schedules.microkernel import Tiling, parallel
+from schedules.numpy_ops import conv2d_nhwc
+from schedules.packing import Panels, balanced, pack_vector
+from schedules.registry import register
+from schedules.staging import Source, stage_rows
+from schedules.vector import Expr
+
+
+class Conv2dWinograd(Family):
+    """See the module's text."""
+
+    op = "conv2d_winograd"
+
+    def arguments(self, workload: Workload, cpu: Cpu) -> list[TensorSpec]:
+        n, h, w, co = (workload[k] for k in ("n", "h", "w", "co"))
+        panels = Panels(co, cpu.lanes)
+        specs = [TensorSpec("x", (n, h, w, workload["icp"]), "input")]
+        if workload.text("res") != "none":
+            specs.append(TensorSpec("residual", (n, h, w, co), "input"))
+        size = winograd.packed_size(workload["m"], workload["ci"], panels)
+        return [
+            *specs,
+            TensorSpec("weight", (size,), "weight"),
+            TensorSpec("bias", (panels.padded,), "weight"),
+            TensorSpec("y", (n, h, w, co), "output"),
+        ]
+
+    def weight_shapes(self, workload: Workload) -> dict[str, tuple[int, ...]]:
+        co = workload["co"]
+        return {"weight": (co, workload["ci"], 3, 3), "bias": (co,)}
+
+    def pack(self, workload: Workload, cpu: Cpu, weights: Mapping[str, Array]) -> list[Array]:
+        packed = winograd.pack_weights(weights["weight"], workload["m"], cpu.lanes)
+        return [packed, pack_vector(weights["bias"], cpu.lanes)]
+
+    def reference(
+        self, workload: Workload, inputs: Sequence[Array], weights: Mapping[str, Array]
+    ) -> list[Array]:
+        first, res = workload["ic0"], workload.text("res")
+        x = inputs[0][..., first : first + workload["ci"]]
+        y = conv2d_nhwc(x, weights["weight"], weights["bias"], (1, 1), (1, 1))
+        y = y + inputs[1] if res == "pre" else y
+        y = activations.reference(workload.text("act"), y)
+        return [y + inputs[1] if res == "post" else y]
+
+    def macs(self, workload: Workload) -> int:
+        n, h, w, ci, co = (workload[k] for k in ("n", "h", "w", "ci", "co"))
+        return n * h * w * ci * co * 9
+
+    def default(self, workload: Workload, cpu: Cpu) -> Knobs:
+        m, h, w, n = (workload[k] for k in ("m", "h", "w", "n"))
+        across, down = -(-w // m), -(-h // m)
+        per_row = 4 * winograd.positions(m) * across * (workload["ci"] + workload["co"])
+        fit = max(1, cpu.l2_bytes // 2 // per_row)
+        share = max(1, -(-down // max(1, cpu.threads // n)))
+        rows = balanced(down, min(fit, share))[0][0]
+        if 4 * winograd.positions(m) * workload["ci"] * workload["co"] > cpu.l2_bytes:
+            rows = min(share, max(rows, -(-28 // across)))  # weights are streamed once per block
+        nv = min(2, Panels(workload["co"], cpu.lanes).count)
+        tiles = rows * across
+        mt = balanced(tiles, min(tiles, (cpu.registers - 2 - nv) // nv))[0][0]
+        return {"rows": rows, "mt": mt, "nv": nv, "ku": 4, "order": 1}
+
+    def space(self, workload: Workload, cpu: Cpu) -> Space:
+        default, m = self.default(workload, cpu), workload["m"]
+        down = -(-workload["h"] // m)
+        panels = Panels(workload["co"], cpu.lanes).count
+        choices = {
+            "rows": [r for r in (1, 2, 3, 4, 7) if r <= down],
+            "mt": [4, 6, 7, 8, 10, 12, 14, 28],
+            "nv": [v for v in (1, 2, 3, 4) if v <= panels],
+            "ku": [2, 4, 8],
+            "order": [0, 1],
+        }
+        return {k: sorted({*v, default[k]}) for k, v in choices.items()}
+
+    def build(self, workload: Workload, cpu: Cpu, knobs: Knobs, name: str) -> tirx.PrimFunc:
+        if knobs["mt"] * knobs["nv"] > cpu.registers - 1 - min(knobs["nv"], 2):
+            raise InvalidKnobs(f"{knobs['mt']}x{knobs['nv']} accumulators do not fit")
+        n, h = workload["n"], workload["h"]
+        rows = min(h, knobs["rows"] * workload["m"])
+        whole, rest = divmod(h, rows)
+        blocks = whole + (1 if rest else 0)
+        with IRBuilder() as builder, prim_func(self, workload, cpu, name) as args:
+            with parallel(n * blocks, cpu.threads) as task:
+                image, block = task // blocks, task % blocks
+                if not rest:
+                    _block(workload, cpu, knobs, args, image, block * rows, rows)
+                else:
+                    with T.If(block < whole):
+                        with T.Then():
+                            _block(workload, cpu, knobs, args, image, block * rows, rows)
+                        with T.Else():
+                            _block(workload, cpu, knobs, args, image, block * rows, rest)
+        return builder.get()
+
+
+def _block(
+    workload: Workload, cpu: Cpu, knobs: Knobs, args: Mapping[str, tirx.Buffer], image: Expr,
+    first: Expr, rows: int,
+) -> None:  # fmt: skip
+    """Outputs of ``rows`` rows from row ``first``."""
+    m, h, w, ci, co = (workload[k] for k in ("m", "h", "w", "ci", "co"))
+    right = winograd.covered(w, m) + 1 - w
+    source = Source(args["x"], h, w, workload["icp"], workload["ic0"], ci, 1, right=right)
+    need, pitch = winograd.covered(rows, m) + 2, source.width * ci
+    pad = T.alloc_buffer((need * pitch,), "float32")
+    stage_rows(source, pad, image, first - 1, need, need, cpu.lanes)
+    act, res = workload.text("act"), workload.text("res")
+
+    def epilogue(y: Expr, x: Expr):  # type: ignore[no-untyped-def]
+        base = (image * h + first + y) * w + x
+        return lambda value, i, j, channel, width, valid: finish_and_store(
+            args, value, (base + i * w + j) * co + channel, width, valid, act, res
+        )
+
+    winograd.Winograd(
+        m=m, rows=rows, width=w, ci=ci, pad=pad, pitch=pitch, weight=args["weight"],
+        bias=args["bias"], panels=Panels(co, cpu.lanes),
+        tiling=Tiling(knobs["mt"], knobs["nv"], knobs["ku"], bool(knobs["order"])),
+        epilogue=epilogue,
+    ).emit()  # fmt: skip
+
+
+register(Conv2dWinograd())
