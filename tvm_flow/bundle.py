@@ -20,6 +20,7 @@ import tvm_ffi
 from numpy.typing import NDArray
 from tvm.target import codegen
 
+from targets import Board
 from tvm_flow import __version__, runtime
 from tvm_flow.build import Built, build_executable, export
 from tvm_flow.errors import CompileError, UsageError
@@ -203,10 +204,26 @@ def _cpp_command(lowered: Lowered) -> str:
     )
 
 
+def _target(directory: Path, built: Built, board: Board) -> dict[str, Any]:
+    """What the machine must be, checked before the library is loaded."""
+    features = codegen.llvm_get_cpu_features(built.target)
+    return {
+        "board": board.name,
+        "arch": board.arch,
+        "elf_machine": verify.elf_machine(directory / verify.LIBRARY),
+        "mcpu": board.mcpu,
+        "glibc_floor": board.glibc_floor,
+        "cpu_features": sorted(features & machine.CHECKED_FEATURES),
+        "cores": list(board.cores),
+        "threads": board.threads,
+        "alignment": board.alignment,
+        "peak_gflops": [board.peak_gflops(n + 1) for n in range(len(board.cores))],
+        "tvm": board.tvm_target(),
+    }
+
+
 def _document(directory: Path, built: Built, lowered: Lowered, tolerance: float) -> dict[str, Any]:
     """The manifest, without its own hash."""
-    board = lowered.board
-    features = codegen.llvm_get_cpu_features(built.target)
     return {
         "format": manifest.FORMAT,
         "schema": manifest.SCHEMA,
@@ -215,19 +232,7 @@ def _document(directory: Path, built: Built, lowered: Lowered, tolerance: float)
         "layout": lowered.layout,
         "inputs": [asdict(info) for info in lowered.inputs],
         "outputs": [asdict(info) for info in lowered.outputs],
-        "target": {
-            "board": board.name,
-            "arch": board.arch,
-            "elf_machine": verify.elf_machine(directory / verify.LIBRARY),
-            "mcpu": board.mcpu,
-            "glibc_floor": board.glibc_floor,
-            "cpu_features": sorted(features & machine.CHECKED_FEATURES),
-            "cores": list(board.cores),
-            "threads": board.threads,
-            "alignment": board.alignment,
-            "peak_gflops": [board.peak_gflops(n + 1) for n in range(len(board.cores))],
-            "tvm": board.tvm_target(),
-        },
+        "target": _target(directory, built, lowered.board),
         "versions": {
             "tvm": metadata.version("apache-tvm"),
             "tvm_ffi": metadata.version("apache-tvm-ffi"),
