@@ -90,8 +90,9 @@ _EMIT: dict[str, Callable[[Value, int], Expr]] = {
     "hardsigmoid": lambda x, width: _clip(
         x() * f32(1 / 6, width) + f32(0.5, width), 0.0, 1.0, width
     ),
-    "hardswish": lambda x, width: x()
-    * _clip(x() * f32(1 / 6, width) + f32(0.5, width), 0.0, 1.0, width),
+    "hardswish": lambda x, width: (
+        x() * _clip(x() * f32(1 / 6, width) + f32(0.5, width), 0.0, 1.0, width)
+    ),
     "sigmoid": _sigmoid,
     "silu": lambda x, width: x() * _sigmoid(x, width),
 }

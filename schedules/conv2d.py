@@ -327,9 +327,7 @@ def _emit_rows(
             )
         else:
             over_rows(
-                lambda t, y, x: for_groups(
-                    weights.panels, knobs["nv"], lambda g: tile(t, y, x, g)
-                )
+                lambda t, y, x: for_groups(weights.panels, knobs["nv"], lambda g: tile(t, y, x, g))
             )
 
 

@@ -99,17 +99,20 @@ class Conv2dWinograd(Family):
         rows = min(h, knobs["rows"] * workload["m"])
         whole, rest = divmod(h, rows)
         blocks = whole + (1 if rest else 0)
-        with IRBuilder() as builder, prim_func(self, workload, cpu, name) as args:
-            with parallel(n * blocks, cpu.threads) as task:
-                image, block = task // blocks, task % blocks
-                if not rest:
-                    _block(workload, cpu, knobs, args, image, block * rows, rows)
-                else:
-                    with T.If(block < whole):
-                        with T.Then():
-                            _block(workload, cpu, knobs, args, image, block * rows, rows)
-                        with T.Else():
-                            _block(workload, cpu, knobs, args, image, block * rows, rest)
+        with (
+            IRBuilder() as builder,
+            prim_func(self, workload, cpu, name) as args,
+            parallel(n * blocks, cpu.threads) as task,
+        ):
+            image, block = task // blocks, task % blocks
+            if not rest:
+                _block(workload, cpu, knobs, args, image, block * rows, rows)
+            else:
+                with T.If(block < whole):
+                    with T.Then():
+                        _block(workload, cpu, knobs, args, image, block * rows, rows)
+                    with T.Else():
+                        _block(workload, cpu, knobs, args, image, block * rows, rest)
         return builder.get()
 
 

@@ -84,8 +84,9 @@ class Depthwise(Family):
         with IRBuilder() as builder, prim_func(self, workload, cpu, name) as args:
             how = Accumulation(
                 start=lambda channel, width: load(args["bias"], channel, width),
-                tap=lambda acc, x, dy, dx, channel, width: acc
-                + x * load(args["weight"], (dy * s.kw + dx) * s.c + channel, width),
+                tap=lambda acc, x, dy, dx, channel, width: (
+                    acc + x * load(args["weight"], (dy * s.kw + dx) * s.c + channel, width)
+                ),
                 finish=lambda read, _channel, width: activations.emit(act, read, width),
             )
             sweep(

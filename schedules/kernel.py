@@ -11,7 +11,6 @@ from tvm.script.ir_builder import tirx as T
 
 from schedules.base import Cpu, Family, Workload
 
-
 #: TVM's operator pattern kind that no fusion touches
 OPAQUE = 8
 

@@ -90,7 +90,12 @@ class Group:
 
 
 def _accumulate(
-    tile: Tile, segment: Segment, weights: Weights, group: Group, acc: list[tirx.Buffer], unroll: int
+    tile: Tile,
+    segment: Segment,
+    weights: Weights,
+    group: Group,
+    acc: list[tirx.Buffer],
+    unroll: int,
 ) -> None:
     """acc += A(segment) * B(group) over the segment's whole reduction."""
     lanes = weights.panels.lanes
@@ -197,12 +202,15 @@ def group_count(panels: Panels, per_group: int) -> int:
 def _clip(start: Expr, stop: Expr, low: int, high: int) -> tuple[Expr, Expr]:
     """The part of ``start .. stop`` inside ``low .. high``; constant where both are."""
     if isinstance(start, int) and isinstance(stop, int):
-        return max(start, low), max(min(stop, high), max(start, low))
+        low = max(start, low)
+        return low, max(min(stop, high), low)
     return tirx.Max(start, tirx.IntImm("int32", low)), tirx.Min(stop, tirx.IntImm("int32", high))
 
 
-def for_flat(start: Expr, stop: Expr, total: int, largest: int, body: Callable[[int, Expr], None]):
-    """Cover pixel tiles ``start .. stop`` of a line of ``total`` pixels cut into balanced tiles.
+def for_flat(
+    span: tuple[Expr, Expr], total: int, largest: int, body: Callable[[int, Expr], None]
+) -> None:
+    """Cover tiles ``span`` (first, end) of a line of ``total`` pixels, cut into balanced tiles.
 
     ``body(size, first pixel)`` is emitted once per distinct tile size. Tile numbers below the
     count of the larger size are larger tiles.
@@ -210,7 +218,7 @@ def for_flat(start: Expr, stop: Expr, total: int, largest: int, body: Callable[[
     cut = balanced(total, largest)
     first_tile, first_pixel = 0, 0
     for size, count in cut:
-        low, high = _clip(start, stop, first_tile, first_tile + count)
+        low, high = _clip(*span, first_tile, first_tile + count)
         with T.serial(low, high) as t:
             body(size, first_pixel + (t - first_tile) * size)
         first_tile += count
@@ -256,20 +264,18 @@ def product(
     span = tiles if tiles is not None else (0, tile_count(total, largest))
 
     def tile(size: int, first: Expr, group: Group) -> None:
-        microkernel(
-            Tile(1, size), segments(first), weights, group, epilogue(first), tiling.ku
-        )
+        microkernel(Tile(1, size), segments(first), weights, group, epilogue(first), tiling.ku)
 
     if tiling.panels_outer:
         for_groups(
             weights.panels,
             tiling.nv,
-            lambda group: for_flat(*span, total, largest, lambda n, p: tile(n, p, group)),
+            lambda group: for_flat(span, total, largest, lambda n, p: tile(n, p, group)),
             groups,
         )
     else:
         for_flat(
-            *span,
+            span,
             total,
             largest,
             lambda n, p: for_groups(
@@ -293,7 +299,7 @@ def for_rows(
 
     def band(rows: int, y: Expr) -> None:
         tiles = tile_count(width, largest)
-        for_flat(0, tiles, width, largest, lambda n, x: body(Tile(rows, n), y, x))
+        for_flat((0, tiles), width, largest, lambda n, x: body(Tile(rows, n), y, x))
 
     if isinstance(count, int):
         whole, rest = count // height, count % height

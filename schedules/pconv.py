@@ -162,7 +162,13 @@ class PConvFamily(Family):
         cnv = 1 if panels.tail and panels.count == 2 else min(2, panels.count)
         most = (cpu.registers - 2 - cnv) // cnv
         cmt = balanced(s.w, min(s.w, most))[0][0]
-        cth = 1 if s.wino else 2 if cmt == s.w and 2 * cmt * cnv <= cpu.registers - 2 - cnv and s.h > 1 else 1
+        cth = (
+            1
+            if s.wino
+            else 2
+            if cmt == s.w and 2 * cmt * cnv <= cpu.registers - 2 - cnv and s.h > 1
+            else 1
+        )
         if s.wino:
             tiles = -(-s.w // s.wino) * -(-knobs["rb"] // s.wino)
             cmt = balanced(tiles, min(tiles, most))[0][0]
@@ -200,20 +206,23 @@ class PConvFamily(Family):
         rows = min(knobs["rb"], s.h)
         whole, rest = s.h // rows, s.h % rows
         blocks = whole + (1 if rest else 0)
-        with IRBuilder() as builder, prim_func(self, workload, cpu, name) as args:
-            with parallel(s.n * blocks, cpu.threads) as task:
-                image, block = task // blocks, task % blocks
-                emit = _Emitter(s, cpu, knobs, args, workload, image, block * rows)
-                if not rest:
-                    emit.block(rows)
-                elif not whole:
-                    emit.block(rest)
-                else:
-                    with T.If(block < whole):
-                        with T.Then():
-                            emit.block(rows)
-                        with T.Else():
-                            emit.block(rest)
+        with (
+            IRBuilder() as builder,
+            prim_func(self, workload, cpu, name) as args,
+            parallel(s.n * blocks, cpu.threads) as task,
+        ):
+            image, block = task // blocks, task % blocks
+            emit = _Emitter(s, cpu, knobs, args, workload, image, block * rows)
+            if not rest:
+                emit.block(rows)
+            elif not whole:
+                emit.block(rest)
+            else:
+                with T.If(block < whole):
+                    with T.Then():
+                        emit.block(rows)
+                    with T.Else():
+                        emit.block(rest)
         return builder.get()
 
 

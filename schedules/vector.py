@@ -6,11 +6,13 @@ A vector of width 1 is a scalar throughout, so generators need no special case f
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-Expr = tirx.Expr if hasattr(tirx, "Expr") else object
+#: a TIR expression, or a Python number where TVM takes one
+Expr: TypeAlias = Any
 
 
 def f32(value: float, width: int = 1) -> Expr:
@@ -88,7 +90,9 @@ def pieces(count: int, lanes: int) -> list[tuple[int, int]]:
     return result
 
 
-def store_valid(buffer: tirx.Buffer, value: Callable[[], Expr], base: Expr, width: int, valid: int):
+def store_valid(
+    buffer: tirx.Buffer, value: Callable[[], Expr], base: Expr, width: int, valid: int
+) -> None:
     """Store the first ``valid`` lanes of a ``width``-lane value."""
     if valid >= width:
         store(buffer, value(), base, width)

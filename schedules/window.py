@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
@@ -96,9 +97,7 @@ def _row(
     if stop > first:
         largest = min(tile, stop - first)
         tiles = tile_count(stop - first, largest)
-        for_flat(
-            0, tiles, stop - first, largest, lambda size, c: columns(size, c + first, True)
-        )
+        for_flat((0, tiles), stop - first, largest, lambda size, c: columns(size, c + first, True))
 
 
 def _panels(channels: int, lanes: int, body: Callable[[Expr, int], None]) -> None:
@@ -132,5 +131,5 @@ def _tile(
                 total = how.tap(load(acc, j * width, width), value, dy, dx, channel, width)
                 store(acc, total, j * width, width)
     for j in range(size):
-        out = how.finish(lambda at=j * width: load(acc, at, width), channel, width)
+        out = how.finish(partial(load, acc, j * width, width), channel, width)
         store(y, out, ((image * s.oh + row) * s.ow + column + j) * s.c + channel, width)

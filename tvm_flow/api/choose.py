@@ -41,7 +41,7 @@ class RecordChooser:
         for label in TRUSTED:
             record = self.store.best(workload, self.board.threads, space=space, labels=[label])
             if record is not None and self._builds(family, workload, record):
-                return Choice(record.knobs, "tuned", record.sha, record.label)
+                return Choice(record.knobs, "tuned", record.sha, record.label, record.seconds)
         return Choice(family.default(workload, self.cpu), "default")
 
     def _builds(self, family: Family, workload: Workload, record: Record) -> bool:

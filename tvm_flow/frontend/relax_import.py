@@ -8,6 +8,7 @@ belong to.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ def _constant(value: np.ndarray, module: str = "") -> Node:
 
 
 def _shape(expr: Any) -> tuple[int, ...]:
-    values = getattr(getattr(expr.ty, "shape", None), "values", None)
+    values: Any = getattr(getattr(expr.ty, "shape", None), "values", None)
     try:
         return tuple(int(v) for v in values)
     except TypeError:
@@ -119,12 +120,19 @@ class _Reader:
             if tensor:
                 inputs.append(self.node(arg))
                 slots.append(index)
-            elif isinstance(arg, relax.Tuple) or (arg in self.values):
+            elif _holds_tensors(arg) or arg in self.values:
                 raise ImportUnsupportedError(f"{name} on a tuple is not supported")
         if not isinstance(var.ty, relax.TensorType):
             raise ImportUnsupportedError(f"{name} returns several tensors, which is not supported")
         attrs = {"call": call, "slots": tuple(slots)}
         return Node(name, inputs, _shape(var), attrs, dtype=_dtype(var))
+
+
+def _holds_tensors(arg: Any) -> bool:
+    """A tuple of tensors; tuples of numbers (the bounds of a strided slice) stay in the call."""
+    return isinstance(arg, relax.Tuple) and any(
+        not isinstance(item.ty, tvm.ir.PrimType) for item in arg.fields
+    )
 
 
 def _ints(values: Any) -> tuple[int, ...]:
@@ -160,13 +168,15 @@ def _batch_norm(reader: _Reader, var: Any, call: Any) -> Value | None:
 def _unary(kind: str) -> Callable[[_Reader, Any, Any], Value | None]:
     def read(reader: _Reader, var: Any, call: Any) -> Value | None:
         x = reader.node(call.args[0])
-        return Node("act", [x], x.shape, {"kind": kind})
+        return Node("act", [x], x.shape, {"kind": kind}) if x.dtype == "float32" else None
 
     return read
 
 
 def _clip(reader: _Reader, var: Any, call: Any) -> Value | None:
     x, low, high = reader.node(call.args[0]), *(float(a.value) for a in call.args[1:])
+    if x.dtype != "float32":  # of indices, when an interpolation is spelt out
+        return None
     return Node("clip", [x], x.shape, {"low": low, "high": high})
 
 
@@ -185,7 +195,7 @@ def _concat(reader: _Reader, var: Any, call: Any) -> Value | None:
     if not isinstance(parts, list) or call.attrs.axis is None:
         return None
     axis = int(call.attrs.axis) % len(_shape(var))
-    return Node("concat", parts, _shape(var), {"axis": axis})
+    return Node("concat", parts, _shape(var), {"axis": axis}, dtype=_dtype(var))
 
 
 def slice_node(x: Node, axis: int, start: int, stop: int) -> Node:
@@ -198,15 +208,17 @@ def _split(reader: _Reader, var: Any, call: Any) -> Value | None:
     x, cuts = reader.node(call.args[0]), call.attrs.indices_or_sections
     axis = int(call.attrs.axis) % len(x.shape)
     size = x.shape[axis]
-    if isinstance(cuts, (int, tvm.ir.IntImm)) if hasattr(tvm.ir, "IntImm") else not hasattr(
-        cuts, "__len__"
+    if (
+        isinstance(cuts, (int, tvm.ir.IntImm))
+        if hasattr(tvm.ir, "IntImm")
+        else not hasattr(cuts, "__len__")
     ):
         step = -(-size // int(cuts))
         inner = list(range(step, size, step))
     else:
         inner = [int(c) for c in cuts]
     bounds = [0, *inner, size]
-    return [slice_node(x, axis, a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [slice_node(x, axis, a, b) for a, b in pairwise(bounds)]
 
 
 def _strided_slice(reader: _Reader, var: Any, call: Any) -> Value | None:
@@ -216,11 +228,10 @@ def _strided_slice(reader: _Reader, var: Any, call: Any) -> Value | None:
     if any(step != 1 for step in (lists[3] if len(lists) > 3 else [])):
         return None
     node = x
-    for axis, begin, end in zip(axes, begins, ends, strict=True):
-        axis %= len(x.shape)
+    for given, begin, end in zip(axes, begins, ends, strict=True):
+        axis = given % len(x.shape)
         size = x.shape[axis]
-        start = min(begin + size if begin < 0 else begin, size)
-        stop = min(end + size if end < 0 else end, size)
+        start, stop, _ = slice(begin, end).indices(size)
         if (start, stop) != (0, size):
             node = slice_node(node, axis, start, max(start, stop))
     return node
@@ -232,8 +243,9 @@ def _slice_scatter(reader: _Reader, var: Any, call: Any) -> Value | None:
     axis = int(call.attrs.axis) % len(x.shape)
     if step != 1:
         return None
-    attrs = {"axis": axis, "start": start, "stop": min(stop, x.shape[axis])}
-    return Node("slice_scatter", [x, update], x.shape, attrs)
+    start, stop, _ = slice(start, stop).indices(x.shape[axis])
+    attrs = {"axis": axis, "start": start, "stop": stop}
+    return Node("slice_scatter", [x, update], x.shape, attrs, dtype=x.dtype)
 
 
 def _reshape(reader: _Reader, var: Any, call: Any) -> Value | None:
@@ -270,9 +282,7 @@ def _pool(op: str) -> Callable[[_Reader, Any, Any], Value | None]:
         a, x, shape = call.attrs, reader.node(call.args[0]), _shape(var)
         kernel, strides, pad = _ints(a.pool_size), _ints(a.strides), _ints(a.padding)
         plain = _ints(a.dilation) == (1, 1) and pad[:2] == pad[2:]
-        fits = tuple(
-            (x.shape[2 + i] + 2 * pad[i] - kernel[i]) // strides[i] + 1 for i in (0, 1)
-        )
+        fits = tuple((x.shape[2 + i] + 2 * pad[i] - kernel[i]) // strides[i] + 1 for i in (0, 1))
         counted = op == "max_pool" or bool(a.count_include_pad) or not any(pad)
         if not plain or shape[2:] != fits or not counted:  # ceil_mode may add a partial window
             return None

@@ -14,7 +14,7 @@ from schedules.base import Cpu, Knobs, Workload
 from tvm_flow.errors import CompileError
 from tvm_flow.graph import Graph, Node
 from tvm_flow.lowered import KernelInfo
-from tvm_flow.passes.workloads import plain_weights, workload_of
+from tvm_flow.passes.workloads import candidates, plain_weights
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Choice:
     source: str  # "tuned" or "default"
     record_sha: str | None = None
     label: str | None = None
+    seconds: float | None = None  # of the record
 
 
 Chooser = Callable[[Workload], Choice]
@@ -63,13 +64,20 @@ class _Emitter:
         return self.builder.get(), self.kernels
 
     def expression(self, node: Node) -> relax.Expr:
-        workload = workload_of(node)
-        if workload is not None:
-            return self.kernel(node, workload)
+        ways = candidates(node)
+        if ways:
+            return self.kernel(node, self.fastest(ways))
         sources = [self.values[id(source)] for source in node.inputs]
         if "call" in node.attrs:
             return _original(node, sources)
         return _RELAX[node.op](node, sources)
+
+    def fastest(self, ways: list[Workload]) -> Workload:
+        """The first way, unless records say that another is faster."""
+        times = [self.choose(way).seconds for way in ways] if len(ways) > 1 else [None]
+        if times[0] is None:
+            return ways[0]
+        return min(zip(ways, times, strict=True), key=lambda pair: pair[1] or float("inf"))[0]
 
     def kernel(self, node: Node, workload: Workload) -> relax.Expr:
         family = registry.lookup(workload.op)

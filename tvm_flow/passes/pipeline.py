@@ -11,7 +11,7 @@ import numpy as np
 from schedules import registry
 from schedules.base import Cpu, Workload
 from targets import Board
-from tvm_flow.graph import Graph, Node
+from tvm_flow.graph import Graph, Node, unique
 from tvm_flow.lowered import Lowered, TensorInfo
 from tvm_flow.passes.emit import Choice, Chooser, emit
 from tvm_flow.passes.fold_affine import fold_affine
@@ -23,7 +23,7 @@ from tvm_flow.passes.recognise_shuffle import recognise_shuffle
 from tvm_flow.passes.schedule_rest import fuse_rest, schedule_rest
 from tvm_flow.passes.simplify import simplify
 from tvm_flow.passes.to_nhwc import to_nhwc
-from tvm_flow.passes.workloads import workload_of
+from tvm_flow.passes.workloads import candidates
 from tvm_flow.tuning.tasks import Task
 
 GraphPass = Callable[[Graph], Graph]
@@ -55,21 +55,24 @@ def optimise(graph: Graph, layout: str = "NCHW") -> Graph:
 
 def cpu_of(board: Board) -> Cpu:
     """What schedules may know about a board's core."""
-    return Cpu(
-        board.lanes, board.vector_registers, board.l1_bytes, board.l2_bytes, board.threads
-    )
+    return Cpu(board.lanes, board.vector_registers, board.l1_bytes, board.l2_bytes, board.threads)
 
 
 def tasks_of(graph: Graph) -> list[Task]:
-    """The distinct workloads of an optimised graph, in order of first use."""
+    """The distinct workloads of an optimised graph, in order of first use.
+
+    Ways to compute the same nodes are tasks of one group: only the fastest of them will be used.
+    """
     counts: Counter[Workload] = Counter()
     modules: dict[Workload, list[str]] = {}
+    groups: dict[Workload, str] = {}
     for node in graph.nodes():
-        workload = workload_of(node)
-        if workload is not None:
+        ways = candidates(node)
+        for workload in ways:
             counts[workload] += 1
             modules.setdefault(workload, []).extend(node.modules)
-    return [Task(w, n, tuple(dict.fromkeys(modules[w]))) for w, n in counts.items()]
+            groups[workload] = ways[0].key
+    return [Task(w, n, unique(modules[w]), groups[w]) for w, n in counts.items()]
 
 
 def default_choice(cpu: Cpu) -> Chooser:

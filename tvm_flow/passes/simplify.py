@@ -28,9 +28,9 @@ def _rule(node: Node, users: Users) -> Node | None:
 
 
 def _identity(node: Node) -> Node | None:
-    if node.op in ("slice", "reshape", "concat") and len(node.inputs) == 1:
-        if node.inputs[0].shape == node.shape:
-            return node.inputs[0]
+    single = node.op in ("slice", "reshape", "concat") and len(node.inputs) == 1
+    if single and node.inputs[0].shape == node.shape:
+        return node.inputs[0]
     if node.op == "permute" and node.attrs["axes"] == tuple(range(len(node.shape))):
         return node.inputs[0]
     return None

@@ -8,6 +8,8 @@ convolution over one pixel.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tvm_flow.graph import Graph, Node, rewrite
@@ -102,10 +104,10 @@ class _Converter:
             self._get(s, True) if len(s.shape) == 4 else self.new[id(s)] for s in node.inputs
         ]
         if op == "affine":
-            op, attrs = "depthwise", _window(1, 1)
+            op, attrs = "depthwise", _window((1, 1))
             weights = {"weight": weights["scale"].reshape(-1, 1, 1), "bias": weights["shift"]}
         if op in ("max_pool", "avg_pool"):
-            attrs = _window(*attrs["kernel"], attrs["strides"], attrs["padding"]) | {
+            attrs = _window(attrs["kernel"], attrs["strides"], attrs["padding"]) | {
                 "mode": op.removesuffix("_pool")
             }
             op = "pool2d"
@@ -113,7 +115,7 @@ class _Converter:
 
     def _conv(self, node: Node, shape: tuple[int, ...]) -> Node:
         a, weight = node.attrs, node.weights["weight"]
-        attrs = _window(*weight.shape[2:], a["strides"], a["padding"])
+        attrs = _window(weight.shape[2:], a["strides"], a["padding"])
         source = node.inputs[0]
         if a["groups"] > 1:
             weights = {"weight": weight[:, 0], "bias": node.weights["bias"]}
@@ -133,7 +135,7 @@ class _Converter:
             "weight": node.weights["weight"].reshape(out, inputs, 1, 1),
             "bias": node.weights["bias"],
         }
-        attrs = _window(1, 1) | {"nchw": 0, "act": "none", "res": "none"}
+        attrs = _window((1, 1)) | {"nchw": 0, "act": "none", "res": "none"}
         conv = Node("conv2d", [flat], (1, 1, pixels, out), attrs, weights, node.modules)
         return Node("reshape", [conv], node.shape, {"shape": node.shape})
 
@@ -142,10 +144,12 @@ class _Converter:
 
 
 def _window(
-    kh: int, kw: int, strides: tuple[int, int] = (1, 1), padding: tuple[int, ...] = (0, 0)
-) -> dict[str, int]:
+    kernel: tuple[int, ...],
+    strides: tuple[int, int] = (1, 1),
+    padding: tuple[int, ...] = (0, 0),
+) -> dict[str, Any]:
     return {
-        "kh": int(kh), "kw": int(kw), "sh": strides[0], "sw": strides[1],
+        "kh": int(kernel[0]), "kw": int(kernel[1]), "sh": strides[0], "sw": strides[1],
         "ph": padding[0], "pw": padding[1],
     }  # fmt: skip
 

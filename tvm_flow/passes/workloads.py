@@ -1,4 +1,4 @@
-"""Which operator family computes a node, at which workload, with which weights."""
+"""Which operator families can compute a node, at which workload, with which weights."""
 
 from __future__ import annotations
 
@@ -11,10 +11,55 @@ from tvm_flow.graph import Array, Node
 _WINDOW = ("kh", "kw", "sh", "sw", "ph", "pw")
 
 
-def workload_of(node: Node) -> Workload | None:
-    """The workload, or ``None`` for a node that is emitted as Relax."""
+#: A Winograd's transformed weights are up to four times the plain ones; above this size they come
+#: from memory for every block of pixels and the direct algorithm wins.
+WINOGRAD_WEIGHT_BYTES = 4 << 20
+WINOGRAD_CHANNELS = 16
+
+
+def candidates(node: Node) -> list[Workload]:
+    """The ways to compute a node, the one to take without measurements first.
+
+    Empty for a node that is emitted as Relax.
+    """
     maker = _MAKERS.get(node.op)
-    return maker(node) if maker else None
+    if maker is None:
+        return []
+    direct = maker(node)
+    wino = _winograd(node, direct)
+    if wino is None:
+        return [direct]
+    return [wino, direct] if _winograd_pays(node) else [direct, wino]
+
+
+def workload_of(node: Node) -> Workload | None:
+    """The candidate to take without measurements, or ``None``."""
+    return next(iter(candidates(node)), None)
+
+
+def _winograd(node: Node, direct: Workload) -> Workload | None:
+    """The same by Winograd F(4x4, 3x3), where that exists."""
+    a = node.attrs
+    if node.op.startswith("pconv"):
+        return Workload.make(node.op, **dict(direct.params), wino=4) if a["k"] == 3 else None
+    if node.op != "conv2d" or a["nchw"] or a.get("mix"):
+        return None
+    if tuple(a[k] for k in _WINDOW) != (3, 3, 1, 1, 1, 1):
+        return None
+    kept = {
+        k: v
+        for k, v in direct.params
+        if k in ("n", "h", "w", "ci", "co", "icp", "ic0", "act", "res")
+    }
+    return Workload.make("conv2d_winograd", m=4, **kept)
+
+
+def _winograd_pays(node: Node) -> bool:
+    weight = node.weights["conv" if node.op.startswith("pconv") else "weight"]
+    co, ci = weight.shape[:2]
+    pixels = node.shape[1] * node.shape[2]
+    large = 36 * 4 * co * ci > WINOGRAD_WEIGHT_BYTES
+    return min(ci, co) >= WINOGRAD_CHANNELS and pixels >= 49 and not large
 
 
 def plain_weights(node: Node) -> dict[str, Array]:

@@ -79,13 +79,13 @@ class TuneReport:
 
     @property
     def default_latency_s(self) -> float | None:
-        """Estimated time of all tasks with default knobs: the sum of count × time."""
-        return _weighted((task.task.count, task.default_s) for task in self.tasks)
+        """Estimated time of the network with default knobs: the sum of count × time."""
+        return _weighted((task.task, task.default_s) for task in self.tasks)
 
     @property
     def best_latency_s(self) -> float | None:
         """The same with the best known knobs."""
-        return _weighted((task.task.count, task.best_s) for task in self.tasks)
+        return _weighted((task.task, task.best_s) for task in self.tasks)
 
     @property
     def trials_per_minute(self) -> float:
@@ -115,11 +115,12 @@ class TuneEvent:
 OnEvent = Callable[[TuneEvent], None]
 
 
-def _weighted(pairs: Iterable[tuple[int, float | None]]) -> float | None:
-    """Sum of count × seconds; ``None`` if a time is missing."""
-    total = 0.0
-    for count, seconds in pairs:
-        if seconds is None:
-            return None
-        total += count * seconds
-    return total
+def _weighted(pairs: Iterable[tuple[Task, float | None]]) -> float | None:
+    """Sum of count × seconds, of the fastest way to compute the same layers; ``None`` if layers
+    have no time at all."""
+    fastest: dict[str, float] = {}
+    for task, seconds in pairs:
+        spent = float("inf") if seconds is None else task.count * seconds
+        fastest[task.layers] = min(spent, fastest.get(task.layers, float("inf")))
+    total = sum(fastest.values())
+    return None if total == float("inf") else total

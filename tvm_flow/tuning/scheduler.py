@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tvm_flow.tuning.state import TaskState
 
 _WINDOW = 24  # trials over which the rate of improvement is taken
+_FAR_BEHIND = 1.25  # ratio of times; tuning rarely gains more after a first batch
 _HOPE = 0.1  # improvement expected of a task that was hardly tried
 
 
@@ -16,13 +17,30 @@ def next_task(states: Sequence[TaskState]) -> TaskState | None:
     Every task gets its turn before any gets another; after each had its default and one batch,
     the one where time is most likely to be gained comes first.
     """
-    open_states = [state for state in states if not state.finished()]
+    best = _group_bests(states)
+    open_states = [
+        state for state in states if not state.finished() and not _outclassed(state, best)
+    ]
     if not open_states:
         return None
     fewest = min(state.batches for state in open_states)
     if fewest < 2:  # the first is the default alone
         return next(state for state in open_states if state.batches == fewest)
     return max(open_states, key=gain)
+
+
+def _group_bests(states: Sequence[TaskState]) -> dict[str, float]:
+    """Best time among the ways to compute the same layers."""
+    best: dict[str, float] = {}
+    for state in states:
+        layers = state.task.layers
+        best[layers] = min(state.best_s, best.get(layers, float("inf")))
+    return best
+
+
+def _outclassed(state: TaskState, best: dict[str, float]) -> bool:
+    """Whether another way to compute the same layers is far ahead after a fair first batch."""
+    return state.batches >= 2 and state.best_s > _FAR_BEHIND * best[state.task.layers]
 
 
 def gain(state: TaskState) -> float:

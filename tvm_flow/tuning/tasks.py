@@ -14,11 +14,21 @@ from tvm_flow.tuning.channel import Message
 
 @dataclass(frozen=True)
 class Task:
-    """One workload, how often the network runs it, and the PyTorch modules it computes."""
+    """One workload, how often the network runs it, and the PyTorch modules it computes.
+
+    Tasks with the same ``group`` are ways to compute the same layers (direct, Winograd); the
+    network uses the fastest.
+    """
 
     workload: Workload
     count: int = 1
     modules: tuple[str, ...] = ()
+    group: str = ""
+
+    @property
+    def layers(self) -> str:
+        """What the task's layers are known by: its group, or itself if it has no alternative."""
+        return self.group or self.workload.key
 
 
 def merge(tasks: Iterable[Task]) -> list[Task]:
@@ -27,7 +37,8 @@ def merge(tasks: Iterable[Task]) -> list[Task]:
     for task in tasks:
         key = task.workload.key
         known = merged.get(key, Task(task.workload, 0))
-        merged[key] = Task(task.workload, known.count + task.count, known.modules + task.modules)
+        count, modules = known.count + task.count, known.modules + task.modules
+        merged[key] = Task(task.workload, count, modules, task.group)
     return list(merged.values())
 
 
