@@ -4,7 +4,6 @@
 the work several times over (so that there is something to optimise), ``fault`` picks what goes
 wrong. A workload's ``faults`` puts that fault into the space, ``always`` into every choice.
 """
-# ruff: noqa: ARG002  (the signatures are given)
 
 from __future__ import annotations
 

@@ -122,8 +122,8 @@ class _Clock:
         (self.repeats if clean else self.disturbed).append(max(seconds, 1e-9))
 
     def summary(self) -> Message:
-        """Median and percentiles of the clean repeats, or of all if hardly any was clean."""
-        used = self.repeats if len(self.repeats) >= 3 else self.repeats + self.disturbed
+        """Median and percentiles of the clean repeats, or of all if not one was clean."""
+        used = self.repeats or self.disturbed
         p10, median, p90 = (float(v) for v in np.percentile(used, (10, 50, 90)))
         share = len(self.disturbed) / self.attempts
         return {"median_s": median, "p10_s": p10, "p90_s": p90, "disturbed": share}

@@ -18,6 +18,7 @@ ENUMERABLE = 20_000
 _POPULATION = 256
 _GENERATIONS = 6
 _PROMISING = 8  # times the batch: the best of the ranking, from which a batch is made
+_FEW = 4  # random candidates of which the farthest from the others is taken
 _SAMPLES = 512  # random candidates among which diverse ones are looked for
 
 
@@ -104,18 +105,21 @@ class Search:
         return [{name: int(picks[name][row]) for name in picks} for row in range(count)]
 
     def _diverse(self, pool: list[Knobs], known: list[Knobs]) -> Iterable[Knobs]:
-        """Candidates of ``pool``, each as far as possible from those before and from ``known``."""
+        """Candidates of ``pool``: each time of a few at random the one farthest from those before
+        and from ``known``. (The farthest of all would always be a corner of the space.)"""
         if not pool:
             return
         points = self._positions(pool)
         distance = np.full(len(pool), np.inf)
         for point in self._positions(known) if known else points[:1]:
             distance = np.minimum(distance, np.abs(points - point).sum(axis=1))
-        for _ in range(len(pool)):
-            at = int(distance.argmax())
+        left = list(range(len(pool)))
+        while left:
+            few = self._rng.choice(left, min(_FEW, len(left)), replace=False)
+            at = int(few[distance[few].argmax()])
             yield pool[at]
+            left.remove(at)
             distance = np.minimum(distance, np.abs(points - points[at]).sum(axis=1))
-            distance[at] = -1.0
 
     def _positions(self, candidates: list[Knobs]) -> NDArray[np.float64]:
         """Place of each choice within its list, scaled to 0..1."""

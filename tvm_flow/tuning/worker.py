@@ -29,6 +29,9 @@ def _private_streams() -> tuple[int, int]:
 def _handler(role: str) -> Callable[[Message], Message]:
     # tvm_ffi imports torch when it can, for the sake of a Windows problem: 2 s per worker.
     sys.modules["torch"] = None  # type: ignore[assignment]
+    import tvm  # noqa: F401, PLC0415
+
+    del sys.modules["torch"]  # scipy, should a family use it, stumbles over the None
     if role == "build":
         from tvm_flow.tuning import kernel_build  # noqa: PLC0415  (only what the role needs)
 
