@@ -25,6 +25,7 @@ class RecordChooser:
     def __init__(self, store: RecordStore, board: Board) -> None:
         self.store, self.board, self.cpu = store, board, cpu_of(board)
         self.notes: list[str] = list(store.notes)
+        self._chosen: dict[Workload, Choice] = {}
 
     @classmethod
     def of(cls, folder: Path, board: Board) -> RecordChooser:
@@ -32,6 +33,11 @@ class RecordChooser:
         return cls(RecordStore(folder, board.log_name), board)
 
     def __call__(self, workload: Workload) -> Choice:
+        if workload not in self._chosen:
+            self._chosen[workload] = self._choose(workload)
+        return self._chosen[workload]
+
+    def _choose(self, workload: Workload) -> Choice:
         family = registry.lookup(workload.op)
         space = family.space(workload, self.cpu)
         if stale := self.store.stale(workload, space):

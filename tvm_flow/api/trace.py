@@ -20,7 +20,8 @@ class TraceReport:
 
     ``before`` and ``after`` count operators, copies (operators that only move data) and the bytes
     every operator reads and writes per run, weights included, if each tensor crosses memory once
-    per use. ``tasks`` are the distinct kernels there are to tune, ``macs`` the multiply-accumulates
+    per use. ``tasks`` are the distinct kernels there are to tune (of those with the same ``layers`` only
+    the fastest is used), ``macs`` the multiply-accumulates
     of one run in them. ``text_before`` and ``text_after`` list the graphs, one node per line.
     """
 
@@ -81,6 +82,7 @@ def trace(
     before, text_before = summarise(graph), graph.text()
     graph = optimise(graph, layout)
     tasks = tasks_of(graph)
+    layers = {t.layers: t for t in reversed(tasks)}  # one way to compute each
     return TraceReport(
         model=graph.name,
         input_shape=graph.inputs[0].shape if layout == "NHWC" else loaded.input_shape,
@@ -88,7 +90,9 @@ def trace(
         before=before,
         after=summarise(graph),
         tasks=tuple(tasks),
-        macs=sum(t.count * registry.lookup(t.workload.op).macs(t.workload) for t in tasks),
+        macs=sum(
+            t.count * registry.lookup(t.workload.op).macs(t.workload) for t in layers.values()
+        ),
         text_before=text_before,
         text_after=graph.text(),
     )

@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Callable
 from functools import partial
 
+import torch
 from torch import nn
 
 from tvm_flow.errors import UsageError
@@ -34,7 +35,7 @@ _BUILDERS: dict[str, Callable[[int], nn.Module]] = {
 NAMES: tuple[str, ...] = tuple(_BUILDERS)
 """Every name :func:`create` knows."""
 
-__all__ = ["NAMES", "count_macs", "count_parameters", "create"]
+__all__ = ["NAMES", "count_macs", "count_parameters", "create", "outline"]
 
 
 def create(name: str, *, num_classes: int = 1000, seed: int = 0) -> nn.Module:
@@ -46,6 +47,22 @@ def create(name: str, *, num_classes: int = 1000, seed: int = 0) -> nn.Module:
 
     Raises ``UsageError`` for an unknown name or fewer than one class.
     """
+    build = _builder(name)
+    if num_classes < 1:
+        raise UsageError(f"A model cannot have {num_classes} classes", fix="ask for at least 1")
+    return materialise(partial(build, num_classes), seed)
+
+
+def outline(name: str, *, num_classes: int = 1000) -> nn.Module:
+    """The same network without weights (on PyTorch's meta device): enough to count with, at once.
+
+    Raises ``UsageError`` for an unknown name.
+    """
+    with torch.device("meta"):
+        return _builder(name)(num_classes).eval()
+
+
+def _builder(name: str) -> Callable[[int], nn.Module]:
     if name not in _BUILDERS:
         close = difflib.get_close_matches(name, NAMES, n=3, cutoff=0.5)
         raise UsageError(
@@ -53,6 +70,4 @@ def create(name: str, *, num_classes: int = 1000, seed: int = 0) -> nn.Module:
             why=f"close names are {', '.join(close)}" if close else "",
             fix=f"choose one of {', '.join(NAMES)}",
         )
-    if num_classes < 1:
-        raise UsageError(f"A model cannot have {num_classes} classes", fix="ask for at least 1")
-    return materialise(partial(_BUILDERS[name], num_classes), seed)
+    return _BUILDERS[name]

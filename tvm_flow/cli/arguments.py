@@ -1,0 +1,125 @@
+"""Arguments and options that several verbs share, and how their text is read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import targets
+from tvm_flow.errors import UsageError
+
+
+def shape(text: str) -> tuple[int, ...]:
+    """``1x3x224x224`` -> (1, 3, 224, 224). Raises :class:`UsageError`."""
+    if not re.fullmatch(r"[1-9]\d{0,8}(x[1-9]\d{0,8})*", text):
+        raise UsageError(
+            f"{text!r} is not a shape",
+            why="positive sizes joined by x were expected, batch first",
+            fix="write it like --input 1x3x224x224",
+        )
+    return tuple(int(size) for size in text.split("x"))
+
+
+def thread_counts(text: str) -> tuple[int, ...]:
+    """``1,2`` -> (1, 2). Raises :class:`UsageError`."""
+    if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", text):
+        raise UsageError(f"{text!r} is not a list of thread counts", fix="write --threads 1,2")
+    return tuple(dict.fromkeys(int(count) for count in text.split(",")))
+
+
+def model_of(positional: str | None, option: str | None) -> str:
+    """The one model named, either way. Raises :class:`UsageError` for none or two."""
+    if positional and option and positional != option:
+        raise UsageError(
+            f"Two models are named: {positional} and {option}", fix="leave --model away"
+        )
+    model = positional or option
+    if not model:
+        raise UsageError(
+            "No model is named", fix="add one, for example fasternet_t0; tvm-flow models lists them"
+        )
+    return model
+
+
+def complete_target(incomplete: str) -> list[str]:
+    return [name for name in targets.names() if name.startswith(incomplete)]
+
+
+def complete_model(incomplete: str) -> list[str]:
+    from tvm_flow import models  # noqa: PLC0415 - imports torch
+
+    return [name for name in models.NAMES if name.startswith(incomplete)]
+
+
+ModelArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="MODEL",
+        help="Zoo name, file.py:factory, model.pt2 or model.onnx.",
+        autocompletion=complete_model,
+        show_default=False,
+    ),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", metavar="MODEL", help="The same as an option.", show_default=False),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights", metavar="FILE", help="Checkpoint, .safetensors or .pth.", show_default=False
+    ),
+]
+Input = Annotated[
+    str | None,
+    typer.Option(
+        "--input",
+        metavar="SHAPE",
+        help="Input shape, such as 1x3x224x224; by default the model's own.",
+        show_default=False,
+    ),
+]
+Layout = Annotated[
+    str, typer.Option("--layout", metavar="nchw|nhwc", help="Order of 4-D inputs and outputs.")
+]
+Target = Annotated[
+    str,
+    typer.Option(
+        "--target",
+        metavar="NAME|FILE",
+        help="Board to compile for: a name of tvm-flow targets, or a .toml file.",
+        autocompletion=complete_target,
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        metavar="N",
+        help="Worker threads; by default what the board or bundle says.",
+        show_default=False,
+    ),
+]
+ThreadList = Annotated[
+    str, typer.Option("--threads", metavar="N,N", help="Numbers of threads to compare with.")
+]
+Records = Annotated[
+    Path | None,
+    typer.Option(
+        "--records",
+        metavar="DIR",
+        help="Folder of tuning records, one folder per board in it.",
+        envvar="TVM_FLOW_RECORDS",
+        show_default="tuning_logs",
+    ),
+]
+BundleArgument = Annotated[
+    Path, typer.Argument(metavar="DIR", help="A bundle that tvm-flow compile wrote.")
+]
+
+
+def shape_or_none(text: str | None) -> tuple[int, ...] | None:
+    return None if text is None else shape(text)

@@ -1,0 +1,119 @@
+"""``tvm-flow compare``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import RenderableType
+
+from tvm_flow.cli.arguments import (
+    Input,
+    ModelArgument,
+    ModelOption,
+    Records,
+    Target,
+    ThreadList,
+    Weights,
+    model_of,
+    shape_or_none,
+    thread_counts,
+)
+from tvm_flow.cli.command import Answer, verb
+from tvm_flow.cli.text import line, shape_text, table
+
+if TYPE_CHECKING:
+    from tvm_flow.compare import CompareResult
+
+NAMES = {
+    "eager": "PyTorch eager",
+    "eager_bn_folded": "PyTorch, BN folded",
+    "eager_channels_last": "PyTorch, BN folded, channels_last",
+    "bundle": "tvm-flow",
+}
+
+
+def register(app: typer.Typer) -> None:
+    verb(
+        app,
+        "tvm-flow compare fasternet_t0 --threads 1,2",
+        "tvm-flow compare resnet18 --weights resnet18.pth --rounds 40 --json",
+        "tvm-flow compare fasternet_t0 --bundle build/t0",
+        busy="comparing with PyTorch",
+    )(compare)
+
+
+def compare(
+    *,
+    model: ModelArgument = None,
+    model_option: ModelOption = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            "--bundle",
+            metavar="DIR",
+            help="A bundle of this model; by default one is compiled per thread count.",
+            show_default=False,
+        ),
+    ] = None,
+    target: Target = "native",
+    threads: ThreadList = "1",
+    weights: Weights = None,
+    input: Input = None,
+    records: Records = None,
+    rounds: Annotated[
+        int, typer.Option("--rounds", metavar="N", help="Undisturbed rounds to take.")
+    ] = 20,
+) -> Answer:
+    """Compare a compiled model with PyTorch eager: time and numerics.
+
+    Same cores and threads, each competitor in its own process, in turns; the others are stopped
+    meanwhile. A comparison disturbed by other load says so and is not valid.
+    """
+    from tvm_flow.api.compare import compare as compared  # noqa: PLC0415 - imports torch
+
+    results = compared(
+        model_of(model, model_option),
+        bundle=bundle,
+        target=target,
+        threads=thread_counts(threads),
+        weights=weights,
+        input_shape=shape_or_none(input),
+        records=records,
+        rounds=rounds,
+    )
+    return Answer(
+        [result.to_json() for result in results],
+        lambda: (part for result in results for part in show(result)),
+    )
+
+
+def show(result: CompareResult) -> Iterable[RenderableType]:
+    """One thread count."""
+    made = table(
+        f"{result.model}, {shape_text(result.input_shape)}, {result.threads} thread(s)",
+        ">median ms", ">p10", ">p90", ">bundle is",
+    )  # fmt: skip
+    for key, name in NAMES.items():
+        timing = getattr(result, key)
+        ratio = timing.median_ms / result.bundle.median_ms
+        if key == "eager":
+            ratio = result.speedup
+        made.add_row(
+            name, f"{timing.median_ms:.2f}", f"{timing.p10_ms:.2f}", f"{timing.p90_ms:.2f}",
+            "" if key == "bundle" else f"{ratio:.2f}x faster" if ratio >= 1
+            else f"{1 / ratio:.2f}x slower",
+        )  # fmt: skip
+    yield made
+    numerics = result.numerics
+    yield line(
+        f"against eager on {numerics.inputs} inputs: max relative error "
+        f"{numerics.max_rel_error:.1e}, cosine {numerics.cosine:.6f}, "
+        f"top-1 agreement {100 * numerics.top1_agreement:.0f} %"
+    )
+    if result.valid:
+        yield line(f"valid: {result.rounds} undisturbed rounds\n", "green")
+    else:
+        yield line(f"NOT VALID: {result.reason}\n", "bold red")

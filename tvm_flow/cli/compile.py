@@ -1,0 +1,114 @@
+"""``tvm-flow compile``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import RenderableType
+
+from tvm_flow.cli.arguments import (
+    Input,
+    Layout,
+    ModelArgument,
+    ModelOption,
+    Records,
+    Target,
+    Threads,
+    Weights,
+    model_of,
+    shape_or_none,
+)
+from tvm_flow.cli.command import Answer, verb
+from tvm_flow.cli.text import line, notes, size
+from tvm_flow.errors import UsageError
+
+if TYPE_CHECKING:
+    from tvm_flow.api.compile import CompileReport
+
+
+def register(app: typer.Typer) -> None:
+    verb(
+        app,
+        "tvm-flow compile fasternet_t0 -o build/t0",
+        "tvm-flow compile resnet18 --weights resnet18.pth --threads 2 -o build/resnet18",
+        "tvm-flow compile fasternet_t0 --target rk3399 -o build/t0-rk3399",
+        busy="compiling",
+    )(compile)
+
+
+def compile(
+    *,
+    model: ModelArgument = None,
+    model_option: ModelOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Bundle to write. One that exists is replaced in one step.",
+            show_default=False,
+        ),
+    ] = None,
+    target: Target = "native",
+    threads: Threads = None,
+    weights: Weights = None,
+    input: Input = None,
+    layout: Layout = "nchw",
+    records: Records = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels",
+            metavar="FILE",
+            help="Class names, one per line, to store in the bundle.",
+            show_default=False,
+        ),
+    ] = None,
+) -> Answer:
+    """Compile a model into a bundle: library, manifest, sample, runners.
+
+    Uses the best tuning record of every kernel, and the default schedule where there is none. The
+    bundle is run and compared with PyTorch before it is put in place.
+    """
+    from tvm_flow.api.compile import compile as compiled  # noqa: PLC0415 - imports TVM
+
+    name = model_of(model, model_option)
+    if output is None:
+        raise UsageError("No output is named", fix=f"add -o build/{Path(name).stem}")
+    report = compiled(
+        name,
+        output=output,
+        target=target,
+        threads=threads,
+        weights=weights,
+        input_shape=shape_or_none(input),
+        layout=layout,
+        records=records,
+        labels=read_labels(labels) if labels else None,
+    )
+    return Answer(report.to_json(), lambda: show(report))
+
+
+def read_labels(path: Path) -> list[str]:
+    """Lines of a text file. Raises :class:`UsageError`."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"Cannot read the labels in {path}", why=str(error)) from error
+
+
+def show(report: CompileReport) -> Iterable[RenderableType]:
+    """The report in a few lines."""
+    yield line(f"{report.model} for {report.target}, {report.threads} thread(s)", "bold")
+    yield line(
+        f"{report.tuned} of {report.kernels} kernels tuned (records: {report.records}), "
+        f"library {size(report.library_bytes)}"
+    )
+    if report.verified:
+        yield line(f"checked against PyTorch: {report.verified}", "green")
+    yield from notes(report.notes)
+    yield line(f"written to {report.path}")

@@ -1,0 +1,32 @@
+"""``tvm-flow demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tvm_flow.cli.command import Answer, verb
+from tvm_flow.errors import UsageError
+
+
+def register(app: typer.Typer) -> None:
+    verb(app, "tvm-flow demo", "tvm-flow demo --minutes 5")(demo)
+
+
+def demo(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Where everything is written.")
+    ] = Path("build/demo"),
+    minutes: Annotated[
+        float, typer.Option("--minutes", metavar="M", help="Time for tuning.")
+    ] = 0.75,
+) -> Answer:
+    """Do the whole job on real input: trace, tune, compile, check, compare, classify."""
+    from tvm_flow.demo import Demo  # noqa: PLC0415 - imports TVM and torch
+
+    if not 0 < minutes <= 600:
+        raise UsageError(f"Cannot tune for {minutes} minutes", fix="--minutes 0.75")
+    job = Demo(output, minutes)
+    return Answer(job.finish, job.run)

@@ -1,0 +1,124 @@
+"""``tvm-flow records show|repair|promote``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import RenderableType
+
+from tvm_flow.cli.arguments import Records, Target
+from tvm_flow.cli.command import Answer, verb
+from tvm_flow.cli.text import duration, line, notes, table
+
+if TYPE_CHECKING:
+    from tvm_flow.tuning.records import RecordStore
+
+Folder = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="DIR",
+        help="Folder of one board, such as tuning_logs/rk3399; by default that of --target.",
+        show_default=False,
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(help="Look at, repair and promote tuning records.", no_args_is_help=True)
+    verb(group, "tvm-flow records show", "tvm-flow records show --target rk3399 --json")(show)
+    verb(group, "tvm-flow records repair", "tvm-flow records repair tuning_logs/rk3399")(repair)
+    verb(group, "tvm-flow records promote")(promote)
+    app.add_typer(group, name="records")
+
+
+def folder_of(folder: Path | None, target: str, records: Path | None) -> Path:
+    """The folder named, or that of the target's records."""
+    from tvm_flow.api.boards import board_of, records_of  # noqa: PLC0415
+
+    return folder or records_of(board_of(target), records)
+
+
+def show(folder: Folder = None, target: Target = "native", records: Records = None) -> Answer:
+    """List what is recorded: trials, failures and the best time of every workload."""
+    from tvm_flow.tuning.records import RecordStore  # noqa: PLC0415
+
+    store = RecordStore(folder_of(folder, target, records))
+    rows = list(_rows(store))
+    failures = Counter(r.status for r in store.records if not r.ok)
+    causes = Counter(f"{r.status}: {r.cause}" for r in store.records if not r.ok)
+    data = {
+        "directory": str(store.directory),
+        "target": store.target,
+        "records": len(store),
+        "failures": dict(failures),
+        "causes": dict(causes.most_common(10)),
+        "workloads": rows,
+        "notes": store.notes,
+    }
+    return Answer(data, lambda: _tables(data))
+
+
+def _rows(store: RecordStore) -> Iterable[dict[str, Any]]:
+    groups: dict[tuple[str, int], int] = Counter((r.workload, r.threads) for r in store.records)
+    for (workload, threads), trials in sorted(groups.items()):
+        best = store.best(workload, threads)
+        fits = best is not None and best.threads == threads
+        yield {
+            "workload": workload,
+            "threads": threads,
+            "trials": trials,
+            "best_s": best.median_s if best and fits else None,
+            "knobs": best.knobs if best and fits else None,
+            "sha": best.sha if best and fits else None,
+        }
+
+
+def _tables(data: dict[str, Any]) -> Iterable[RenderableType]:
+    from schedules.base import Workload  # noqa: PLC0415 - imports TVM
+    from tvm_flow.tuning.progress import short_name  # noqa: PLC0415
+
+    yield line(f"{data['directory']}: {data['records']} records", "bold")
+    if data["workloads"]:
+        made = table("kernel", ">threads", ">trials", ">best", "record")
+        for row in data["workloads"]:
+            made.add_row(
+                short_name(Workload.parse(row["workload"])), str(row["threads"]),
+                str(row["trials"]), duration(row["best_s"]), row["sha"] or "-",
+            )  # fmt: skip
+        yield made
+    for cause, times in data["causes"].items():
+        yield line(f"{times} trials failed, {cause}")
+    yield from notes(data["notes"])
+
+
+def repair(folder: Folder = None, target: Target = "native", records: Records = None) -> Answer:
+    """Move damaged lines out of the records of a board, into NAME.torn beside them."""
+    from tvm_flow.tuning.record_files import repair as repaired  # noqa: PLC0415
+
+    where = folder_of(folder, target, records)
+    report = repaired(where)
+    data = {"directory": str(where), "kept": report.kept, "moved": report.moved}
+    return Answer(
+        data,
+        lambda: [
+            line(
+                f"{where / name}: {kept} records kept, {report.moved[name]} lines moved to "
+                f"{name}.torn"
+            )
+            for name, kept in report.kept.items()
+        ],
+    )
+
+
+def promote(folder: Folder = None, target: Target = "native", records: Records = None) -> Answer:
+    """Merge the best record of every workload into zoo.jsonl, the file to commit."""
+    from tvm_flow.tuning.records import promote as promoted  # noqa: PLC0415
+
+    where = folder_of(folder, target, records)
+    best = promoted(where)
+    data = {"directory": str(where), "records": len(best)}
+    return Answer(data, lambda: [line(f"{where}/zoo.jsonl holds {len(best)} records")])

@@ -1,0 +1,102 @@
+"""``tvm-flow trace``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import RenderableType
+
+from tvm_flow.cli.arguments import (
+    Input,
+    Layout,
+    ModelArgument,
+    ModelOption,
+    Weights,
+    model_of,
+    shape_or_none,
+)
+from tvm_flow.cli.command import Answer, verb
+from tvm_flow.cli.text import count, line, shape_text, shared_path, size, table
+
+if TYPE_CHECKING:
+    from tvm_flow.api.trace import TraceReport
+
+
+def register(app: typer.Typer) -> None:
+    verb(
+        app,
+        "tvm-flow trace fasternet_t0",
+        "tvm-flow trace shufflenet_v2_x1_0 --input 1x3x160x160 --graph",
+        "tvm-flow trace examples/digits/models.py:fasternet_digits --json",
+        busy="exporting the model and running the passes",
+    )(trace)
+
+
+def trace(
+    *,
+    model: ModelArgument = None,
+    model_option: ModelOption = None,
+    weights: Weights = None,
+    input: Input = None,
+    layout: Layout = "nchw",
+    graph: Annotated[
+        bool, typer.Option("--graph", help="List both graphs node by node as well.")
+    ] = False,
+) -> Answer:
+    """Show what the passes make of a model: operators, copies and bytes, before and after."""
+    from tvm_flow.api.trace import trace as traced  # noqa: PLC0415 - imports TVM
+
+    report = traced(
+        model_of(model, model_option),
+        weights=weights,
+        input_shape=shape_or_none(input),
+        layout=layout,
+    )
+    return Answer(report.to_json(), lambda: show(report, graph))
+
+
+def show(report: TraceReport, graph: bool = False) -> Iterable[RenderableType]:
+    """The report as tables."""
+    from schedules import registry  # noqa: PLC0415 - imports TVM
+    from tvm_flow.tuning.progress import short_name  # noqa: PLC0415
+
+    yield line(
+        f"{report.model}, input {shape_text(report.input_shape)}, {report.layout} at the border, "
+        f"{count(report.macs)} MACs",
+        "bold",
+    )
+    before, after = report.before.operators, report.after.operators
+    operators = table("operator", ">before", ">after")
+    for name in dict.fromkeys([*before, *after]):
+        operators.add_row(name, str(before.get(name, "")), str(after.get(name, "")))
+    operators.add_section()
+    operators.add_row("all", str(sum(before.values())), str(sum(after.values())), style="bold")
+    operators.add_row("of them copies", str(report.before.copies), str(report.after.copies))
+    operators.add_row(
+        "bytes moved", size(report.before.bytes_moved), size(report.after.bytes_moved)
+    )
+    yield operators
+    ratio = report.before.bytes_moved / max(1, report.after.bytes_moved)
+    yield line(f"{report.copies_removed} copies removed; {ratio:.1f} times fewer bytes moved\n")
+    tasks = table("kernel", ">runs", ">MACs", "modules", title="Kernels to tune",
+                  flexible=["modules"])  # fmt: skip
+    known: set[str] = set()
+    for task in report.tasks:
+        macs = registry.lookup(task.workload.op).macs(task.workload)
+        other = "or " if task.layers in known else ""
+        known.add(task.layers)
+        modules = shared_path(task.modules)
+        tasks.add_row(
+            other + short_name(task.workload),
+            "" if other else str(task.count),
+            count(macs),
+            modules,
+        )
+    yield tasks
+    if graph:
+        yield line("\nbefore", "bold")
+        yield line(report.text_before)
+        yield line("\nafter", "bold")
+        yield line(report.text_after)
