@@ -20,9 +20,9 @@ class TraceReport:
 
     ``before`` and ``after`` count operators, copies (operators that only move data) and the bytes
     every operator reads and writes per run, weights included, if each tensor crosses memory once
-    per use. ``tasks`` are the distinct kernels there are to tune (of those with the same ``layers`` only
-    the fastest is used), ``macs`` the multiply-accumulates
-    of one run in them. ``text_before`` and ``text_after`` list the graphs, one node per line.
+    per use. ``tasks`` are the distinct kernels there are to tune (of those with the same ``layers``
+    only the fastest is used), ``macs`` the multiply-accumulates of one run in them.
+    ``text_before`` and ``text_after`` list the graphs, one node per line.
     """
 
     model: str
