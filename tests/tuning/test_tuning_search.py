@@ -162,6 +162,18 @@ def test_no_task_starves() -> None:
     assert next_task(tasks) is tasks[1]  # then the one that matters most
 
 
+def test_of_several_ways_to_compute_a_layer_the_fastest_counts() -> None:
+    direct, winograd, other = states(workload(), workload(2048), workload(1024))
+    for state, seconds_ in ((direct, 2e-3), (winograd, 1e-3), (other, 1e-4)):
+        if state is not other:
+            state.task = replace(state.task, group="layer")
+        state.note({"step": 1, "waste": 8, "fault": 0}, "ok", seconds_)
+        state.batches = 2
+    assert next_task([direct, winograd]) is winograd
+    report = TuneReport(tuple(s.report() for s in (direct, winograd, other)), 1, 1.0, 3, 0)
+    assert report.best_latency_s == pytest.approx(1.1e-3)
+
+
 def test_gain_counts_runs_time_and_progress() -> None:
     one, many, stuck = states(workload(), workload(2048), workload(1024), counts=(1, 9, 1))
     for state in (one, many, stuck):
@@ -176,14 +188,20 @@ def test_gain_counts_runs_time_and_progress() -> None:
     assert next_task([stuck]) is None
 
 
-def example(tasks: int = 3) -> TuneReport:
-    work = Workload.make(
-        "conv2d", h=112, w=112, ci=320, co=1280, kh=3, kw=3, sh=2, sw=2, act="hard_swish"
-    )
-    task = TaskReport(Task(work, 12), 10**9, 83.0, 130, 30, 0.0123, 0.0061, {}, "active", {})
-    first = replace(task, failures={"crashed": 2, "timeout": 1})
-    listed = (first, *[task] * (tasks - 2), replace(task, default_s=None, best_s=None))
-    return TuneReport(listed, 1, 75.0, 90, 5, target=1000, limit_s=3600.0, notes=("a note",))
+def example(count: int = 3) -> TuneReport:
+    works = [
+        Workload.make(
+            "conv2d", n=n, h=112, w=112, ci=320, co=1280, kh=3, kw=3, sh=2, sw=2, act="hard_swish"
+        )
+        for n in range(1, count + 1)
+    ]
+    tasks = [
+        TaskReport(Task(work, 12), 10**9, 83.0, 130, 30, 0.0123, 0.0061, {}, "active", {})
+        for work in works
+    ]
+    tasks[0] = replace(tasks[0], failures={"crashed": 2, "timeout": 1})
+    tasks[-1] = replace(tasks[-1], default_s=None, best_s=None)
+    return TuneReport(tuple(tasks), 1, 75.0, 90, 5, target=1000, limit_s=3600.0, notes=("a note",))
 
 
 def test_progress_fits_80_columns() -> None:

@@ -89,6 +89,7 @@ class Session:
             if self.stopped:
                 self._queue.clear()
                 return
+            self._queue = [job for job in self._queue if not job.state.settled()]
             if not self._queue and not self._propose():
                 if not self._pipeline.busy:
                     self.stopped = "nothing left to try or to gain"

@@ -115,17 +115,19 @@ class TaskState:
         """Choices of knobs tried, in this run and before."""
         return len(self.times) + len(self.failed)
 
-    def finished(self) -> str:
-        """Why there is nothing more to try, or an empty text."""
+    def settled(self) -> str:
+        """Why another trial would be wasted, or an empty text."""
         if not self.times and len(self.failed) >= self.give_up:
             return "every trial failed"
         if not self.times and len(self.invalid) >= _HOPELESS:
             return "no kernel exists for any choice tried"
         if self.early_stop is not None and self.since_improvement >= self.early_stop:
             return f"no gain in {self.since_improvement} trials"
-        if self.search.exhausted:
-            return "whole space tried"
         return ""
+
+    def finished(self) -> str:
+        """Why there is nothing more to propose, or an empty text."""
+        return self.settled() or ("whole space tried" if self.search.exhausted else "")
 
     def note(self, knobs: Knobs, status: str, seconds: float) -> None:
         """A trial of this run ended; ``invalid`` ones are not trials but something to learn."""
