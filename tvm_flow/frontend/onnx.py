@@ -9,9 +9,10 @@ import onnx
 import tvm
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
-from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
 
 from tvm_flow.errors import ImportUnsupportedError, ModelError
+from tvm_flow.frontend.onnx_fold import fold_constants
+from tvm_flow.frontend.onnx_importer import Importer
 from tvm_flow.frontend.quiet import quiet
 from tvm_flow.frontend.relax_import import from_relax
 from tvm_flow.frontend.weights import first_line, not_finite
@@ -88,7 +89,15 @@ def to_graph(model: onnx.ModelProto, name: str) -> Graph:
 
     Raises :class:`ImportUnsupportedError` naming the operator and the node.
     """
-    importer = ONNXGraphImporter({}, "float32", keep_params_in_input=True)
+    try:
+        model = fold_constants(model)
+    except onnx.shape_inference.InferenceError as error:
+        raise ModelError(
+            "The shapes inside the ONNX model contradict each other",
+            why=first_line(error),
+            fix=_EXPORT,
+        ) from error
+    importer = Importer({}, "float32", keep_params_in_input=True)
     try:
         with quiet():
             mod = importer.from_onnx(model.graph, _opset(model))
@@ -98,8 +107,7 @@ def to_graph(model: onnx.ModelProto, name: str) -> Graph:
     values = main.attrs.get("params", [])
     weights = main.params[int(main.attrs["num_input"]) :]
     parameters = {
-        var.name_hint: (var.name_hint, value.numpy())
-        for var, value in zip(weights, values, strict=True)
+        var.name: (var.name, value.numpy()) for var, value in zip(weights, values, strict=True)
     }
     return from_relax(mod, parameters, name)
 
@@ -109,7 +117,7 @@ def _opset(model: onnx.ModelProto) -> int:
 
 
 def _unsupported(
-    model: onnx.ModelProto, importer: ONNXGraphImporter, error: Exception
+    model: onnx.ModelProto, importer: Importer, error: Exception
 ) -> ImportUnsupportedError:
     """Say at which node the import stopped: the first whose result the importer lacks."""
     nodes = list(model.graph.node)

@@ -64,7 +64,9 @@ def input_shape(program: ExportedProgram) -> tuple[int, ...]:
 def _check_eval(program: ExportedProgram) -> None:
     for node in program.graph.nodes:
         flag = _TRAINING.get(node.target)
-        if flag is not None and len(node.args) > flag and node.args[flag] is True:
+        # A batch norm without running statistics (argument 3) uses those of the batch in eval too.
+        untracked = node.target is torch.ops.aten.batch_norm.default and node.args[3] is None
+        if flag is not None and node.args[flag] is True and not untracked:
             raise ModelError(
                 "The program was exported in training mode",
                 why=f"{node.name} is a {node.target} with training on",

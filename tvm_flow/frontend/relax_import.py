@@ -114,6 +114,12 @@ class _Reader:
 
     def generic(self, var: Any, call: Any, name: str) -> Value:
         """A node that keeps its Relax call; constants stay in the call."""
+        if name == "relax.call_tir":
+            raise ImportUnsupportedError(
+                f"TVM imports an operator as the loop nest {call.args[0].name_hint}",
+                why="only operators that stay operators can be compiled for another layout",
+                fix="replace it in the model by plainer operators",
+            )
         inputs, slots = [], []
         for index, arg in enumerate(call.args):
             tensor = hasattr(arg, "ty") and isinstance(arg.ty, relax.TensorType)
@@ -123,7 +129,7 @@ class _Reader:
             elif _holds_tensors(arg) or arg in self.values:
                 raise ImportUnsupportedError(f"{name} on a tuple is not supported")
         if not isinstance(var.ty, relax.TensorType):
-            raise ImportUnsupportedError(f"{name} returns several tensors, which is not supported")
+            raise ImportUnsupportedError(f"{name} returns something else than one tensor")
         attrs = {"call": call, "slots": tuple(slots)}
         return Node(name, inputs, _shape(var), attrs, dtype=_dtype(var))
 

@@ -1,0 +1,95 @@
+"""TVM's ONNX importer, with common operators kept that it would turn into loop nests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import relax
+from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
+
+_WINDOWED = ("Conv", "MaxPool", "AveragePool")
+
+
+class Importer(ONNXGraphImporter):
+    """TVM's importer, with operators kept that it would turn into loop nests or gathers."""
+
+    def _convert_operator(
+        self, op_name: str, inputs: list[Any], attrs: dict[str, Any], opset: int
+    ) -> Any:
+        if op_name in _WINDOWED:
+            _explicit_pads(inputs, attrs)
+        kept = {"Clip": self._clip, "Pad": self._pad, "ScatterND": self._scatter}.get(op_name)
+        call = kept(inputs, attrs) if kept else None
+        if call is not None:
+            return self.bb.normalize(call)
+        return super()._convert_operator(op_name, inputs, attrs, opset)
+
+    def _clip(self, inputs: list[Any], attrs: dict[str, Any]) -> Any:
+        """Bounds are attributes up to opset 10 and optional inputs since."""
+        low = self._given(inputs, 1, attrs.get("min", -np.inf))
+        high = self._given(inputs, 2, attrs.get("max", np.inf))
+        if low is None or high is None or np.isnan(low).any() or np.isnan(high).any():
+            return None
+        return relax.op.clip(inputs[0], float(low), float(high))
+
+    def _pad(self, inputs: list[Any], attrs: dict[str, Any]) -> Any:
+        """Constant padding of all axes: attributes up to opset 10, inputs since."""
+        pads = self._given(inputs, 1, attrs.get("pads"))
+        value = self._given(inputs, 2, attrs.get("value", 0.0))
+        constant = attrs.get("mode", b"constant") == b"constant"
+        rank = len(inputs[0].ty.shape.values)
+        if not constant or pads is None or value is None or len(pads) != 2 * rank or min(pads) < 0:
+            return None
+        width = [int(pads[i + side * rank]) for i in range(rank) for side in (0, 1)]
+        return relax.op.nn.pad(inputs[0], width, "constant", float(value))
+
+    def _scatter(self, inputs: list[Any], attrs: dict[str, Any]) -> Any:
+        """Indices that fill a range of one axis: how ``x[:, a:b] = y`` is exported."""
+        indices = self._given(inputs, 1, None)
+        if indices is None or attrs.get("reduction", b"none") != b"none":
+            return None
+        *box, depth = indices.shape
+        if depth != len(box) or not indices.size:
+            return None
+        start = indices.reshape(-1, depth)[0]
+        if not np.array_equal(indices, np.moveaxis(np.indices(box), 0, -1) + start):
+            return None
+        sizes = [int(d) for d in inputs[0].ty.shape.values]
+        partial = [axis for axis in range(depth) if box[axis] != sizes[axis]]
+        if len(partial) != 1:
+            return None
+        axis = partial[0]
+        first, stop = int(start[axis]), int(start[axis]) + box[axis]
+        return relax.op.slice_scatter(inputs[0], inputs[2], first, stop, 1, axis=axis)
+
+    def _given(self, inputs: list[Any], index: int, absent: Any) -> Any:
+        """Value of a constant input; ``absent`` if it is left out, ``None`` if it is computed."""
+        found = inputs[index] if index < len(inputs) else None
+        if found is None:
+            return absent
+        if isinstance(found, tvm.ir.GenericConst):
+            return found.value.numpy()
+        stored = self._params.get(getattr(found, "name", None))
+        return None if stored is None else stored[1].numpy()
+
+
+def _explicit_pads(inputs: list[Any], attrs: dict[str, Any]) -> None:
+    """Replace ``auto_pad=SAME_*`` by the numbers it stands for, which may differ per side."""
+    mode = attrs.get("auto_pad", b"NOTSET")
+    if mode not in (b"SAME_UPPER", b"SAME_LOWER"):
+        return
+    kernel = attrs.get("kernel_shape") or [int(d) for d in inputs[1].ty.shape.values[2:]]
+    sizes = [int(d) for d in inputs[0].ty.shape.values[2:]]
+    strides = attrs.get("strides", [1] * len(sizes))
+    dilations = attrs.get("dilations", [1] * len(sizes))
+    before, after = [], []
+    for size, window, stride, dilation in zip(sizes, kernel, strides, dilations, strict=True):
+        outputs = -(-size // stride)
+        total = max((outputs - 1) * stride + (window - 1) * dilation + 1 - size, 0)
+        less, more = total // 2, total - total // 2
+        before.append(less if mode == b"SAME_UPPER" else more)
+        after.append(more if mode == b"SAME_UPPER" else less)
+    del attrs["auto_pad"]
+    attrs["pads"] = (*before, *after)
