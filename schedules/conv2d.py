@@ -248,7 +248,7 @@ def make_epilogue(
         if not s.mix:
             finish_and_store(args, value, at * s.co + channel, width, valid, act, res)
             return
-        out = bind(activations.emit(act, value, width), width)
+        out = finish(args, value, at * s.co + channel, width, valid, act, res)
         even = load_valid(args["bypass"], at * s.bcp + s.bc0 + channel, width, valid)
         mixed = bind(interleave(even, out(), width), 2 * width)
         store_valid(args["y"], mixed, at * (2 * s.co) + channel * 2, 2 * width, 2 * valid)
@@ -256,18 +256,25 @@ def make_epilogue(
     return epilogue
 
 
-def finish_and_store(
+def finish(
     args: Mapping[str, tirx.Buffer], value: Callable[[], Expr], at: Expr, width: int, valid: int,
     act: str, res: str,
-) -> None:  # fmt: skip
-    """Residual (``res`` before or after), activation and store at element ``at`` of ``y``."""
+) -> Callable[[], Expr]:  # fmt: skip
+    """Residual (``res`` before or after, read at element ``at``) and activation of ``value``."""
     if res != "none":
         other = load_valid(args["residual"], at, width, valid)
     if res == "pre":
         value = bind(value() + other, width)
     out = bind(activations.emit(act, value, width), width)
-    if res == "post":
-        out = bind(out() + other, width)
+    return bind(out() + other, width) if res == "post" else out
+
+
+def finish_and_store(
+    args: Mapping[str, tirx.Buffer], value: Callable[[], Expr], at: Expr, width: int, valid: int,
+    act: str, res: str,
+) -> None:  # fmt: skip
+    """:func:`finish`, then the store at element ``at`` of ``y``."""
+    out = finish(args, value, at, width, valid, act, res)
     store_valid(args["y"], out, at, width, valid)
 
 
