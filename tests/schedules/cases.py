@@ -1,0 +1,186 @@
+"""Awkward shapes for every operator family: odd channel counts, one-pixel images, batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from schedules import activations, conv2d, depthwise, pool
+from schedules.base import Workload
+
+
+def _conv(
+    n: int, size: int, ci: int, co: int, k: int = 1, s: int = 1, p: int = 0, **more: Any
+) -> Workload:
+    window = {"kh": k, "kw": k, "sh": s, "sw": s, "ph": p, "pw": p}
+    return conv2d.workload(**{"n": n, "h": size, "w": size, "ci": ci, "co": co, **window, **more})
+
+
+def _depthwise(n: int, size: int, c: int, k: int, s: int, **more: Any) -> Workload:
+    window = {"kh": k, "kw": k, "sh": s, "sw": s, "ph": k // 2, "pw": k // 2}
+    return depthwise.workload(**{"n": n, "h": size, "w": size, "c": c, **window, **more})
+
+
+def _pool(mode: str, n: int, size: int, c: int, k: int, s: int, p: int, **more: Any) -> Workload:
+    window = {"kh": k, "kw": k, "sh": s, "sw": s, "ph": p, "pw": p}
+    given = {"n": n, "h": size, "w": size, "c": c, "mode": mode, **window, **more}
+    return pool.workload(**given)
+
+
+def _partial(op: str, n: int, h: int, w: int, c: int, cc: int, k: int = 3, **more: Any) -> Workload:
+    return Workload.make(op, n=n, h=h, w=w, c=c, cc=cc, k=k, **more)
+
+
+def _winograd(n: int, h: int, w: int, ci: int, co: int, m: int, **more: Any) -> Workload:
+    given = {"n": n, "h": h, "w": w, "ci": ci, "co": co, "m": m, "icp": ci, "ic0": 0}
+    return Workload.make("conv2d_winograd", **{**given, "act": "none", "res": "none", **more})
+
+
+def _global(n: int, size: int, c: int) -> Workload:
+    return Workload.make("global_pool", n=n, h=size, w=size, c=c)
+
+
+FLAT = [
+    _conv(1, 7, 10, 20),
+    _conv(3, 7, 20, 10, act="relu"),
+    _conv(1, 15, 58, 20, act="gelu"),
+    _conv(1, 1, 116, 122, act="relu6"),
+    _conv(3, 1, 122, 232, act="hardswish"),
+    _conv(1, 7, 232, 58, res="pre", act="relu"),
+    _conv(3, 7, 10, 122, res="post", act="relu"),
+    _conv(1, 1, 20, 10, res="pre"),
+    _conv(1, 7, 58, 58, icp=116, ic0=58, act="relu"),
+    _conv(1, 7, 10, 1),
+    _conv(1, 2, 1, 3, act="sigmoid"),
+    _conv(1, 40, 4, 33),
+]
+MIXED = [
+    _conv(1, 7, 58, 58, mix=1, bcp=116, bc0=0, act="relu"),
+    _conv(3, 7, 10, 10, mix=1, bcp=10, bc0=0, act="relu"),
+    _conv(1, 15, 20, 58, mix=1, bcp=116, bc0=58, icp=40, ic0=20),
+    _conv(1, 1, 116, 116, mix=1, bcp=116, bc0=0, act="silu"),
+    _conv(1, 7, 8, 10, 3, 1, 1, mix=1, bcp=20, bc0=10, act="relu", res="post"),
+    _conv(1, 3, 6, 1, mix=1, bcp=2, bc0=1),
+]
+DIRECT = [
+    _conv(1, 15, 10, 20, 2, 2),
+    _conv(3, 7, 20, 58, 2, 1),
+    _conv(1, 15, 58, 10, 3, 2, act="relu"),
+    _conv(1, 15, 10, 116, 4, 4),
+    _conv(1, 7, 20, 10, 5, 1, act="gelu", res="post"),
+    _conv(1, 7, 10, 20, 7, 1),
+    _conv(1, 15, 122, 20, 1, 2, icp=130, ic0=3),
+    _conv(1, 15, 10, 20, 3, 2, icp=20, ic0=10),
+    _conv(1, 7, 10, 20, kh=1, kw=7, sh=1, sw=2),
+]
+PADDED = [
+    _conv(1, 7, 10, 20, 3, 1, 1, act="relu"),
+    _conv(3, 15, 20, 10, 3, 2, 1, act="gelu"),
+    _conv(1, 1, 116, 20, 3, 1, 1),
+    _conv(1, 7, 58, 122, 3, 1, 1, res="pre", act="relu"),
+    _conv(1, 7, 20, 20, 3, 1, 1, icp=58, ic0=19, res="post", act="hardsigmoid"),
+    _conv(1, 15, 10, 10, 5, 2, 2),
+    _conv(1, 15, 3, 20, 7, 2, 3, act="relu"),
+    _conv(1, 7, 10, 20, 4, 1, 2),
+    _conv(3, 7, 10, 20, 2, 2, 1),
+    _conv(1, 7, 10, 232, 1, 1, 1),
+    _conv(1, 7, 10, 20, kh=3, kw=1, ph=1, pw=0),
+    _conv(1, 2, 10, 20, 3, 1, 3),
+    conv2d.workload(n=1, h=15, w=5, ci=10, co=20, kh=5, kw=3, sh=2, sw=1, ph=2, pw=1),
+]
+FIRST_LAYER = [
+    _conv(1, 15, 3, 20, 3, 2, 1, nchw=1, act="relu"),
+    _conv(3, 16, 3, 40, 4, 4, nchw=1),
+    _conv(1, 15, 3, 10, 7, 2, 3, nchw=1, act="hardswish"),
+    _conv(1, 7, 1, 58, 1, nchw=1),
+    _conv(3, 7, 2, 10, 3, 1, 1, nchw=1, icp=5, ic0=2, act="silu"),
+    _conv(1, 9, 2, 10, 2, 2, nchw=1, icp=4, ic0=1),
+    conv2d.workload(n=1, h=9, w=11, ci=3, co=10, kh=5, kw=2, sh=2, sw=1, ph=1, pw=1, nchw=1),
+]
+ACTIVATED = [
+    make(act)
+    for act in activations.NAMES
+    for make in (
+        lambda act: _conv(1, 2, 10, 22, act=act, res="pre"),
+        lambda act: _depthwise(1, 2, 22, 3, 1, act=act),
+        lambda act: _partial("pconv_pointwise", 1, 1, 2, 10, 3, 1, co=22, act=act, res="none"),
+        lambda act: _partial("pconv_block", 1, 1, 2, 10, 3, 1, hidden=6, act=act, res="pre"),
+    )
+]
+DEPTHWISE = [
+    _depthwise(1, 7, 10, 3, 1, act="relu"),
+    _depthwise(3, 15, 20, 3, 2, act="relu6"),
+    _depthwise(1, 7, 58, 5, 1, act="hardswish"),
+    _depthwise(1, 15, 116, 5, 2),
+    _depthwise(3, 1, 122, 3, 1, act="silu"),
+    _depthwise(1, 1, 10, 7, 1),
+    _depthwise(1, 2, 232, 3, 2),
+    _depthwise(1, 15, 10, 7, 2, act="gelu"),
+    _depthwise(1, 7, 58, 1, 1, ph=0, pw=0),
+    _depthwise(3, 7, 58, 3, 1, cp=116, c0=58),
+    _depthwise(1, 8, 10, 4, 1, ph=1, pw=2),
+    _depthwise(1, 8, 10, 2, 2, ph=0, pw=0, cp=23, c0=7),
+    _depthwise(1, 1, 10, 3, 1, ph=3, pw=3),
+    _depthwise(1, 4, 1, 3, 1),
+    depthwise.workload(n=1, h=5, w=12, c=20, kh=1, kw=5, ph=0, pw=2, sw=2),
+]
+POOL = [
+    _pool("max", 1, 15, 10, 3, 2, 1),
+    _pool("max", 3, 7, 20, 2, 2, 0),
+    _pool("max", 1, 7, 58, 5, 1, 2),
+    _pool("max", 1, 1, 116, 3, 2, 1),
+    _pool("max", 3, 7, 122, 4, 2, 1, cp=130, c0=8),
+    _pool("avg", 1, 15, 10, 3, 2, 1),
+    _pool("avg", 1, 7, 232, 7, 1, 0),
+    _pool("avg", 3, 7, 58, 2, 1, 1, cp=116, c0=58),
+    _pool("avg", 1, 1, 20, 1, 1, 0),
+    pool.workload(n=1, h=4, w=9, c=22, kh=1, kw=3, sw=2, pw=1, mode="avg"),
+]
+PARTIAL = [
+    _partial("pconv", 1, 7, 7, 40, 10),
+    _partial("pconv", 3, 7, 7, 80, 20),
+    _partial("pconv", 1, 15, 6, 116, 58, 5),
+    _partial("pconv", 1, 1, 1, 40, 10),
+    _partial("pconv", 1, 7, 3, 122, 1),
+    _partial("pconv", 1, 7, 7, 10, 3, 1),
+    _partial("pconv", 1, 4, 4, 11, 11, 7),
+]
+POINTWISE = [
+    _partial("pconv_pointwise", 1, 7, 7, 40, 10, co=80, act="relu", res="none"),
+    _partial("pconv_pointwise", 3, 7, 7, 58, 14, co=122, act="gelu", res="none"),
+    _partial("pconv_pointwise", 1, 15, 5, 20, 5, co=10, act="none", res="pre"),
+    _partial("pconv_pointwise", 1, 1, 1, 116, 29, co=116, act="relu", res="pre"),
+    _partial("pconv_pointwise", 1, 7, 4, 10, 10, 5, co=20, act="hardswish", res="none"),
+    _partial("pconv_pointwise", 3, 2, 7, 232, 58, 1, co=58, act="relu6", res="none"),
+]
+BLOCK = [
+    _partial("pconv_block", 1, 7, 7, 40, 10, hidden=80, act="relu", res="pre"),
+    _partial("pconv_block", 3, 7, 7, 20, 5, hidden=58, act="relu6", res="pre"),
+    _partial("pconv_block", 1, 15, 4, 10, 3, hidden=20, act="relu", res="none"),
+    _partial("pconv_block", 1, 1, 1, 116, 29, hidden=232, act="gelu", res="pre"),
+    _partial("pconv_block", 1, 5, 7, 122, 30, 5, hidden=10, act="none", res="pre"),
+    _partial("pconv_block", 1, 3, 7, 12, 12, 3, hidden=24, act="silu", res="none"),
+]
+WINOGRAD = [
+    _winograd(1, 7, 7, 10, 20, 4, act="relu"),
+    _winograd(3, 7, 15, 20, 10, 2, res="pre", act="relu"),
+    _winograd(1, 8, 8, 58, 58, 4, icp=116, ic0=58, res="post", act="relu"),
+    _winograd(1, 1, 1, 116, 22, 4),
+    _winograd(1, 2, 5, 10, 122, 2, icp=23, ic0=7, act="gelu"),
+    _winograd(3, 6, 4, 1, 3, 4, act="hardswish"),
+    _partial("pconv", 1, 7, 7, 40, 10, wino=4),
+    _partial("pconv", 3, 5, 6, 58, 14, wino=2),
+    _partial("pconv_pointwise", 1, 7, 7, 40, 10, co=22, act="relu", res="pre", wino=4),
+    _partial("pconv_pointwise", 1, 1, 2, 11, 11, co=20, act="relu6", res="none", wino=2),
+    _partial("pconv_block", 1, 9, 7, 40, 10, hidden=22, act="relu", res="pre", wino=4),
+    _partial("pconv_block", 3, 2, 3, 58, 14, hidden=20, act="relu", res="none", wino=2),
+]
+
+CASES: dict[str, list[Workload]] = {}
+"""Workloads by operator."""
+
+for _workload in [
+    *FLAT, *MIXED, *DIRECT, *PADDED, *FIRST_LAYER, *ACTIVATED, *DEPTHWISE, *POOL,
+    *(_global(*given) for given in ((1, 7, 10), (3, 15, 58), (1, 1, 232), (3, 7, 122), (1, 2, 1))),
+    *PARTIAL, *POINTWISE, *BLOCK, *WINOGRAD,
+]:  # fmt: skip
+    CASES.setdefault(_workload.op, []).append(_workload)

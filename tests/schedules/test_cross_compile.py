@@ -1,0 +1,49 @@
+"""Every family compiles for a Cortex-A72, to fused multiply-adds and without calls to libm."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import tvm
+
+import targets
+from schedules import activations, lowering
+from schedules.base import Cpu, Workload
+from tests.schedules import lab
+from tests.schedules.cases import CASES
+
+ARITHMETIC = {"conv2d", "conv2d_winograd", "depthwise", "pconv", "pconv_pointwise", "pconv_block"}
+#: what LLVM itself emits for loops that copy or clear, and what TVM's runtime offers kernels
+ALLOWED = re.compile(r"^(memcpy|memset|memmove|__TVM\w+|__tvm_\w+|TVM\w+|kernel_\w+|\.L\w+|\$\w+)$")
+
+
+def assembly(workloads: list[Workload]) -> str:
+    board = targets.load("rk3399")
+    cpu = Cpu(board.lanes, board.vector_registers, board.l1_bytes, board.l2_bytes, board.threads)
+    jobs = [lab.Job.make(workload, cpu) for workload in workloads]
+    functions = {f"kernel_{i}": job.build(f"kernel_{i}") for i, job in enumerate(jobs)}
+    with lowering.pass_context():
+        target = tvm.target.Target(board.tvm_target())
+        return str(tvm.compile(tvm.IRModule(functions), target=target).mod.inspect_source("asm"))
+
+
+def called(text: str) -> set[str]:
+    """Symbols that are called or jumped to by name."""
+    return set(re.findall(r"^\s+bl?\s+([A-Za-z_.$][\w.$]*)", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("op", sorted(CASES))
+def test_family_for_a72(op: str) -> None:
+    text = assembly(CASES[op][:2])
+    foreign = {name for name in called(text) if not ALLOWED.match(name)}
+    assert not foreign
+    vector_fma = re.findall(r"\bfmla\s+v\d+\.4s", text)
+    assert bool(vector_fma) == (op in ARITHMETIC)
+
+
+def test_activations_are_inlined_for_a72() -> None:
+    by_act = {workload.text("act"): workload for workload in CASES["depthwise"]}
+    assert set(by_act) == set(activations.NAMES)
+    foreign = {name for name in called(assembly(list(by_act.values()))) if not ALLOWED.match(name)}
+    assert not foreign

@@ -1,0 +1,114 @@
+"""Every operator family again, written with torch.nn.functional in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from schedules.base import Array, Workload
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
+    "relu": F.relu,
+    "relu6": F.relu6,
+    "gelu": F.gelu,
+    "hardsigmoid": F.hardsigmoid,
+    "hardswish": F.hardswish,
+    "sigmoid": torch.sigmoid,
+    "silu": F.silu,
+}
+
+Weights = Mapping[str, Tensor]
+
+
+def compute(workload: Workload, inputs: Sequence[Array], weights: Mapping[str, Array]) -> Array:
+    """The operator's output in the layout of its kernel, float64."""
+    tensors = [torch.from_numpy(x).double() for x in inputs]
+    nchw = [
+        x if x.ndim != 4 or (i == 0 and dict(workload.params).get("nchw")) else to_nchw(x)
+        for i, x in enumerate(tensors)
+    ]
+    doubles = {name: torch.from_numpy(w).double() for name, w in weights.items()}
+    y = _OPERATORS[workload.op](workload, nchw, doubles)
+    return np.ascontiguousarray((y.permute(0, 2, 3, 1) if y.ndim == 4 else y).numpy())
+
+
+def to_nchw(x: Tensor) -> Tensor:
+    return x.permute(0, 3, 1, 2)
+
+
+def _window(w: Workload) -> dict[str, Any]:
+    return {"stride": (w["sh"], w["sw"]), "padding": (w["ph"], w["pw"])}
+
+
+def _conv2d(w: Workload, inputs: list[Tensor], weights: Weights) -> Tensor:
+    x, *rest = inputs
+    x = x[:, w["ic0"] : w["ic0"] + w["ci"]]
+    window: dict[str, Any] = {"padding": 1} if w.op == "conv2d_winograd" else _window(w)
+    y = F.conv2d(x, weights["weight"], weights["bias"], **window)
+    if w.text("res") == "pre":
+        y = y + rest.pop(0)
+    y = ACTIVATIONS[w.text("act")](y)
+    if w.text("res") == "post":
+        y = y + rest.pop(0)
+    if dict(w.params).get("mix"):
+        bypass = rest.pop(0)[:, w["bc0"] : w["bc0"] + w["co"]]
+        y = F.channel_shuffle(torch.cat([bypass, y], 1), 2)
+    return y
+
+
+def _depthwise(w: Workload, inputs: list[Tensor], weights: Weights) -> Tensor:
+    x = inputs[0][:, w["c0"] : w["c0"] + w["c"]]
+    kernel = weights["weight"].unsqueeze(1)
+    y = F.conv2d(x, kernel, weights["bias"], groups=w["c"], **_window(w))
+    return ACTIVATIONS[w.text("act")](y)
+
+
+def _pool2d(w: Workload, inputs: list[Tensor], _weights: Weights) -> Tensor:
+    x = inputs[0][:, w["c0"] : w["c0"] + w["c"]]
+    pool = F.max_pool2d if w.text("mode") == "max" else F.avg_pool2d
+    return pool(x, (w["kh"], w["kw"]), **_window(w))
+
+
+def _global_pool(_w: Workload, inputs: list[Tensor], _weights: Weights) -> Tensor:
+    return F.adaptive_avg_pool2d(inputs[0], 1).flatten(1)
+
+
+def _pconv(w: Workload, inputs: list[Tensor], weights: Weights) -> Tensor:
+    x = inputs[0]
+    part = F.conv2d(x[:, : w["cc"]], weights["conv"], weights["conv_bias"], padding=w["k"] // 2)
+    return torch.cat([part, x[:, w["cc"] :]], 1)
+
+
+def _pointwise(y: Tensor, weights: Weights, index: int) -> Tensor:
+    return F.conv2d(y, weights[f"w{index}"][:, :, None, None], weights[f"b{index}"])
+
+
+def _pconv_pointwise(w: Workload, inputs: list[Tensor], weights: Weights) -> Tensor:
+    y = _pointwise(_pconv(w, inputs, weights), weights, 1)
+    if w.text("res") == "pre":
+        y = y + inputs[1]
+    return ACTIVATIONS[w.text("act")](y)
+
+
+def _pconv_block(w: Workload, inputs: list[Tensor], weights: Weights) -> Tensor:
+    hidden = _pointwise(_pconv(w, inputs, weights), weights, 1)
+    y = _pointwise(ACTIVATIONS[w.text("act")](hidden), weights, 2)
+    return y if w.text("res") == "none" else y + inputs[0]
+
+
+_OPERATORS: dict[str, Callable[[Workload, list[Tensor], Weights], Tensor]] = {
+    "conv2d": _conv2d,
+    "conv2d_winograd": _conv2d,
+    "depthwise": _depthwise,
+    "pool2d": _pool2d,
+    "global_pool": _global_pool,
+    "pconv": _pconv,
+    "pconv_pointwise": _pconv_pointwise,
+    "pconv_block": _pconv_block,
+}
