@@ -48,7 +48,7 @@ class Demo:
     folder: Path
     minutes: float = TUNE_MINUTES
     facts: dict[str, Any] = field(default_factory=dict)
-    bundles: dict[int, Path] = field(default_factory=dict)
+    bundles: dict[int, Path] = field(default_factory=dict)  # by number of threads
 
     def __post_init__(self) -> None:
         if not (ROOT / "examples").is_dir():
@@ -128,13 +128,9 @@ class Demo:
 
     def compile(self) -> Parts:
         for threads in sorted({1, self.board.threads}):
-            report = tvm_flow.compile(
-                MODEL,
-                output=self.folder / f"{MODEL}-{threads}thread",
-                threads=threads,
-                records=self.records,
-            )
-            self.bundles[threads] = report.path
+            output = self.folder / f"{MODEL}-{threads}thread"
+            report = tvm_flow.compile(MODEL, output=output, threads=threads, records=self.records)
+            self.bundles[threads] = output
             self.facts["compile"] = {"tuned": report.tuned, "kernels": report.kernels}
             yield from compile_view.show(report)
         report_of_check = tvm_flow.check(report.path)
@@ -219,7 +215,7 @@ class Demo:
 
 def _next_steps(bundle: Path) -> Iterable[RenderableType]:
     yield line("What to type next (. .venv/bin/activate first):", "bold")
-    yield line(f"  tvm-flow tune {MODEL} --minutes 10      search for longer, into tuning_logs/")
+    yield line(f"  tvm-flow tune {MODEL} --minutes 10    (into tuning_logs/)")
     yield line(f"  tvm-flow profile {bundle} --memory")
     yield line("  tvm-flow trace path/to/your_file.py:factory --input 1x3x224x224")
     yield line("  tvm-flow --help")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from schedules import registry
 from schedules.base import Family, Workload
 from targets import Board
@@ -27,11 +25,6 @@ class RecordChooser:
         self.notes: list[str] = list(store.notes)
         self._chosen: dict[Workload, Choice] = {}
 
-    @classmethod
-    def of(cls, folder: Path, board: Board) -> RecordChooser:
-        """Reads ``folder``. Raises :class:`RecordError` where a log in it is damaged."""
-        return cls(RecordStore(folder, board.log_name), board)
-
     def __call__(self, workload: Workload) -> Choice:
         if workload not in self._chosen:
             self._chosen[workload] = self._choose(workload)
@@ -40,12 +33,14 @@ class RecordChooser:
     def _choose(self, workload: Workload) -> Choice:
         family = registry.lookup(workload.op)
         space = family.space(workload, self.cpu)
-        if stale := self.store.stale(workload, space):
+        threads = self.board.threads
+        stale = [r for r in self.store.stale(workload, space) if r.threads == threads]
+        if stale:
             self.notes.append(
                 f"{len(stale)} record(s) of {workload.key} have knobs it no longer has: not used"
             )
         for label in TRUSTED:
-            record = self.store.best(workload, self.board.threads, space=space, labels=[label])
+            record = self.store.best(workload, threads, space=space, labels=[label])
             if record is not None and self._builds(family, workload, record):
                 return Choice(record.knobs, "tuned", record.sha, record.label, record.seconds)
         return Choice(family.default(workload, self.cpu), "default")

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from targets import Board
 from tvm_flow.api.boards import board_of, layout_of, records_of
-from tvm_flow.api.choose import RecordChooser
-from tvm_flow.api.networks import LoadedModel, load_model, to_graph
-from tvm_flow.api.verify import verify
-from tvm_flow.bundle import write_bundle
-from tvm_flow.errors import UsageError
-from tvm_flow.lowered import Lowered
-from tvm_flow.passes.pipeline import lower, optimise
-from tvm_flow.runtime.session import CheckReport
+from tvm_flow.tuning.records import RecordStore
 
-Array = NDArray[np.float32]
-SAMPLE_SEED = 0
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tvm_flow.runtime.session import CheckReport
 
 
 @dataclass(frozen=True)
@@ -108,57 +98,17 @@ def compile(
     """
     layout = layout_of(layout)
     board = board_of(target, threads)
-    folder = records_of(board, records)
-    chooser = RecordChooser.of(folder, board)
-    loaded = load_model(model, weights=weights, input_shape=input_shape)
-    lowered = lower(optimise(to_graph(loaded), layout), board, choose=chooser, layout=layout)
-    sample, expected = _sample(loaded, lowered)
-    verdicts: list[CheckReport] = []
-    runs_here = board.arch == platform.machine()
-    path = write_bundle(
-        lowered,
-        output,
-        sample_input=sample,
-        expected=expected,
-        labels=labels,
-        accept=(lambda fresh: verdicts.append(verify(fresh))) if runs_here else None,
-    )
-    notes = list(chooser.notes)
-    if not runs_here:
-        notes.append(f"not run here, this machine is {platform.machine()}: run.py --check there")
-    distinct = {kernel.symbol: kernel.source for kernel in lowered.kernels}
-    return CompileReport(
-        path=path,
-        model=lowered.model_name,
-        target=board.name,
-        threads=board.threads,
+    store = RecordStore(records_of(board, records), board.log_name)
+    # TVM and torch take seconds to import: what can be refused without them is refused by now
+    from tvm_flow.api import network_to_bundle  # noqa: PLC0415
+
+    return network_to_bundle.build(
+        model,
+        Path(output),
+        board,
+        store,
+        weights=weights,
+        input_shape=input_shape,
         layout=layout,
-        kernels=len(distinct),
-        tuned=sum(source == "tuned" for source in distinct.values()),
-        records=folder,
-        verified=verdicts[0] if verdicts else None,
-        macs=lowered.macs,
-        library_bytes=(path / "model.so").stat().st_size,
-        notes=tuple(notes),
+        labels=labels,
     )
-
-
-def _sample(loaded: LoadedModel, lowered: Lowered) -> tuple[Array, Array]:
-    """A random input, the same for every compilation, and the reference output, as the bundle
-    takes and gives them."""
-    rng = np.random.default_rng(SAMPLE_SEED)
-    sample = rng.standard_normal(loaded.input_shape, np.float32)
-    expected = loaded.run(sample)[0].astype(np.float32, copy=False)
-    if not np.isfinite(expected).all():
-        raise UsageError(
-            f"{loaded.name} gives NaN or infinity for a random input",
-            why="its weights may be broken, or its input is not what it was trained on",
-            fix="check the weights with PyTorch",
-        )
-    if lowered.layout == "NHWC":
-        sample, expected = (_nhwc(array) for array in (sample, expected))
-    return sample, expected
-
-
-def _nhwc(array: Array) -> Array:
-    return np.ascontiguousarray(array.transpose(0, 2, 3, 1)) if array.ndim == 4 else array

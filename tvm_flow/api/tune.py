@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from targets import Board
 from tvm_flow.api.boards import board_of, records_of
-from tvm_flow.api.networks import load_model, to_graph
-from tvm_flow.passes.pipeline import optimise, tasks_of
+from tvm_flow.tuning.options import check_limits
 from tvm_flow.tuning.records import RecordStore
-from tvm_flow.tuning.report import OnEvent, TuneReport
-from tvm_flow.tuning.tuner import tune_tasks
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tvm_flow.tuning.report import OnEvent, TuneReport
+
+
+def prepare(
+    target: str | Board,
+    trials: int | None,
+    minutes: float | None,
+    threads: int,
+    records: str | Path | None,
+) -> tuple[Board, RecordStore]:
+    """The board and its records, for arguments as :func:`tune` takes them.
+
+    Raises :class:`UsageError`, :class:`TargetError`, :class:`RecordError`.
+    """
+    check_limits(trials, minutes)
+    board = board_of(target, threads)
+    return board, RecordStore(records_of(board, records), board.log_name)
 
 
 def tune(
@@ -45,8 +62,12 @@ def tune(
     :class:`UsageError`, :class:`ModelError`, :class:`RecordError` (damaged, or in use by another
     tuner) and :class:`TuningError` where not one kernel could be measured.
     """
-    board = board_of(target, threads)
-    store = RecordStore(records_of(board, records), board.log_name)
+    board, store = prepare(target, trials, minutes, threads, records)
+    # TVM and torch take seconds to import: what can be refused without them is refused by now
+    from tvm_flow.api.networks import load_model, to_graph  # noqa: PLC0415
+    from tvm_flow.passes.pipeline import optimise, tasks_of  # noqa: PLC0415
+    from tvm_flow.tuning.tuner import tune_tasks  # noqa: PLC0415
+
     loaded = load_model(model, weights=weights, input_shape=input_shape)
     return tune_tasks(
         tasks_of(optimise(to_graph(loaded))),

@@ -25,7 +25,7 @@ from tvm_flow.cli import (
 EXIT_CODES = """[bold]Exit codes[/bold]
   0 success; 1 other failures; 2 usage or target; 3 model; 4 tuning records;
   5 nothing measured; 6 compilation or output; 7 bundle; 8 wrong numbers;
-  9 invalid measurement; 10 installation; 70 a bug in tvm-flow; 130 Ctrl-C"""
+  9 no timing possible; 10 installation; 70 a bug in tvm-flow; 130 Ctrl-C"""
 
 app = typer.Typer(
     name="tvm-flow",

@@ -22,7 +22,7 @@ from tvm_flow.cli.arguments import (
     thread_counts,
 )
 from tvm_flow.cli.command import Answer, verb
-from tvm_flow.cli.text import line, shape_text, table
+from tvm_flow.cli.text import line, milliseconds, shape_text, table
 
 if TYPE_CHECKING:
     from tvm_flow.compare import CompareResult
@@ -92,20 +92,18 @@ def compare(
 
 def show(result: CompareResult) -> Iterable[RenderableType]:
     """One thread count."""
-    made = table(
-        f"{result.model}, {shape_text(result.input_shape)}, {result.threads} thread(s)",
-        ">median ms", ">p10", ">p90", ">bundle is",
-    )  # fmt: skip
+    yield line(
+        f"{result.model}, input {shape_text(result.input_shape)}, {result.threads} thread(s), fp32",
+        "bold",
+    )
+    made = table("", ">median ms", ">p10", ">p90", ">speed-up")
     for key, name in NAMES.items():
         timing = getattr(result, key)
         ratio = timing.median_ms / result.bundle.median_ms
         if key == "eager":
             ratio = result.speedup
-        made.add_row(
-            name, f"{timing.median_ms:.2f}", f"{timing.p10_ms:.2f}", f"{timing.p90_ms:.2f}",
-            "" if key == "bundle" else f"{ratio:.2f}x faster" if ratio >= 1
-            else f"{1 / ratio:.2f}x slower",
-        )  # fmt: skip
+        times = [milliseconds(t) for t in (timing.median_ms, timing.p10_ms, timing.p90_ms)]
+        made.add_row(name, *times, "" if key == "bundle" else f"{ratio:.2f}x")
     yield made
     numerics = result.numerics
     yield line(

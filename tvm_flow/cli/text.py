@@ -51,6 +51,11 @@ def duration(seconds: float | None) -> str:
     return f"{1e3 * seconds:.3f} ms" if seconds >= 1e-3 else f"{1e6 * seconds:.1f} us"
 
 
+def milliseconds(time: float) -> str:
+    """A time in milliseconds with three digits or more."""
+    return f"{time:.4f}" if time < 0.1 else f"{time:.3f}" if time < 10 else f"{time:.2f}"
+
+
 def shape_text(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))
 

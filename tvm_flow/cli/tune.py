@@ -70,11 +70,14 @@ def tune(
     """
     from rich.console import Console  # noqa: PLC0415
 
-    from tvm_flow.api.tune import tune as tuned  # noqa: PLC0415 - imports TVM
-    from tvm_flow.tuning.progress import Progress  # noqa: PLC0415
+    from tvm_flow.api.tune import prepare  # noqa: PLC0415
+    from tvm_flow.api.tune import tune as tuned  # noqa: PLC0415
 
     name = model_of(model, model_option)
     shape = shape_or_none(input)
+    prepare(target, trials, minutes, threads, records)  # refuses before the imports below
+    from tvm_flow.tuning.progress import Progress  # noqa: PLC0415 - imports TVM
+
     with Progress(Console(stderr=True)) as progress:
         report = tuned(
             name,

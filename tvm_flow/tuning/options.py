@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tvm_flow.errors import UsageError
+
+MOST_TRIALS = 1_000_000
+
 
 @dataclass(frozen=True)
 class TuneOptions:
@@ -28,3 +32,13 @@ class TuneOptions:
     finalists: int = 3
     final_rounds: int = 21
     give_up: int = 24
+
+
+def check_limits(trials: int | None, minutes: float | None) -> None:
+    """Raises :class:`UsageError` for limits of a tuner run that make no sense."""
+    if trials is not None and not 1 <= trials <= MOST_TRIALS:
+        raise UsageError(
+            f"Cannot tune with {trials} trials", fix=f"--trials 1 to {MOST_TRIALS}; 1000 is usual"
+        )
+    if minutes is not None and not 0 < minutes <= 60 * 24 * 30:
+        raise UsageError(f"Cannot tune for {minutes} minutes", fix="--minutes above 0, up to 43200")

@@ -9,14 +9,12 @@ from contextlib import ExitStack
 from targets import Board
 from tvm_flow.errors import TuningError, UsageError
 from tvm_flow.tuning.cores import confined, plan_cores
-from tvm_flow.tuning.options import TuneOptions
+from tvm_flow.tuning.options import TuneOptions, check_limits
 from tvm_flow.tuning.records import RecordStore
 from tvm_flow.tuning.report import OnEvent, TuneReport
 from tvm_flow.tuning.session import Session
 from tvm_flow.tuning.state import TaskState
 from tvm_flow.tuning.tasks import Task, merge
-
-MOST_TRIALS = 1_000_000
 
 
 def tune_tasks(
@@ -52,7 +50,7 @@ def tune_tasks(
     TuningError: not one trial worked, in this run or before.
     EnvironmentFault: workers cannot be started.
     """
-    _check_limits(trials, minutes)
+    check_limits(trials, minutes)
     _check_machine(board)
     merged = merge(tasks)
     if not merged:
@@ -80,15 +78,6 @@ def tune_tasks(
             fix="tvm-flow doctor, and see tvm-flow records show for every failure",
         )
     return report
-
-
-def _check_limits(trials: int | None, minutes: float | None) -> None:
-    if trials is not None and not 1 <= trials <= MOST_TRIALS:
-        raise UsageError(
-            f"Cannot tune with {trials} trials", fix=f"--trials 1 to {MOST_TRIALS}; 1000 is usual"
-        )
-    if minutes is not None and not 0 < minutes <= 60 * 24 * 30:
-        raise UsageError(f"Cannot tune for {minutes} minutes", fix="--minutes above 0, up to 43200")
 
 
 def _check_machine(board: Board) -> None:
