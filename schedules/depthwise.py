@@ -49,8 +49,7 @@ class Depthwise(Family):
         return {"weight": (s.c, s.kh, s.kw), "bias": (s.c,)}
 
     def pack(self, workload: Workload, cpu: Cpu, weights: Mapping[str, Array]) -> list[Array]:
-        packed = np.ascontiguousarray(weights["weight"].transpose(1, 2, 0)).reshape(-1)
-        return [packed, weights["bias"]]
+        return [pack_taps(weights["weight"]), weights["bias"]]
 
     def reference(
         self, workload: Workload, inputs: Sequence[Array], weights: Mapping[str, Array]
@@ -94,6 +93,22 @@ class Depthwise(Family):
                 tile=knobs["tile"], rows=knobs["rows"], lanes=cpu.lanes, threads=cpu.threads,
             )  # fmt: skip
         return builder.get()
+
+
+def accumulation(s: WindowShape, weight: tirx.Buffer, bias: tirx.Buffer, act: str) -> Accumulation:
+    """Bias, products with the packed weights, activation."""
+    return Accumulation(
+        start=lambda channel, width: load(bias, channel, width),
+        tap=lambda acc, x, dy, dx, channel, width: (
+            acc + x * load(weight, (dy * s.kw + dx) * s.c + channel, width)
+        ),
+        finish=lambda read, _channel, width: activations.emit(act, read, width),
+    )
+
+
+def pack_taps(weight: Array) -> Array:
+    """[c, kh, kw] -> flat [kh][kw][c]."""
+    return np.ascontiguousarray(weight.transpose(1, 2, 0)).reshape(-1)
 
 
 register(Depthwise())

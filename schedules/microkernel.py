@@ -21,7 +21,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from schedules.packing import Panels, balanced
-from schedules.vector import Expr, f32, load, registers, splat, store
+from schedules.vector import Expr, f32, load, loop, registers, splat, store
 
 
 @dataclass(frozen=True)
@@ -185,12 +185,12 @@ def for_groups(
         plain = count - 1 if has_tail else count
         if plain:
             low, high = _clip(start, stop, number, number + plain)
-            with T.serial(low, high) as g:
+            with loop(low, high) as g:
                 body(Group(first + (g - number) * size, size, 0))
         number, first = number + plain, first + plain * size
         if has_tail:
             low, high = _clip(start, stop, number, number + 1)
-            with T.serial(low, high):
+            with loop(low, high):
                 body(Group(first, size - 1, panels.tail))
 
 
@@ -219,7 +219,7 @@ def for_flat(
     first_tile, first_pixel = 0, 0
     for size, count in cut:
         low, high = _clip(*span, first_tile, first_tile + count)
-        with T.serial(low, high) as t:
+        with loop(low, high) as t:
             body(size, first_pixel + (t - first_tile) * size)
         first_tile += count
         first_pixel += size * count

@@ -5,7 +5,8 @@ A vector of width 1 is a scalar throughout, so generators need no special case f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from tvm import tirx
@@ -55,6 +56,17 @@ def bind(value: Expr, width: int) -> Callable[[], Expr]:
     slot = registers(width)
     store(slot, value, 0, width)
     return lambda: load(slot, 0, width)
+
+
+@contextmanager
+def loop(low: Expr, high: Expr) -> Iterator[Expr]:
+    """A serial loop over ``low <= i < high``, counted from zero.
+
+    TVM's loop canonicalisation does not substitute a loop variable in the bounds of the loops
+    inside it, so that a loop which starts elsewhere must not bound another.
+    """
+    with T.serial(0, high - low) as i:
+        yield low + i
 
 
 def minimum(a: Expr, b: Expr) -> Expr:

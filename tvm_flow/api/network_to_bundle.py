@@ -18,7 +18,7 @@ from tvm_flow.api.verify import verify
 from tvm_flow.bundle import write_bundle
 from tvm_flow.errors import UsageError
 from tvm_flow.lowered import Lowered
-from tvm_flow.passes.pipeline import lower, optimise
+from tvm_flow.passes.pipeline import last_cache, lower, optimise
 from tvm_flow.runtime.session import CheckReport
 from tvm_flow.tuning.records import RecordStore
 
@@ -40,7 +40,8 @@ def build(
     """See :func:`tvm_flow.api.compile.compile`; ``layout`` is upper case here."""
     chooser = RecordChooser(store, board)
     loaded = load_model(model, weights=weights, input_shape=input_shape)
-    lowered = lower(optimise(to_graph(loaded), layout), board, choose=chooser, layout=layout)
+    graph = optimise(to_graph(loaded), layout, last_cache(board))
+    lowered = lower(graph, board, choose=chooser, layout=layout)
     sample, expected = _sample(loaded, lowered)
     verdicts: list[CheckReport] = []
     runs_here = board.arch == platform.machine()

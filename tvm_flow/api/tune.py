@@ -65,12 +65,12 @@ def tune(
     board, store = prepare(target, trials, minutes, threads, records)
     # TVM and torch take seconds to import: what can be refused without them is refused by now
     from tvm_flow.api.networks import load_model, to_graph  # noqa: PLC0415
-    from tvm_flow.passes.pipeline import optimise, tasks_of  # noqa: PLC0415
+    from tvm_flow.passes.pipeline import last_cache, optimise, tasks_of  # noqa: PLC0415
     from tvm_flow.tuning.tuner import tune_tasks  # noqa: PLC0415
 
     loaded = load_model(model, weights=weights, input_shape=input_shape)
     return tune_tasks(
-        tasks_of(optimise(to_graph(loaded))),
+        tasks_of(optimise(to_graph(loaded), cache_bytes=last_cache(board))),
         board,
         store=store,
         trials=trials,

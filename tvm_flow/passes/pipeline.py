@@ -17,6 +17,7 @@ from tvm_flow.passes.emit import Choice, Chooser, emit
 from tvm_flow.passes.fold_affine import fold_affine
 from tvm_flow.passes.fold_views import fold_views
 from tvm_flow.passes.fuse_epilogue import fuse_epilogue
+from tvm_flow.passes.fuse_mbconv import fuse_mbconv
 from tvm_flow.passes.fuse_pconv import fuse_pconv_block, fuse_pconv_pointwise
 from tvm_flow.passes.recognise_pconv import recognise_pconv
 from tvm_flow.passes.recognise_shuffle import recognise_shuffle
@@ -29,8 +30,13 @@ from tvm_flow.tuning.tasks import Task
 GraphPass = Callable[[Graph], Graph]
 
 
-def phases(layout: str = "NCHW") -> list[tuple[str, GraphPass]]:
-    """Named graph passes in order; ``layout`` is that of 4-D inputs and outputs."""
+def phases(layout: str = "NCHW", cache_bytes: int | None = None) -> list[tuple[str, GraphPass]]:
+    """Named graph passes in order.
+
+    ``layout`` is that of 4-D inputs and outputs; ``cache_bytes`` the last cache of the target,
+    which decides what is worth keeping out of memory (``None``: nothing).
+    """
+    last = float("inf") if cache_bytes is None else cache_bytes
     return [
         # what the importer spelt out gets its name back
         ("simplify", simplify),
@@ -43,12 +49,13 @@ def phases(layout: str = "NCHW") -> list[tuple[str, GraphPass]]:
         ("fuse_pconv_pointwise", fuse_pconv_pointwise),
         ("fuse_pconv_block", fuse_pconv_block),
         ("fold_views", fold_views),
+        ("fuse_mbconv", lambda graph: fuse_mbconv(graph, last)),
     ]
 
 
-def optimise(graph: Graph, layout: str = "NCHW") -> Graph:
+def optimise(graph: Graph, layout: str = "NCHW", cache_bytes: int | None = None) -> Graph:
     """Run all graph passes. The graph passed in is consumed."""
-    for _, graph_pass in phases(layout):
+    for _, graph_pass in phases(layout, cache_bytes):
         graph = graph_pass(graph)
     return graph
 
@@ -73,6 +80,11 @@ def tasks_of(graph: Graph) -> list[Task]:
             modules.setdefault(workload, []).extend(node.modules)
             groups[workload] = ways[0].key
     return [Task(w, n, unique(modules[w]), groups[w]) for w, n in counts.items()]
+
+
+def last_cache(board: Board) -> int:
+    """Bytes of the largest cache that a core of ``board`` can use."""
+    return max(board.l3_kib * 1024, board.l2_bytes)
 
 
 def default_choice(cpu: Cpu) -> Chooser:

@@ -104,11 +104,20 @@ def _pconv(node: Node) -> Workload:
     return Workload.make(node.op, **given)
 
 
+def _mbconv(node: Node) -> Workload:
+    a, (n, h, w, c) = node.attrs, node.inputs[0].shape
+    hid, ci = node.weights["w1"].shape
+    given = {"n": n, "h": h, "w": w, "ci": ci, "hid": hid, "co": node.weights["w2"].shape[0]}
+    given |= {"icp": c, "ic0": 0, "mix": 0, "bcp": 0, "bc0": 0} | a
+    return Workload.make("mbconv", **given)
+
+
 _MAKERS = {
     "conv2d": _conv2d,
     "depthwise": _depthwise,
     "pool2d": _pool2d,
     "global_pool": _global_pool,
+    "mbconv": _mbconv,
     "pconv": _pconv,
     "pconv_pointwise": _pconv,
     "pconv_block": _pconv,
