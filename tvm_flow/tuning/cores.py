@@ -11,7 +11,7 @@ from pathlib import Path
 from targets import Board
 from tvm_flow.errors import UsageError
 
-_MOST_BUILDERS = 4
+_MOST_BUILDERS = 8
 _TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 
 

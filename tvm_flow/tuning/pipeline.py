@@ -9,6 +9,7 @@ from typing import Any
 
 from schedules.base import Knobs
 from tvm_flow.tuning.builder import Builder, Built
+from tvm_flow.tuning.record import FrozenKnobs, freeze
 from tvm_flow.tuning.runner import Outcome, Runner
 from tvm_flow.tuning.state import TaskState
 
@@ -24,14 +25,36 @@ class Job:
     knobs: Knobs
 
 
+class Shelf:
+    """Libraries that the closing comparison will want: of each task the ``most`` fastest and the
+    default. Others are deleted."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: dict[str, dict[FrozenKnobs, tuple[float, Built]]] = {}
+
+    def put(self, job: Job, built: Built, seconds: float) -> None:
+        kept = self._kept.setdefault(job.state.task.workload.key, {})
+        kept[freeze(job.knobs)] = seconds, built
+        default = freeze(job.state.default)
+        for knobs in sorted(kept.keys() - {default}, key=lambda k: kept[k][0])[self._most :]:
+            kept.pop(knobs)[1].discard()
+
+    def get(self, job: Job) -> Built | None:
+        kept = self._kept.get(job.state.task.workload.key, {})
+        return kept[freeze(job.knobs)][1] if freeze(job.knobs) in kept else None
+
+
 class Pipeline:
     """Feed it jobs while :attr:`room` lasts; :meth:`step` gives back those that are done.
 
-    With ``overlap`` building and measuring go on at once, else by turns.
+    With ``overlap`` building and measuring go on at once, else by turns. Libraries of the
+    ``finalists`` best of each task are kept for :meth:`compare`.
     """
 
-    def __init__(self, builder: Builder, runner: Runner, *, overlap: bool) -> None:
+    def __init__(self, builder: Builder, runner: Runner, overlap: bool, finalists: int) -> None:
         self._builder, self._runner, self._overlap = builder, runner, overlap
+        self._shelf = Shelf(finalists)
         self._building: dict[Future[Built], Job] = {}
         self._ready: deque[tuple[Job, Built]] = deque()
         self._running: tuple[Future[Outcome], Job, Built] | None = None
@@ -67,8 +90,12 @@ class Pipeline:
         if self._running and self._running[0] in finished:
             future, job, built = self._running
             self._running = None
-            built.discard()
-            done.append((job, future.result()))
+            outcome = future.result()
+            if outcome.median_s is None:
+                built.discard()
+            else:
+                self._shelf.put(job, built, outcome.median_s)
+            done.append((job, outcome))
             self._start_next()
         for build in [future for future in self._building if future in finished]:
             job, built = self._building.pop(build), build.result()
@@ -89,14 +116,21 @@ class Pipeline:
         self._running = self._runner.submit(job.state.kernel, built, best), job, built
 
     def compare(self, jobs: list[Job]) -> list[Outcome]:
-        """Build ``jobs`` of one task, then measure them in turns while nothing is built."""
-        futures = [self._builder.submit(job.state.kernel, job.knobs) for job in jobs]
-        builds = [future.result() for future in futures]
+        """Measure ``jobs`` of one task in turns while nothing is built; those that were built in
+        an earlier run are built first."""
+        waiting = {
+            at: self._builder.submit(job.state.kernel, job.knobs)
+            for at, job in enumerate(jobs)
+            if self._shelf.get(job) is None
+        }
+        fresh = {at: future.result() for at, future in waiting.items()}
         try:
-            failed = [Outcome(built.status, built.cause) for built in builds if built.cause]
-            if failed:
-                return failed[:1] * len(jobs)
-            return self._runner.compare(jobs[0].state.kernel, builds).result()
+            for built in fresh.values():
+                if built.status != "ok":
+                    return [Outcome(built.status, built.cause)] * len(jobs)
+            builds = [fresh.get(at) or self._shelf.get(job) for at, job in enumerate(jobs)]
+            ready = [built for built in builds if built is not None]
+            return self._runner.compare(jobs[0].state.kernel, ready).result()
         finally:
-            for built in builds:
+            for built in fresh.values():
                 built.discard()

@@ -50,7 +50,8 @@ class Progress:
         if event.kind == "trial" and now - self._last_line < _LINE_EVERY_S:
             return
         self._last_line = now
-        head = "" if event.kind == "trial" else f"{event.kind}: {event.message}; "
+        about = f"{short_name(event.workload)}: " if event.workload else ""
+        head = "" if event.kind == "trial" else f"{event.kind}: {about}{event.message}; "
         self._console.print(head + summary(event.report), soft_wrap=True, highlight=False)
 
 

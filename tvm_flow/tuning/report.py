@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from schedules.base import Knobs
+from schedules.base import Knobs, Workload
 from tvm_flow.tuning.tasks import Task
 
 Phase = Literal["search", "final", "done"]
@@ -105,11 +105,13 @@ class TuneReport:
 @dataclass(frozen=True)
 class TuneEvent:
     """Something happened: ``start``, a ``trial``, a ``final`` comparison of a task, or ``stop``.
-    ``message`` tells it in one line; ``report`` is the state of affairs after it."""
+    ``message`` tells it in one line; ``report`` is the state of affairs after it; ``workload`` is
+    what it is about, if it is about one."""
 
     kind: EventKind
     message: str
     report: TuneReport
+    workload: Workload | None = None
 
 
 OnEvent = Callable[[TuneEvent], None]

@@ -17,10 +17,7 @@ def next_task(states: Sequence[TaskState]) -> TaskState | None:
     Every task gets its turn before any gets another; after each had its default and one batch,
     the one where time is most likely to be gained comes first.
     """
-    best = _group_bests(states)
-    open_states = [
-        state for state in states if not state.finished() and not _outclassed(state, best)
-    ]
+    open_states = [state for state in contenders(states) if not state.finished()]
     if not open_states:
         return None
     fewest = min(state.batches for state in open_states)
@@ -29,18 +26,18 @@ def next_task(states: Sequence[TaskState]) -> TaskState | None:
     return max(open_states, key=gain)
 
 
-def _group_bests(states: Sequence[TaskState]) -> dict[str, float]:
-    """Best time among the ways to compute the same layers."""
+def contenders(states: Sequence[TaskState]) -> list[TaskState]:
+    """Tasks the network may come to use: after a fair first batch, ways to compute a layer that
+    are far behind another way to compute it are out."""
     best: dict[str, float] = {}
     for state in states:
         layers = state.task.layers
         best[layers] = min(state.best_s, best.get(layers, float("inf")))
-    return best
-
-
-def _outclassed(state: TaskState, best: dict[str, float]) -> bool:
-    """Whether another way to compute the same layers is far ahead after a fair first batch."""
-    return state.batches >= 2 and state.best_s > _FAR_BEHIND * best[state.task.layers]
+    return [
+        state
+        for state in states
+        if state.batches < 2 or state.best_s <= _FAR_BEHIND * best[state.task.layers]
+    ]
 
 
 def gain(state: TaskState) -> float:

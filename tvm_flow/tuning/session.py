@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+from schedules.base import Workload
 from targets import Board
 from tvm_flow.tuning import finals
 from tvm_flow.tuning.builder import Builder
@@ -21,7 +22,7 @@ from tvm_flow.tuning.record import OK, Record, freeze
 from tvm_flow.tuning.records import RecordStore
 from tvm_flow.tuning.report import EventKind, OnEvent, Phase, TuneEvent, TuneReport
 from tvm_flow.tuning.runner import Outcome, Runner
-from tvm_flow.tuning.scheduler import batch_size, next_task
+from tvm_flow.tuning.scheduler import batch_size, contenders, next_task
 from tvm_flow.tuning.state import TaskState
 
 _STEP_S = 0.5  # longest wait before limits are looked at again
@@ -69,7 +70,7 @@ class Session:
             stack.callback(builder.close)
             runner = Runner(plan, Path(name), self.options, self.seed)
             stack.callback(runner.close)
-            self._pipeline = Pipeline(builder, runner, overlap=plan.overlap)
+            self._pipeline = Pipeline(builder, runner, plan.overlap, self.options.finalists)
             self._tell("start", f"{len(self.states)} tasks on {self.board.title}")
             self._search()
             self._compare()
@@ -112,7 +113,7 @@ class Session:
         """Seconds after which the rest of the time belongs to the closing comparison."""
         if self.limit_s is None:
             return math.inf
-        touched = sum(finals.worth_comparing(state) for state in self.states)
+        touched = sum(finals.worth_comparing(state) for state in contenders(self.states))
         pace = self._elapsed() / max(1, sum(state.measured for state in self.states))
         reserve = touched * (self.options.finalists + 1) * (2 * pace + 0.1)
         return self.limit_s - min(reserve, 0.4 * self.limit_s)
@@ -153,7 +154,7 @@ class Session:
         else:
             self.last_cause = f"{outcome.status}: {outcome.cause}"
         told = f"{1e6 * seconds:.1f} us" if outcome.status == OK else self.last_cause
-        self._tell("trial", f"{job.state.task.workload} {_short(job.knobs)}: {told}")
+        self._tell("trial", f"{_short(job.knobs)}: {told}", job.state.task.workload)
 
     def _record(self, job: Job, outcome: Outcome, stage: str) -> None:
         self.store.add(
@@ -172,7 +173,7 @@ class Session:
         )
 
     def _compare(self) -> None:
-        touched = [state for state in self.states if finals.worth_comparing(state)]
+        touched = [state for state in contenders(self.states) if finals.worth_comparing(state)]
         for state in sorted(touched, key=finals.saving, reverse=True):
             if self.limit_s is not None and self._elapsed() >= self.limit_s:
                 return
@@ -181,16 +182,16 @@ class Session:
                 self._record(Job(state, knobs), outcome, "final")
                 assert outcome.median_s is not None
                 state.confirm(freeze(knobs), outcome.median_s, self.session)
-            self._tell("final", f"{state.task.workload}: {1e6 * state.best_s:.1f} us")
+            self._tell("final", f"{1e6 * state.best_s:.1f} us", state.task.workload)
 
     def _elapsed(self) -> float:
         return time.monotonic() - self.started
 
-    def _tell(self, kind: EventKind, message: str) -> None:
+    def _tell(self, kind: EventKind, message: str, workload: Workload | None = None) -> None:
         if self.on_event is not None:
             phases: dict[str, Phase] = {"final": "final", "stop": "done"}
             phase = phases.get(kind, "search")
-            self.on_event(TuneEvent(kind, message, self.report(phase)))
+            self.on_event(TuneEvent(kind, message, self.report(phase), workload))
 
     def report(self, phase: Phase) -> TuneReport:
         return TuneReport(
