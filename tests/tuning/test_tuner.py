@@ -199,7 +199,7 @@ def _tuner(folder: Path, trials: int = 50, faults: int = 0) -> Iterator[subproce
         [sys.executable, SCRIPT, folder, str(trials), str(faults)],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": path, "TMPDIR": str(folder.parent)},
     )
     try:
         yield process
