@@ -58,9 +58,9 @@ def export(module: nn.Module, shape: Shape) -> ExportedProgram:
 
 def import_program(program: ExportedProgram, name: str) -> Graph:
     """Exported program -> graph. Raises as :func:`to_graph` does."""
-    _check_stateless(program)
     with quiet():
         program = program.run_decompositions()
+    _check_stateless(program)
     importer = ExportedProgramImporter()
     check_operators(program, importer.convert_map)
     parameters = {

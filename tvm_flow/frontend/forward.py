@@ -28,6 +28,12 @@ def check_forward(module: nn.Module, shape: Shape) -> None:
     Raises :class:`ModelError` for another number of inputs, for an exception in the forward pass
     (with the path of the submodule it happened in) and for outputs that are not tensors.
     """
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ModelError(
+            "The model is a TorchScript module",
+            why="torch.export takes plain PyTorch modules",
+            fix="pass the module it was scripted from",
+        )
     _check_signature(module)
     entered: list[str] = []
     example = torch.randn(shape, generator=torch.Generator().manual_seed(0))
@@ -86,7 +92,7 @@ def _recording(module: nn.Module, entered: list[str]) -> Iterator[None]:
     """Keep the dotted paths of the submodules being executed in ``entered``, innermost last."""
     handles = []
     for name, child in module.named_modules():
-        if name:
+        if name and not isinstance(child, torch.jit.ScriptModule):  # those take no hooks
             handles.append(child.register_forward_pre_hook(partial(_enter, entered, name)))
             handles.append(child.register_forward_hook(partial(_leave, entered)))
     try:

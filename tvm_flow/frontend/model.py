@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx.reference import ReferenceEvaluator
 from torch import nn
 from torch.export import ExportedProgram
 
@@ -45,8 +44,7 @@ class LoadedModel:
         """Reference outputs for one input of ``input_shape``: PyTorch eager, or for ONNX the
         reference evaluator (plain numpy, slow)."""
         if self.onnx is not None:
-            (name,) = onnx_frontend.input_names(self.onnx)
-            return list(ReferenceEvaluator(self.onnx).run(None, {name: x}))
+            return onnx_frontend.run(self.onnx, x)
         assert self.module is not None
         with torch.no_grad():
             return [t.numpy() for t in tensors_of(self.module(torch.from_numpy(x)))]
@@ -80,10 +78,12 @@ def load(
             )
         return _load_pt2(spec, shape) if suffix == ".pt2" else _load_onnx(spec, shape)
     if colon and path.endswith(".py"):
-        return _finish(call_factory(Path(path), factory), factory, spec, weights, shape)
-    if spec in models.NAMES:
-        return _finish(models.create(spec), spec, spec, weights, shape)
-    raise _unknown(spec)
+        module = call_factory(Path(path), factory)
+    elif spec in models.NAMES:
+        factory, module = spec, models.create(spec)
+    else:
+        raise _unknown(spec)
+    return from_module(module, factory, spec=spec, weights=weights, input_shape=shape)
 
 
 def parse_shape(text: str) -> Shape:
@@ -123,17 +123,27 @@ def _unknown(spec: str) -> Exception:
     raise AssertionError(f"{spec} is in the zoo")
 
 
-def _finish(
-    module: nn.Module, name: str, spec: str, weights: str | None, shape: Shape | None
+def from_module(
+    module: nn.Module,
+    name: str,
+    *,
+    spec: str = "",
+    weights: str | None = None,
+    input_shape: Shape | None = None,
 ) -> LoadedModel:
+    """Check a module, switching it to eval mode; ``weights`` are loaded into it first.
+
+    The input shape is ``input_shape``, else the module's own ``example_input_shape``, else
+    1x3x224x224. Raises :class:`UsageError` and :class:`ModelError` as :func:`load` does.
+    """
     if weights is not None:
         apply_weights(module, weights)
     module.eval()
     check_tensors(named_tensors(module))
-    if shape is None:
-        shape = tuple(getattr(module, "example_input_shape", DEFAULT_SHAPE))
+    shape = input_shape or tuple(getattr(module, "example_input_shape", DEFAULT_SHAPE))
+    _check_shape(shape)
     check_forward(module, shape)
-    return LoadedModel(module, None, None, shape, _short(name), spec)
+    return LoadedModel(module, None, None, shape, _short(name), spec or name)
 
 
 def _load_pt2(spec: str, shape: Shape | None) -> LoadedModel:
@@ -151,6 +161,15 @@ def _load_onnx(spec: str, shape: Shape | None) -> LoadedModel:
     own = onnx_frontend.input_shape(model)
     _check_fixed(spec, own, shape)
     return LoadedModel(None, None, model, own, _short(Path(spec).stem), spec)
+
+
+def _check_shape(shape: Shape) -> None:
+    if not shape or not all(isinstance(size, int) and size > 0 for size in shape):
+        raise UsageError(
+            f"{shape} is not a shape",
+            why="positive integers were expected",
+            fix="pass a tuple such as (1, 3, 224, 224)",
+        )
 
 
 def _check_fixed(spec: str, own: Shape, asked: Shape | None) -> None:

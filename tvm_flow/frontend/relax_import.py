@@ -55,13 +55,21 @@ def _constant(value: np.ndarray, module: str = "") -> Node:
                 dtype=str(value.dtype))  # fmt: skip
 
 
+def _unsupported(what: str) -> ImportUnsupportedError:
+    return ImportUnsupportedError(
+        f"The model contains {what}",
+        why="the import keeps operators with one tensor as result, and constants",
+        fix="replace it in the model by plainer operators",
+    )
+
+
 def _shape(expr: Any) -> tuple[int, ...]:
     values: Any = getattr(getattr(expr.ty, "shape", None), "values", None)
     try:
         return tuple(int(v) for v in values)
     except TypeError:
         raise ImportUnsupportedError(
-            "the model has a tensor whose shape is not static",
+            "The model has a tensor whose shape is not static",
             why=str(expr.ty),
             fix="export it with fixed sizes and pass them with --input",
         ) from None
@@ -95,12 +103,12 @@ class _Reader:
             return _constant(expr.value.numpy())
         if expr in self.values:
             return self.values[expr]
-        raise ImportUnsupportedError(f"cannot import the Relax expression {type(expr).__name__}")
+        raise _unsupported(f"a Relax expression of type {type(expr).__name__}")
 
     def node(self, expr: Any) -> Node:
         value = self.value(expr)
         if isinstance(value, list):
-            raise ImportUnsupportedError("a tuple is used where a tensor is expected")
+            raise _unsupported("a tuple where a tensor is expected")
         return value
 
     def call(self, var: Any, call: Any) -> Value:
@@ -115,11 +123,8 @@ class _Reader:
     def generic(self, var: Any, call: Any, name: str) -> Value:
         """A node that keeps its Relax call; constants stay in the call."""
         if name == "relax.call_tir":
-            raise ImportUnsupportedError(
-                f"TVM imports an operator as the loop nest {call.args[0].name_hint}",
-                why="only operators that stay operators can be compiled for another layout",
-                fix="replace it in the model by plainer operators",
-            )
+            what = f"an operator that TVM turns into the loop nest {call.args[0].name_hint}"
+            raise _unsupported(what)
         inputs, slots = [], []
         for index, arg in enumerate(call.args):
             tensor = hasattr(arg, "ty") and isinstance(arg.ty, relax.TensorType)
@@ -127,9 +132,9 @@ class _Reader:
                 inputs.append(self.node(arg))
                 slots.append(index)
             elif _holds_tensors(arg) or arg in self.values:
-                raise ImportUnsupportedError(f"{name} on a tuple is not supported")
+                raise _unsupported(f"{name} of a tuple")
         if not isinstance(var.ty, relax.TensorType):
-            raise ImportUnsupportedError(f"{name} returns something else than one tensor")
+            raise _unsupported(f"{name}, which does not return one tensor")
         attrs = {"call": call, "slots": tuple(slots)}
         return Node(name, inputs, _shape(var), attrs, dtype=_dtype(var))
 

@@ -19,6 +19,8 @@ from torch import nn
 
 from tvm_flow.errors import ModelError, TvmFlowError
 
+_OFFERED = 8  # names of factories in an error message
+
 
 def call_factory(path: Path, factory: str) -> nn.Module:
     """Execute ``path`` and return what its ``factory()`` makes.
@@ -90,7 +92,7 @@ def _find(user: ModuleType, path: Path, factory: str) -> Any:
     if make is None:
         own = _factories(user)
         close = difflib.get_close_matches(factory, own, n=1)
-        offered = ", ".join(own)
+        offered = ", ".join(own[:_OFFERED]) + (", ..." if len(own) > _OFFERED else "")
         raise ModelError(
             f"{path} does not define {factory}",
             why=f"callable without arguments there: {offered}" if own else "it defines no factory",
@@ -113,13 +115,13 @@ def _find(user: ModuleType, path: Path, factory: str) -> Any:
 
 
 def _factories(user: ModuleType) -> list[str]:
+    """Functions without required arguments and module classes that the file itself defines."""
     return [
         name
         for name, value in vars(user).items()
-        if callable(value)
+        if (inspect.isfunction(value) or (inspect.isclass(value) and issubclass(value, nn.Module)))
         and not name.startswith("_")
-        and getattr(value, "__module__", None) == user.__name__
-        and not isinstance(value, nn.Module)
+        and value.__module__ == user.__name__
         and not _required(value)
     ]
 

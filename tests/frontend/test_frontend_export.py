@@ -1,0 +1,275 @@
+"""Export and import: the graph computes what PyTorch does, or one line says what stands in the way.
+
+Graphs are computed node by node (``graph_eval``), so nothing here depends on passes or kernels.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tests.frontend.graph_eval import evaluate
+from tests.frontend.user_models import Returns
+from tvm_flow import models
+from tvm_flow.errors import ImportUnsupportedError, ModelError
+from tvm_flow.frontend import load, to_graph
+from tvm_flow.frontend.model import from_module
+from tvm_flow.graph import Graph
+from tvm_flow.models.pconv import PConvBottleneck, use_pconv_forward
+
+IMAGE = (1, 3, 64, 64)
+FEATURES = (1, 8, 10, 12)
+DIGITS = Path(__file__).parents[2] / "examples" / "digits" / "models.py"
+QUICK = ("fasternet_t0", "shufflenet_v2_x0_5", "resnet18", "pconv_resnet18", "mobilenet_v2",
+         "mobilenet_v3_small")  # fmt: skip
+
+
+def check(module: nn.Module, shape: tuple[int, ...], tolerance: float = 1e-5) -> Graph:
+    """Import ``module`` and compare every output with PyTorch's; returns the graph."""
+    model = from_module(module, "model", input_shape=shape)
+    x = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    graph = to_graph(model)
+    want, got = model.run(x), evaluate(graph, x)
+    assert len(want) == len(got)
+    for a, b in zip(want, got, strict=True):
+        assert a.shape == b.shape
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(b, a, rtol=0, atol=tolerance * max(1.0, np.abs(a).max()))
+    return graph
+
+
+def ops(graph: Graph) -> Counter[str]:
+    return Counter(node.op for node in graph.nodes())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] if n not in QUICK else []) for n in models.NAMES],
+)
+def test_zoo(name: str) -> None:
+    graph = check(models.create(name), IMAGE)
+    found = ops(graph)
+    assert not any(op.startswith("relax.") for op in found), found
+    assert [node.shape for node in graph.inputs] == [IMAGE]
+    assert [node.shape for node in graph.outputs] == [(1, 1000)]
+
+
+@pytest.mark.parametrize("name", ["fasternet_digits", "shufflenet_digits"])
+def test_digits(name: str) -> None:
+    module = load(f"{DIGITS}:{name}").module
+    assert module is not None
+    check(module, (3, 1, 32, 32))
+
+
+def test_module_paths_are_kept() -> None:
+    graph = to_graph(load("fasternet_t0", input_shape=IMAGE))
+    module = load("fasternet_t0", input_shape=IMAGE).module
+    assert module is not None
+    known = dict(module.named_modules())
+    convolutions = [node for node in graph.nodes() if node.op == "conv2d"]
+    assert len(convolutions) == sum(isinstance(m, nn.Conv2d) for m in known.values())
+    for node in convolutions:
+        (path,) = node.modules
+        layer = known[path]
+        assert isinstance(layer, nn.Conv2d)
+        np.testing.assert_array_equal(node.weights["weight"], layer.weight.detach().numpy())
+
+
+@pytest.mark.parametrize("spelling", ["split_cat", "slicing"])
+def test_pconv_spellings(spelling: str) -> None:
+    block = PConvBottleneck(16, act=nn.GELU)
+    graph = check(use_pconv_forward(block, spelling), (1, 16, 7, 7))  # type: ignore[arg-type]
+    assert ops(graph)["concat" if spelling == "split_cat" else "slice_scatter"] == 1
+
+
+PLAIN: dict[str, Callable[[Tensor], object]] = {
+    "slice from before the start": lambda x: x[:, -10:] + 1,
+    "slices": lambda x: x[:, 2:, -3:, :-2] * 2,
+    "strided slice": lambda x: x[:, ::2],
+    "uneven chunks": lambda x: torch.cat(x.chunk(3, 1)[::-1], 1),
+    "tensor_split": lambda x: x.tensor_split(3, dim=1),
+    "channel shuffle": lambda x: x.view(1, 2, 4, 10, 12).transpose(1, 2).reshape(1, 8, 10, 12),
+    "assignment from the end": lambda x: _assign(x, slice(-3, None)),
+    "in place": lambda x: (x + 0).add_(1).mul_(2),
+    "ceil mode": lambda x: F.max_pool2d(x, 3, 2, 1, ceil_mode=True),
+    "padding not counted": lambda x: F.avg_pool2d(x, 3, 2, 1, count_include_pad=False),
+    "dilated pool": lambda x: F.max_pool2d(x, 2, 2, dilation=2),
+    "mean": lambda x: x.mean((-1, -2), keepdim=True),
+    "mean of channels": lambda x: x.mean(1),
+    "gelu tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "hardswish": F.hardswish,
+    "scalars": lambda x: 1 - (x * 3 + 1) / 2,
+    "squeeze and excite": lambda x: x * x.mean((2, 3), keepdim=True).sigmoid(),
+    "asymmetric padding": lambda x: F.pad(x, (1, 2, 0, 1), value=1.5),
+    "layer norm": lambda x: F.layer_norm(x, (12,)),
+    "integers": lambda x: torch.cat([(x > 0).int(), F.relu((x * 9).int())], 1),
+    "upsample": lambda x: F.interpolate(x, scale_factor=2),
+    "clip of integers": lambda x: (x * 9).int().clamp(-2, 3),
+    "outputs in order": lambda x: (x + 2, x, x + 1),
+    "attention": lambda x: F.scaled_dot_product_attention(x, x, x),
+}
+
+
+def _assign(x: Tensor, where: slice) -> Tensor:
+    y = x.clone()
+    y[:, where] = x[:, :3] * 2
+    return y
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_operators(name: str) -> None:
+    check(Returns(PLAIN[name]), FEATURES)
+
+
+LAYERS: list[nn.Module] = [
+    nn.Conv2d(8, 8, 3, padding="same"),
+    nn.Conv2d(8, 4, 3, stride=2, dilation=2, groups=4),
+    nn.BatchNorm2d(8, affine=False),
+    nn.BatchNorm2d(8, track_running_stats=False),
+    nn.Linear(12, 5),
+    nn.LayerNorm(12),
+    nn.PReLU(8),
+    nn.Sequential(nn.Flatten(), nn.Linear(960, 3, bias=False)),
+]
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=str)
+def test_layers(layer: nn.Module) -> None:
+    check(nn.Sequential(layer), FEATURES)
+
+
+def test_non_persistent_buffer_and_tensor_constant() -> None:
+    check(_Constants(), FEATURES)
+
+
+class _Constants(nn.Module):
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.arange(8.0).reshape(1, 8, 1, 1), persistent=False)
+        self.unused = nn.Parameter(torch.ones(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale + torch.tensor([1.0, 2.0, 3.0]).sum()
+
+
+def refused(module: nn.Module, kind: type[ModelError]) -> str:
+    with pytest.raises(kind) as caught:
+        to_graph(from_module(module, "model", input_shape=FEATURES))
+    text = str(caught.value)
+    assert "\n" not in text
+    assert caught.value.fix
+    return text
+
+
+class _Spectrum(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.fft.fft(x).real  # the line the error names
+
+
+class _Nested(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(8, 8, 1)
+        self.body = nn.Sequential(nn.ReLU(), inner)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(self.stem(x))
+
+
+def test_unknown_operator_names_module_and_line() -> None:
+    text = refused(_Nested(_Spectrum()), ImportUnsupportedError)
+    line = next(
+        number
+        for number, content in enumerate(Path(__file__).read_text().splitlines(), 1)
+        if "# the line the error names" in content
+    )
+    place = f"in body.1 (_Spectrum) at {__file__}:{line}"
+    assert text.startswith("TVM cannot import the operator aten._fft_r2c.default: it is used")
+    assert place in text
+
+
+def test_unknown_layer_of_pytorch_names_the_users_line() -> None:
+    text = refused(_Nested(nn.AdaptiveMaxPool2d(1)), ImportUnsupportedError)
+    assert re.search(r"in body\.1 \(AdaptiveMaxPool2d\) at \S+test_frontend_export\.py:\d+", text)
+
+
+def test_operator_whose_conversion_fails() -> None:
+    text = refused(_Nested(nn.GroupNorm(2, 8, affine=False)), ImportUnsupportedError)
+    assert "aten.native_group_norm.default as it is used here (in body.1 (GroupNorm) at" in text
+
+
+def test_operator_with_several_results() -> None:
+    refused(Returns(lambda x: x.flatten(1).topk(3)[0]), ImportUnsupportedError)
+
+
+WRONG: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "add": (lambda x: torch.add(x, x, alpha=3), "aten.add.Tensor with alpha=3"),
+    "sub": (lambda x: torch.sub(x, x * x, alpha=2), "aten.sub.Tensor with alpha=2"),
+    "pool": (lambda x: F.avg_pool2d(x, 2, 2, divisor_override=3), "divisor_override=3"),
+    "antialias": (
+        lambda x: F.interpolate(x, size=(5, 6), mode="bilinear", antialias=True),
+        "antialias=True",
+    ),
+    "nearest": (lambda x: F.interpolate(x, size=(15, 17)), "[10, 12] -> [15, 17]"),
+    "bilinear": (
+        lambda x: F.interpolate(x, scale_factor=1.3, mode="bilinear"),
+        "not scale_factor=[1.3, 1.3]",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_operators_tvm_gets_wrong_are_refused(name: str) -> None:
+    function, says = WRONG[name]
+    text = refused(Returns(function), ImportUnsupportedError)
+    assert says in text
+    assert "would compute something else" in text
+
+
+class _Branch(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.sum() > 0:
+            return x
+        return -x
+
+
+def test_control_flow_on_data(capfd: pytest.CaptureFixture[str]) -> None:
+    text = refused(_Branch(), ModelError)
+    assert text.startswith("PyTorch cannot export the model for an input of 1x8x10x12: GuardOnData")
+    assert re.search(r"at \S+test_frontend_export\.py:\d+", text)
+    printed = capfd.readouterr()
+    assert printed.out + printed.err == ""
+
+
+class _Counter(nn.Module):
+    calls: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return x * self.calls
+
+
+def test_model_with_state() -> None:
+    assert "changes its buffer calls while it runs" in refused(_Counter(), ModelError)
+
+
+def test_script_module() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scripting is deprecated
+        scripted = torch.jit.script(nn.Sequential(nn.Conv2d(8, 4, 1)).eval())
+    assert "is a TorchScript module" in refused(scripted, ModelError)
