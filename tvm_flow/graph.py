@@ -9,7 +9,8 @@ Vocabulary (4-D tensors are NCHW until the layout pass, NHWC after it):
 
   input; const                        ``value`` weight
   conv2d                              ``weight`` OIHW, ``bias``; strides, padding (top, left,
-                                      bottom, right), groups, dilation
+                                      bottom, right), groups, dilation; ``general_conv2d``
+                                      from the layout pass on where no family computes it
   dense                               ``weight`` [out, in], ``bias``; on the last axis
   affine                              ``scale``, ``shift`` per channel: a batch norm that nothing
                                       could absorb

@@ -137,8 +137,8 @@ def _original(node: Node, sources: list[relax.Expr]) -> relax.Expr:
     return relax.Call(call.op, args, call.attrs, call.ty_args)
 
 
-def _conv2d_relax(node: Node, sources: list[relax.Expr]) -> relax.Expr:
-    """Grouped or dilated convolution, NCHW as imported."""
+def _general_conv2d(node: Node, sources: list[relax.Expr]) -> relax.Expr:
+    """Grouped, dilated or unevenly padded convolution, NCHW as imported."""
     a, bias = node.attrs, node.weights["bias"].reshape(1, -1, 1, 1)
     out = relax.op.nn.conv2d(
         sources[0], relax.const(np.ascontiguousarray(node.weights["weight"])),
@@ -203,7 +203,7 @@ _RELAX: dict[str, Callable[[Node, list[relax.Expr]], relax.Expr]] = {
     "divide": lambda node, s: relax.op.divide(*s),
     "act": _act_relax,
     "affine": _affine_relax,
-    "conv2d": _conv2d_relax,
+    "general_conv2d": _general_conv2d,
     "channel_shuffle": _shuffle_relax,
     "concat_shuffle": _shuffle_relax,
 }

@@ -61,7 +61,8 @@ class _Converter:
         else:
             nhwc = False
             sources = [self._get(source, False) for source in node.inputs]
-            new = Node(node.op, sources, node.shape, node.attrs, node.weights, node.modules,
+            op = "general_conv2d" if node.op == "conv2d" else node.op
+            new = Node(op, sources, node.shape, node.attrs, node.weights, node.modules,
                        node.dtype, node.name)  # fmt: skip
         self.new[id(node)], self.in_nhwc[id(node)] = new, nhwc
 
