@@ -19,13 +19,13 @@ _STAMP = ".fingerprint"
 TIMEOUT_S = 3600.0
 
 
-def converted(form: Format, case: str, threads: int, root: Path = FOLDER) -> Path:
-    """The folder with ``case`` in a format, converting it first where it must be.
+def converted(form: Format, case: str, threads: int, root: Path | None = None) -> Path:
+    """The folder with ``case`` in a format below ``root``, converted first where it must be.
 
     Raises :class:`MeasurementError` with the converter's last words, and
     :class:`EnvironmentFault` where its environment is missing.
     """
-    folder = root / case / (f"{form.name}-{threads}" if form.per_threads else form.name)
+    folder = (root or FOLDER) / case / (f"{form.name}-{threads}" if form.per_threads else form.name)
     python, state = environments.python(form.environment), fingerprint(form)
     stamp = folder.with_name(folder.name + _STAMP)
     if form.keep and folder.is_dir() and stamp.is_file() and stamp.read_text() == state:

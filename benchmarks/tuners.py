@@ -1,0 +1,146 @@
+"""One tuner in its own process, telling how it gets on: a JSON object a line, see :class:`Point`.
+
+``python -m benchmarks.tuners TUNER MODEL SECONDS THREADS FOLDER`` with ``ours`` or ``stock``, from
+empty records in FOLDER.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import targets
+from benchmarks import networks
+
+TRIALS = 1_000_000  # more than fit into any time
+
+
+@dataclass(frozen=True)
+class Point:
+    """State ``seconds`` after tuning began. ``trials`` counts candidates that were measured or
+    failed; ``latency_ms`` is the sum over all tasks of best time times number of uses, ``None``
+    until each of the ``tasks`` has one (``covered`` have): an estimate of the network's."""
+
+    seconds: float
+    trials: int
+    covered: int
+    tasks: int
+    latency_ms: float | None
+
+
+class Reporter:
+    """Writes points; the clock starts with the object."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._start = stream, time.monotonic()
+
+    def __call__(self, trials: int, parts: Sequence[tuple[int, float | None]]) -> None:
+        """``parts``: uses and best seconds of every task."""
+        known = [count * best for count, best in parts if best is not None]
+        latency = 1e3 * sum(known) if len(known) == len(parts) else None
+        seconds = time.monotonic() - self._start
+        point = Point(round(seconds, 3), trials, len(known), len(parts), latency)
+        print(json.dumps(asdict(point)), file=self._stream, flush=True)
+
+
+def ours(model: str, seconds: float, threads: int, folder: Path, report: Reporter) -> None:
+    """``tvm_flow.tune`` as a user calls it."""
+    import tvm_flow  # noqa: PLC0415
+    from tvm_flow.tuning.report import TuneEvent  # noqa: PLC0415
+
+    def tell(event: TuneEvent) -> None:
+        parts = [(task.task.count, task.best_s) for task in event.report.tasks]
+        report(event.report.measured, parts)
+
+    case = networks.case(model)
+    tvm_flow.tune(
+        case.module(),
+        input_shape=case.shape,
+        minutes=seconds / 60,
+        threads=threads,
+        records=folder,
+        on_event=tell,
+    )
+
+
+def stock(model: str, threads: int, folder: Path, report: Reporter) -> None:
+    """MetaSchedule as it comes, after TVM's own pipeline. It has no limit of time: the process is
+    to be ended from outside."""
+    mod, target = _stock_module(model, threads)
+    # Here and not above: importing it is part of what makes the stock tuner what it is, and our
+    # own process must not pay for it.
+    from tvm.s_tir.meta_schedule import measure_callback, relax_integration  # noqa: PLC0415
+
+    uses = [int(task.weight) for task in relax_integration.extract_tasks(mod, target, {})]
+    relax_integration.tune_relax(
+        mod,
+        {},
+        target,
+        work_dir=str(folder),
+        max_trials_global=TRIALS,
+        measure_callbacks=[
+            *measure_callback.MeasureCallback.create("default"),
+            _watcher(uses, report),
+        ],
+    )
+
+
+def _stock_module(model: str, threads: int) -> tuple[Any, Any]:
+    """The network as TVM's importer and its standard passes leave it, and the target."""
+    import torch  # noqa: PLC0415
+    from tvm import relax  # noqa: PLC0415
+    from tvm.relax.frontend.torch import from_exported_program  # noqa: PLC0415
+    from tvm.target import Target  # noqa: PLC0415
+
+    case = networks.case(model)
+    board = dataclasses.replace(targets.load("native"), threads=threads)
+    target = Target(board.tvm_target())
+    with torch.no_grad():
+        program = torch.export.export(case.module(), (torch.zeros(case.shape),))
+    with target:
+        return relax.get_pipeline("zero")(from_exported_program(program)), target
+
+
+def _watcher(uses: Sequence[int], report: Reporter) -> Any:
+    """A MetaSchedule callback that reports after every batch."""
+    from tvm.ir.utils import derived_object  # noqa: PLC0415
+    from tvm.s_tir.meta_schedule.measure_callback import PyMeasureCallback  # noqa: PLC0415
+
+    best: list[float | None] = [None] * len(uses)
+    trials = 0
+
+    @derived_object
+    class Watcher(PyMeasureCallback):
+        def apply(self, scheduler: Any, task: int, candidates: Any, built: Any, ran: Any) -> None:
+            nonlocal trials
+            trials += len(candidates)
+            for result in ran or ():
+                if result.error_msg is None and result.run_secs:
+                    seconds = [float(s) for s in result.run_secs]
+                    mean = sum(seconds) / len(seconds)
+                    best[task] = min(mean, best[task] or mean)
+            report(trials, list(zip(uses, best, strict=True)))
+
+    return Watcher()
+
+
+def main() -> None:
+    tuner, model, seconds, threads, folder = sys.argv[1:]
+    # Reports go to what was standard output; what the tuners print goes to standard error.
+    report = Reporter(os.fdopen(os.dup(sys.stdout.fileno()), "w"))
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    if tuner == "ours":
+        ours(model, float(seconds), int(threads), Path(folder), report)
+    else:
+        stock(model, int(threads), Path(folder), report)
+
+
+if __name__ == "__main__":
+    main()
