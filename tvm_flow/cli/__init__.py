@@ -66,7 +66,9 @@ def _failed(error: Exception, debug: bool) -> int:
     else:
         code = BUG
         line = f"{type(error).__name__}: {error}. This is a bug in tvm-flow; run with --debug"
-    print("error:", " ".join(line.split()), file=sys.stderr)
+    print("error:", " ".join(line.split()), file=sys.stderr, flush=True)
+    if not debug:  # TVM's destructors have more to say about what was interrupted, at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     return code
 
 

@@ -72,15 +72,17 @@ def compare(
     Same cores and threads, each competitor in its own process, in turns; the others are stopped
     meanwhile. A comparison disturbed by other load says so and is not valid.
     """
+    name, shape = model_of(model, model_option), shape_or_none(input)
+    counts = thread_counts(threads)
     from tvm_flow.api.compare import compare as compared  # noqa: PLC0415 - imports torch
 
     results = compared(
-        model_of(model, model_option),
+        name,
         bundle=bundle,
         target=target,
-        threads=thread_counts(threads),
+        threads=counts,
         weights=weights,
-        input_shape=shape_or_none(input),
+        input_shape=shape,
         records=records,
         rounds=rounds,
     )

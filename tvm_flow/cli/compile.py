@@ -98,7 +98,9 @@ def read_labels(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"Cannot read the labels in {path}", why=str(error)) from error
+        raise UsageError(
+            f"Cannot read the labels in {path}", why=str(error), fix="name a UTF-8 text file"
+        ) from error
 
 
 def show(report: CompileReport) -> Iterable[RenderableType]:

@@ -58,16 +58,17 @@ def profile(
     records: Records = None,
 ) -> Answer:
     """Show where the time of a compiled network goes, kernel by kernel and module by module."""
+    name, shape = model_of(model, model_option), shape_or_none(input)
     from tvm_flow.api.profile import profile as profiled  # noqa: PLC0415 - imports torch
 
     report = profiled(
-        model_of(model, model_option),
+        name,
         target=target,
         threads=threads,
         runs=runs,
         memory=memory,
         weights=weights,
-        input_shape=shape_or_none(input),
+        input_shape=shape,
         records=records,
     )
     return Answer(report.to_json(), lambda: show(report))

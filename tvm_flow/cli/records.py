@@ -105,10 +105,7 @@ def repair(folder: Folder = None, target: Target = "native", records: Records = 
     return Answer(
         data,
         lambda: [
-            line(
-                f"{where / name}: {kept} records kept, {report.moved[name]} lines moved to "
-                f"{name}.torn"
-            )
+            line(f"{where / name}: {kept} lines kept, {report.moved[name]} moved to {name}.torn")
             for name, kept in report.kept.items()
         ],
     )

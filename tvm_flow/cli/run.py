@@ -71,7 +71,9 @@ def run(
         try:
             np.save(save, report.output)
         except OSError as error:
-            raise UsageError(f"Cannot write {save}", why=str(error.strerror)) from error
+            raise UsageError(
+                f"Cannot write {save}", why=str(error.strerror), fix="choose another --save"
+            ) from error
     return Answer(report.to_json(), lambda: show(report))
 
 

@@ -46,12 +46,13 @@ def trace(
     ] = False,
 ) -> Answer:
     """Show what the passes make of a model: operators, copies and bytes, before and after."""
+    name, shape = model_of(model, model_option), shape_or_none(input)
     from tvm_flow.api.trace import trace as traced  # noqa: PLC0415 - imports TVM
 
     report = traced(
-        model_of(model, model_option),
+        name,
         weights=weights,
-        input_shape=shape_or_none(input),
+        input_shape=shape,
         layout=layout,
     )
     return Answer(report.to_json(), lambda: show(report, graph))

@@ -36,7 +36,9 @@ def load_input(path: Path, spec: TensorSpec, layout: str) -> Array:
         if suffix in PICTURES:
             return _picture(path, spec, layout)
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {path}", why=str(error)) from error
+        raise UsageError(
+            f"cannot read {path}", why=str(error), fix="pass a readable picture, .npy or .bin file"
+        ) from error
     raise UsageError(
         f"cannot read {path}", why=f"unknown type {suffix!r}", fix="use .jpg, .png, .npy or .bin"
     )

@@ -99,7 +99,7 @@ def _require(spec: TensorSpec, array: Array) -> None:
         raise UsageError(
             f"input {spec.name} has shape {array.shape} and type {array.dtype}",
             why=f"the bundle was compiled for {spec.shape} and {spec.dtype}",
-            fix="convert the array, or compile for its shape with --input-shape",
+            fix="convert the array, or compile for its shape with --input",
         )
     if not np.isfinite(array).all():
         raise UsageError(

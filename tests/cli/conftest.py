@@ -1,0 +1,72 @@
+"""The command line as a user types it: another process, the installed script."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = Path(sys.executable).parent / "tvm-flow"
+MODELS = Path(__file__).with_name("user_models.py")
+NET = f"{MODELS}:net"
+
+Done = subprocess.CompletedProcess[str]
+
+
+def environment(**more: str) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if k not in ("TVM_FLOW_RECORDS", "COLUMNS")}
+    return {**kept, "OMP_NUM_THREADS": "1", **more}
+
+
+def tvm_flow(*arguments: str | Path, cwd: Path | None = None, **more: str) -> Done:
+    """Run ``tvm-flow`` with ``arguments``; ``more`` goes to its environment."""
+    return subprocess.run(
+        [SCRIPT, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+        cwd=cwd,
+        env=environment(**more),
+    )
+
+
+def accepted(done: Done) -> Done:
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def refused(done: Done, code: int, *parts: str) -> str:
+    """One line that says what, why and what to do, and nothing else; returns it."""
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == code, done.stderr
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    assert ". Fix: " in lines[0]
+    assert done.stdout == ""
+    for part in parts:
+        assert part in lines[0]
+    return lines[0]
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """:data:`NET` compiled through the command line for one thread, without records."""
+    folder = tmp_path_factory.mktemp("cli")
+    made = folder / "net"
+    accepted(tvm_flow("compile", NET, "-o", made, "--threads", "1", "--records", folder / "none"))
+    return made
+
+
+@pytest.fixture(scope="session")
+def board_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for an ARM board."""
+    made = tmp_path_factory.mktemp("cli") / "board"
+    done = accepted(tvm_flow("compile", NET, "--target", "rk3399", "-o", made))
+    assert "not run here" in done.stdout
+    return made
