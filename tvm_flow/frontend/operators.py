@@ -77,6 +77,12 @@ def _divisor(node: fx.Node) -> str:
     return f"divisor_override={divisor}" if divisor is not None else ""
 
 
+def _scaled_elu(node: fx.Node) -> str:
+    """SELU arrives as an ELU whose result is scaled."""
+    scales = tuple(node.args[2:4])
+    return f"scale, input_scale = {scales}" if any(scale != 1 for scale in scales) else ""
+
+
 def _antialias(_node: fx.Node) -> str:
     return "antialias=True"
 
@@ -111,6 +117,7 @@ _WRONG: dict[str, Callable[[fx.Node], str]] = {
     "add.Tensor": _alpha,
     "sub.Tensor": _alpha,
     "avg_pool2d.default": _divisor,
+    "elu.default": _scaled_elu,
     "_upsample_bilinear2d_aa.default": _antialias,
     "upsample_nearest2d.vec": _nearest,
     "upsample_bilinear2d.vec": _linear,

@@ -53,9 +53,11 @@ def _merge_clip(node: Node) -> Node | None:
     if node.op != "clip" or node.inputs[0].op != "clip":
         return None
     inner = node.inputs[0]
-    low = max(node.attrs["low"], inner.attrs["low"])
-    return Node("clip", inner.inputs, node.shape, {"low": low, "high": min(
-        node.attrs["high"], inner.attrs["high"])})  # fmt: skip
+    low, high = (
+        min(max(inner.attrs[bound], node.attrs["low"]), node.attrs["high"])
+        for bound in ("low", "high")
+    )
+    return Node("clip", inner.inputs, node.shape, {"low": low, "high": high})
 
 
 def _named_clip(node: Node) -> Node | None:
