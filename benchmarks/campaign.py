@@ -13,6 +13,7 @@ import torch
 
 from benchmarks import networks, results, table
 from benchmarks.engines import ENGINES, Engine, chosen
+from benchmarks.engines.convert import converted
 from benchmarks.measure import Run, Settings, measure, timed
 from benchmarks.setup_peers import ensure
 from tvm_flow.errors import TvmFlowError
@@ -30,6 +31,8 @@ def parser(about: str, cases: Sequence[str], flag: str) -> argparse.ArgumentPars
     made.add_argument("--rounds", type=int, default=Settings.rounds)
     made.add_argument("--seconds", type=float, default=Settings.seconds,
                       help="per engine and round")  # fmt: skip
+    made.add_argument("--prepare", action="store_true",
+                      help="only install and convert; the rest then takes no other work")  # fmt: skip
     made.add_argument("--output", type=Path, help="JSON file (default: benchmarks/results/DATE)")
     return made
 
@@ -52,6 +55,10 @@ def main(kind: str, make: Callable[[], tuple[argparse.Namespace, Plan]]) -> None
             networks.case(name)
         engines = chosen(arguments.engines)
         settings = Settings(arguments.rounds, arguments.seconds)
+        install(engines)
+        if arguments.prepare:
+            prepare(plan, engines)
+            return
         path = arguments.output or results.path_for(kind)
         found = campaign(kind, plan, engines, settings, path)
     except TvmFlowError as error:
@@ -59,14 +66,30 @@ def main(kind: str, make: Callable[[], tuple[argparse.Namespace, Plan]]) -> None
     print(f"\n{table.markdown(found)}\nwritten to {path}")
 
 
-def campaign(
-    kind: str, plan: Plan, engines: Sequence[Engine], settings: Settings, path: Path
-) -> dict[str, Any]:
-    """Measure (case, threads, busy) by (case, threads, busy); ``path`` is always up to date."""
+def install(engines: Sequence[Engine]) -> None:
+    """Install what ``engines`` need; what cannot be is told, and told again in the results."""
     formats = {engine.format.environment for engine in engines}
     needed = sorted((formats | {engine.environment for engine in engines}) - {""})
     for reason in ensure(needed).values():
         print(f"not available: {reason}", file=sys.stderr)
+
+
+def prepare(plan: Plan, engines: Sequence[Engine]) -> None:
+    """Convert everything whose result is kept."""
+    formats = {engine.format for engine in engines if engine.format.keep}
+    for name in dict.fromkeys(name for name, _, _ in plan):
+        for form in sorted(formats, key=lambda form: form.name):
+            try:
+                converted(form, name, 1)
+            except TvmFlowError as error:
+                print(error, file=sys.stderr)
+        print(f"{name} is ready", flush=True)
+
+
+def campaign(
+    kind: str, plan: Plan, engines: Sequence[Engine], settings: Settings, path: Path
+) -> dict[str, Any]:
+    """Measure (case, threads, busy) by (case, threads, busy); ``path`` is always up to date."""
     runs: list[Run] = []
     found = results.document(kind, runs, engines, settings)
     for number, (name, threads, busy) in enumerate(plan, 1):

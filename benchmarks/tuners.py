@@ -79,6 +79,7 @@ def stock(model: str, threads: int, folder: Path, report: Reporter) -> None:
     from tvm.s_tir.meta_schedule import measure_callback, relax_integration  # noqa: PLC0415
 
     uses = [int(task.weight) for task in relax_integration.extract_tasks(mod, target, {})]
+    report(0, [(count, None) for count in uses])
     relax_integration.tune_relax(
         mod,
         {},

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import tuning_speed
 from benchmarks.plot import Curve, nice_step, svg
+from tvm_flow.errors import TuningError
 
 
 def points(*latencies: float | None) -> list[dict[str, Any]]:
@@ -53,3 +54,17 @@ def test_curve_is_a_staircase_inside_the_chart() -> None:
     assert len(corners) == 3
     assert corners[0][1] == corners[1][1] < corners[2][1]
     assert all(0 <= x <= 720 and 0 <= y <= 400 for x, y in corners)
+
+
+def test_tuner_that_fails_is_reported_with_its_last_words() -> None:
+    with pytest.raises(TuningError, match=r"tvm-flow failed after .*no_such_net"):
+        tuning_speed.run("ours", "no_such_net", 60.0, 1)
+
+
+@pytest.mark.slow
+def test_our_tuner_reports_a_falling_curve() -> None:
+    found = tuning_speed.run("ours", "conv1x1_384_64_14", 30.0, 1)
+    known = [p["latency_ms"] for p in found["points"] if p["latency_ms"] is not None]
+    assert found["trials"] > 0
+    assert found["covered"] == found["tasks"] > 0
+    assert known[-1] <= known[0]
