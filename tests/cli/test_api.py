@@ -1,0 +1,137 @@
+"""The Python side: names, cheapness of the import, modules as models, choice of records."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import targets
+import tvm_flow
+from schedules import registry
+from schedules.base import Workload
+from targets import Board
+from tvm_flow.api.boards import ROOT, records_of, records_root
+from tvm_flow.api.choose import RecordChooser
+from tvm_flow.errors import ModelError, UsageError
+from tvm_flow.passes.pipeline import cpu_of
+from tvm_flow.tuning.record import Record
+from tvm_flow.tuning.records import RecordStore
+
+POOL = Workload.make("global_pool", n=1, h=7, w=7, c=64)
+
+
+class Pooled(nn.Module):
+    """(N, 3, 12, 12) -> (N, 24)."""
+
+    example_input_shape = (1, 3, 12, 12)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 24, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.conv(x)).mean((2, 3))
+
+
+def test_import_is_cheap() -> None:
+    code = (
+        "import sys, tvm_flow\n"
+        "heavy = {'tvm', 'torch', 'numpy', 'rich', 'typer'} & set(sys.modules)\n"
+        "assert not heavy, heavy\nassert 'compile' in dir(tvm_flow)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_verbs_stay_functions() -> None:
+    """``compare`` and ``profile`` are also names of submodules, which must not get in the way."""
+    import tvm_flow.compare  # noqa: PLC0415
+    import tvm_flow.profile  # noqa: PLC0415
+
+    for name in ("trace", "tune", "compile", "run", "load", "check", "compare", "profile"):
+        function = getattr(tvm_flow, name)
+        assert callable(function)
+        assert function.__doc__
+        assert "return" in function.__annotations__
+    with pytest.raises(AttributeError, match="no attribute 'teach'"):
+        _ = tvm_flow.teach
+
+
+def test_a_module_as_model(tmp_path: Path) -> None:
+    model = Pooled().eval()
+    report = tvm_flow.trace(model)
+    assert (report.model, report.input_shape) == ("Pooled", (1, 3, 12, 12))
+    made = tvm_flow.compile(
+        model, output=tmp_path / "pooled", threads=1, input_shape=(2, 3, 9, 13), records=tmp_path
+    )
+    assert (made.tuned, made.verified is not None) == (0, True)
+    x = np.random.default_rng(3).standard_normal((2, 3, 9, 13), np.float32)
+    bundle = tvm_flow.load(made)
+    with torch.inference_mode():
+        np.testing.assert_allclose(bundle(x), model(torch.from_numpy(x)), rtol=1e-4, atol=1e-5)
+    assert len(tvm_flow.run(bundle, x, top=3).top) == 3
+
+
+def test_a_module_has_its_weights() -> None:
+    with pytest.raises(UsageError, match="already has some"):
+        tvm_flow.trace(Pooled(), weights="w.safetensors")
+    broken = Pooled()
+    nn.init.constant_(broken.conv.bias, float("inf"))
+    with pytest.raises(ModelError, match=r"conv\.bias"):
+        tvm_flow.trace(broken)
+
+
+def test_where_records_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("TVM_FLOW_RECORDS", raising=False)
+    board = targets.load("rk3399")
+    assert records_of(board) == ROOT / "tuning_logs" / "rk3399"
+    monkeypatch.setenv("TVM_FLOW_RECORDS", str(tmp_path))
+    assert records_root() == tmp_path
+    assert records_of(board, "mine") == Path("mine/rk3399")
+
+
+def choice(folder: Path, board: Board, *records: Record) -> tuple[RecordChooser, Record | None]:
+    """A chooser over ``records``, and which of them it takes for :data:`POOL`."""
+    store = RecordStore(folder, "test")
+    with store.writing():
+        for record in records:
+            store.add(record)
+    chooser = RecordChooser(store, board)
+    taken = chooser(POOL)
+    assert chooser(POOL) is taken
+    return chooser, next((r for r in records if r.sha == taken.record_sha), None)
+
+
+def trial(knobs: dict[str, int], seconds: float, **more: str) -> Record:
+    return Record(POOL.key, knobs, 1, "ok", seconds, seconds, seconds, **more)
+
+
+def test_choice_of_records(tmp_path: Path) -> None:
+    board = targets.load("rk3399")
+    family = registry.lookup(POOL.op)
+    default = family.default(POOL, cpu_of(board))
+    space = family.space(POOL, cpu_of(board))
+    name = next(name for name, values in space.items() if len(values) > 1)
+    other = {**default, name: next(v for v in space[name] if v != default[name])}
+    stale = {**default, name: 12345}
+
+    chooser, taken = choice(tmp_path / "none", board)
+    assert taken is None
+    assert chooser(POOL).source == "default"
+    assert chooser(POOL).knobs == default
+
+    slow, fast = trial(default, 2e-3), trial(other, 1e-3)
+    assert choice(tmp_path / "best", board, slow, fast)[1] == fast
+
+    chooser, taken = choice(tmp_path / "stale", board, slow, trial(stale, 1e-6))
+    assert taken == slow, "a knob the space no longer has is never used"
+
+    modelled = trial(other, 1e-6, label="modelled")
+    assert choice(tmp_path / "label", board, slow, modelled)[1] == slow, "measured is trusted more"
+    assert choice(tmp_path / "modelled", board, modelled)[1] == modelled
+    assert choice(tmp_path / "emulated", board, trial(other, 1e-6, label="emulated"))[1] is None

@@ -1,0 +1,98 @@
+"""Every command of the README runs as it stands there, in order, in one directory.
+
+A block is left out only with ``<!-- not run: reason -->`` before it; ``<!-- slow: reason -->``
+leaves it to ``make test-slow``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sklearn.datasets
+
+from tests.cli.conftest import ROOT, SCRIPT, environment
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCK = re.compile(
+    r"(?:<!-- (?P<mark>not run|slow): (?P<why>[^\n]+?) -->\n)?```(?P<kind>\w+)\n(?P<text>.*?)```",
+    re.S,
+)
+
+
+def commands(text: str) -> list[str]:
+    return [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ")]
+
+
+BLOCKS = list(BLOCK.finditer(README))
+CONSOLE = [block for block in BLOCKS if block["kind"] == "console" and block["mark"] != "not run"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working directory like the checkout's, with a photograph."""
+    made = tmp_path_factory.mktemp("readme")
+    (made / "examples").symlink_to(ROOT / "examples")
+    images = Path(sklearn.datasets.__file__).parent / "images"
+    shutil.copyfile(images / "flower.jpg", made / "photo.jpg")
+    return made
+
+
+def run(command: str, folder: Path) -> str:
+    path = f"{SCRIPT.parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command, shell=True, cwd=folder, capture_output=True, text=True, timeout=280, check=False,
+        env=environment(PATH=path),
+    )  # fmt: skip
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(
+            block["text"],
+            marks=[pytest.mark.slow] if block["mark"] == "slow" else [],
+            id=commands(block["text"])[0],
+        )
+        for block in CONSOLE
+    ],
+)
+def test_console_block(block: str, folder: Path) -> None:
+    for command in commands(block):
+        assert run(command, folder).strip(), f"{command} says nothing"
+
+
+def test_python_block(folder: Path) -> None:
+    (block,) = [block["text"] for block in BLOCKS if block["kind"] == "python"]
+    (folder / "block.py").write_text(block)
+    assert "kernels tuned" in run(f"{sys.executable} block.py", folder)
+
+
+def test_every_verb_has_an_example() -> None:
+    typed = " ".join(line for b in BLOCKS if b["kind"] == "console" for line in commands(b["text"]))
+    verbs = ("doctor", "targets", "models", "trace", "tune", "compile", "run", "check", "compare",
+             "profile", "records show", "records repair", "records promote", "demo")  # fmt: skip
+    assert [verb for verb in verbs if f"tvm-flow {verb}" not in typed] == []
+
+
+def test_exit_codes_are_those_of_the_errors() -> None:
+    from tvm_flow import cli, errors  # noqa: PLC0415
+
+    kinds = [k for k in vars(errors).values() if isinstance(k, type) and issubclass(k, Exception)]
+    codes = {0, cli.BUG, cli.INTERRUPTED, *(kind.exit_code for kind in kinds)}
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.M)} == codes
+
+
+def test_what_is_left_out_is_little() -> None:
+    """Exactly these commands are not run here."""
+    left_out = [c for b in BLOCKS if b["mark"] == "not run" for c in commands(b["text"])]
+    assert left_out == [
+        "make demo", "make test", "tvm-flow tune fasternet_t0 --minutes 10", "tvm-flow demo",
+    ]  # fmt: skip
