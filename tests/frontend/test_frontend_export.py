@@ -216,6 +216,7 @@ def test_operator_with_several_results() -> None:
 WRONG: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "add": (lambda x: torch.add(x, x, alpha=3), "aten.add.Tensor with alpha=3"),
     "sub": (lambda x: torch.sub(x, x * x, alpha=2), "aten.sub.Tensor with alpha=2"),
+    "selu": (F.selu, "aten.elu.default with scale, input_scale = (1.05"),
     "pool": (lambda x: F.avg_pool2d(x, 2, 2, divisor_override=3), "divisor_override=3"),
     "antialias": (
         lambda x: F.interpolate(x, size=(5, 6), mode="bilinear", antialias=True),
