@@ -1,8 +1,11 @@
 # tvm-flow: `make demo` sets everything up and runs the main job; `make test` runs the tests.
 PYTHON ?= python3.11
+# More arguments for pip, such as another index; see Requirements in README.md.
+PIP_ARGS ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-slow lint format bench lock clean
@@ -18,15 +21,20 @@ help:
 venv: $(STAMP)
 
 $(STAMP): requirements.lock requirements-nodeps.lock pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check setuptools==80.9.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-nodeps.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+	  echo "error: $(PYTHON) is not a Python 3.11 with venv." \
+	    "Fix: apt-get install python3.11 python3.11-venv, or make PYTHON=path/to/python3.11"; \
+	  exit 1; } >&2
+	@echo "Installing into $(VENV) (about a minute plus the download) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) setuptools==80.9.0
+	@$(PIP) -r requirements.lock
+	@$(PIP) --no-deps -r requirements-nodeps.lock
+	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: venv
-	$(BIN)/tvm-flow demo
+	@$(BIN)/tvm-flow demo
 
 test: venv
 	$(BIN)/python -m pytest -m "not slow and not board and not gpu"

@@ -95,4 +95,5 @@ def test_what_is_left_out_is_little() -> None:
     left_out = [c for b in BLOCKS if b["mark"] == "not run" for c in commands(b["text"])]
     assert left_out == [
         "make demo", "make test", "tvm-flow tune fasternet_t0 --minutes 10", "tvm-flow demo",
+        'make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"',
     ]  # fmt: skip
