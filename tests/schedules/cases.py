@@ -35,6 +35,13 @@ def _winograd(n: int, h: int, w: int, ci: int, co: int, m: int, **more: Any) -> 
     return Workload.make("conv2d_winograd", **{**given, "act": "none", "res": "none", **more})
 
 
+def _mbconv(n: int, size: int, ci: int, hid: int, co: int, k: int = 3, **more: Any) -> Workload:
+    given = {"n": n, "h": size, "w": size, "ci": ci, "hid": hid, "co": co, "k": k, "st": 1}
+    epilogue = {"act": "none", "res": "none", "mix": 0, "bcp": 0, "bc0": 0}
+    acts = {"act1": "relu", "act2": "none", "icp": ci, "ic0": 0}
+    return Workload.make("mbconv", **{**given, **epilogue, **acts, **more})
+
+
 def _global(n: int, size: int, c: int) -> Workload:
     return Workload.make("global_pool", n=n, h=size, w=size, c=c)
 
@@ -174,6 +181,16 @@ WINOGRAD = [
     _partial("pconv_block", 1, 9, 7, 40, 10, hidden=22, act="relu", res="pre", wino=4),
     _partial("pconv_block", 3, 2, 3, 58, 14, hidden=20, act="relu", res="none", wino=2),
 ]
+MBCONV = [
+    _mbconv(1, 7, 20, 58, 20, act1="relu6", act2="relu6", res="pre"),
+    _mbconv(3, 9, 10, 33, 22, st=2, act="relu"),
+    _mbconv(1, 8, 10, 20, 10, 5, st=2, act1="hardswish", act2="silu"),
+    _mbconv(1, 5, 58, 58, 58, icp=116, ic0=58, mix=1, bcp=116, bc0=0, act="relu"),
+    _mbconv(1, 1, 10, 122, 116, 3, act2="gelu"),
+    _mbconv(1, 6, 4, 7, 3, 7, res="post", act="relu"),
+    _mbconv(3, 2, 6, 10, 10, 5, mix=1, bcp=23, bc0=7, res="pre", act="relu"),
+    _mbconv(1, 7, 10, 20, 10, 1, st=1),
+]
 
 CASES: dict[str, list[Workload]] = {}
 """Workloads by operator."""
@@ -181,6 +198,6 @@ CASES: dict[str, list[Workload]] = {}
 for _workload in [
     *FLAT, *MIXED, *DIRECT, *PADDED, *FIRST_LAYER, *ACTIVATED, *DEPTHWISE, *POOL,
     *(_global(*given) for given in ((1, 7, 10), (3, 15, 58), (1, 1, 232), (3, 7, 122), (1, 2, 1))),
-    *PARTIAL, *POINTWISE, *BLOCK, *WINOGRAD,
+    *PARTIAL, *POINTWISE, *BLOCK, *WINOGRAD, *MBCONV,
 ]:  # fmt: skip
     CASES.setdefault(_workload.op, []).append(_workload)

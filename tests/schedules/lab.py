@@ -118,7 +118,7 @@ def random_inputs(workload: Workload, cpu: Cpu) -> list[Array]:
 
 def _hide_unread(workload: Workload, name: str, value: Array) -> Array:
     keys = {
-        "x": ("ic0", "ci") if workload.op.startswith("conv2d") else ("c0", "c"),
+        "x": ("ic0", "ci") if "ic0" in dict(workload.params) else ("c0", "c"),
         "bypass": ("bc0", "co"),
     }.get(name)
     params = dict(workload.params)

@@ -47,19 +47,31 @@ def _window(w: Workload) -> dict[str, Any]:
 
 
 def _conv2d(w: Workload, inputs: list[Tensor], weights: Weights) -> Tensor:
-    x, *rest = inputs
-    x = x[:, w["ic0"] : w["ic0"] + w["ci"]]
+    x = inputs[0][:, w["ic0"] : w["ic0"] + w["ci"]]
     window: dict[str, Any] = {"padding": 1} if w.op == "conv2d_winograd" else _window(w)
-    y = F.conv2d(x, weights["weight"], weights["bias"], **window)
+    return _finish(w, F.conv2d(x, weights["weight"], weights["bias"], **window), inputs[1:])
+
+
+def _finish(w: Workload, y: Tensor, rest: list[Tensor]) -> Tensor:
+    """Residual, activation and shuffle with the bypass."""
     if w.text("res") == "pre":
-        y = y + rest.pop(0)
+        y = y + rest[0]
     y = ACTIVATIONS[w.text("act")](y)
     if w.text("res") == "post":
-        y = y + rest.pop(0)
+        y = y + rest[0]
     if dict(w.params).get("mix"):
-        bypass = rest.pop(0)[:, w["bc0"] : w["bc0"] + w["co"]]
+        bypass = rest[-1][:, w["bc0"] : w["bc0"] + w["co"]]
         y = F.channel_shuffle(torch.cat([bypass, y], 1), 2)
     return y
+
+
+def _mbconv(w: Workload, inputs: list[Tensor], weights: Weights) -> Tensor:
+    x = inputs[0][:, w["ic0"] : w["ic0"] + w["ci"]]
+    y = ACTIVATIONS[w.text("act1")](_pointwise(x, weights, 1))
+    window: dict[str, Any] = {"stride": w["st"], "padding": w["k"] // 2, "groups": w["hid"]}
+    y = F.conv2d(y, weights["dw"].unsqueeze(1), weights["dwb"], **window)
+    y = _pointwise(ACTIVATIONS[w.text("act2")](y), weights, 2)
+    return _finish(w, y, inputs[1:])
 
 
 def _depthwise(w: Workload, inputs: list[Tensor], weights: Weights) -> Tensor:
@@ -106,6 +118,7 @@ _OPERATORS: dict[str, Callable[[Workload, list[Tensor], Weights], Tensor]] = {
     "conv2d": _conv2d,
     "conv2d_winograd": _conv2d,
     "depthwise": _depthwise,
+    "mbconv": _mbconv,
     "pool2d": _pool2d,
     "global_pool": _global_pool,
     "pconv": _pconv,

@@ -1,0 +1,53 @@
+"""Every network of the zoo, compiled for this machine, against PyTorch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from tests.passes.networks import copies, imported, run
+from tvm_flow.models import NAMES, create
+from tvm_flow.models.pconv import use_pconv_forward
+from tvm_flow.passes import pipeline
+
+TOLERANCE = 1e-4
+LARGE = {"fasternet_s", "fasternet_m", "fasternet_l"}
+#: networks all of whose splits, concats and shuffles can be folded away
+WITHOUT_COPIES = ("fasternet", "shufflenet", "pconv_resnet18")
+
+
+def compare(model: nn.Module, name: str, shape: tuple[int, ...]) -> None:
+    """Compile, run, compare; and see that no copy is left where none is needed."""
+    torch.manual_seed(1)
+    x = torch.randn(shape)
+    with torch.inference_mode():
+        expected = model(x)
+    graph = pipeline.optimise(imported(model, shape))
+    if name.startswith(WITHOUT_COPIES):
+        assert copies(graph) == []
+    (y,) = run(graph, x.numpy())
+    error = (torch.from_numpy(y) - expected).abs().max() / expected.abs().max()
+    assert error <= TOLERANCE
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in NAMES],
+)
+def test_small_images(name: str) -> None:
+    compare(create(name), name, (1, 3, 64, 64))
+
+
+@pytest.mark.parametrize("name", ["fasternet_t0", "shufflenet_v2_x1_0", "mobilenet_v2"])
+def test_usual_images(name: str) -> None:
+    compare(create(name), name, (1, 3, 224, 224))
+
+
+@pytest.mark.parametrize("name", ["fasternet_t0", "pconv_resnet18"])
+def test_pconv_by_slice_assignment(name: str) -> None:
+    compare(use_pconv_forward(create(name), "slicing"), name, (1, 3, 64, 64))
+
+
+def test_odd_size_and_batch() -> None:
+    compare(create("shufflenet_v2_x0_5"), "shufflenet_v2_x0_5", (3, 3, 97, 65))
