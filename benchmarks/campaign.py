@@ -32,7 +32,7 @@ def parser(about: str, cases: Sequence[str], flag: str) -> argparse.ArgumentPars
     made.add_argument("--seconds", type=float, default=Settings.seconds,
                       help="per engine and round")  # fmt: skip
     made.add_argument("--prepare", action="store_true",
-                      help="only install and convert; the rest then takes no other work")  # fmt: skip
+                      help="install and convert, measure nothing")  # fmt: skip
     made.add_argument("--output", type=Path, help="JSON file (default: benchmarks/results/DATE)")
     return made
 
