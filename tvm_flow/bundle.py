@@ -26,6 +26,7 @@ from tvm_flow.build import Built, build_executable, export
 from tvm_flow.errors import CompileError, UsageError
 from tvm_flow.linker import build_cpp
 from tvm_flow.lowered import Lowered
+from tvm_flow.roofline import peak_of
 from tvm_flow.runtime import machine, manifest, verify
 from tvm_flow.runtime.session import LABELS, Bundle, CheckReport, check, load, run_image
 
@@ -217,7 +218,7 @@ def _target(directory: Path, built: Built, board: Board) -> dict[str, Any]:
         "cores": list(board.cores),
         "threads": board.threads,
         "alignment": board.alignment,
-        "peak_gflops": [board.peak_gflops(n + 1) for n in range(len(board.cores))],
+        "peak_gflops": [peak_of(board, n + 1) for n in range(len(board.cores))],
         "tvm": board.tvm_target(),
     }
 

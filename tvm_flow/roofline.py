@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import tvm
@@ -60,6 +61,17 @@ def peak_gflops(board: Board, seconds: float = 0.3) -> float:
     """
     kernel = PeakKernel(board)
     return kernel.flops / _best(kernel.run, seconds) / 1e9
+
+
+@cache
+def peak_of(board: Board, threads: int = 1) -> float:
+    """Peak GFLOP/s of ``threads`` cores: measured if ``board`` is this machine, else theoretical.
+
+    What a machine says of its clock is often the nominal one; kernels then run at "130 % of peak".
+    """
+    if not board.is_native:
+        return board.peak_gflops(threads)
+    return threads * peak_gflops(board, 0.1)
 
 
 def stream_gbps(board: Board, seconds: float = 0.5, footprint: int | None = None) -> float:

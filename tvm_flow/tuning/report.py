@@ -38,7 +38,7 @@ class TaskReport:
 
     @property
     def percent_of_peak(self) -> float | None:
-        """Of the board's theoretical peak on the measured threads; ``None`` if that is unknown."""
+        """Of the peak of the measured threads; ``None`` if that is unknown."""
         return 100 * self.gflops / self.peak_gflops if self.gflops and self.peak_gflops else None
 
     @property

@@ -9,6 +9,7 @@ import numpy as np
 
 from schedules.base import Knobs
 from targets import Board
+from tvm_flow.roofline import peak_of
 from tvm_flow.tuning.channel import Message
 from tvm_flow.tuning.cost_model import Features, Lesson
 from tvm_flow.tuning.options import TuneOptions
@@ -80,7 +81,7 @@ class TaskState:
             task,
             describe(task.workload, board, cpu),
             family.macs(task.workload),
-            board.peak_gflops(threads),
+            peak_of(board, threads),
             default,
             search,
             early_stop,
