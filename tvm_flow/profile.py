@@ -30,7 +30,8 @@ class KernelTime:
 
     ``microseconds``: median over the runs. ``gflops``: GFLOP/s, FLOPs being 2 × MACs;
     ``peak_share``: of the fp32 peak of the threads used, which was measured when compiling if that
-    was on the machine itself; ``gbps``: GB/s if every argument crossed memory once. ``None`` where the operation count or the peak is unknown.
+    was on the machine itself; ``gbps``: GB/s if every argument crossed memory once. ``None`` where
+    the operation count or the peak is unknown.
     ``source``: ``tuned``, ``default``, or ``generic`` for a kernel TVM made by itself.
     """
 

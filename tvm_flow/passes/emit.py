@@ -188,7 +188,7 @@ def _slice_relax(node: Node, sources: list[relax.Expr]) -> relax.Expr:
 
 
 _RELAX: dict[str, Callable[[Node, list[relax.Expr]], relax.Expr]] = {
-    "const": lambda node, _: relax.const(np.ascontiguousarray(node.weights["value"]), node.dtype),
+    "const": lambda node, _: relax.const(node.weights["value"].copy(order="C"), node.dtype),
     "reshape": lambda node, s: relax.op.reshape(s[0], node.shape),
     "permute": lambda node, s: relax.op.permute_dims(s[0], list(node.attrs["axes"])),
     "slice": _slice_relax,
