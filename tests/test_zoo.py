@@ -12,7 +12,7 @@ from tvm_flow.models.pconv import use_pconv_forward
 from tvm_flow.passes import pipeline
 
 TOLERANCE = 1e-4
-LARGE = {"fasternet_s", "fasternet_m", "fasternet_l"}
+LARGE = {"fasternet_m", "fasternet_l"}
 #: networks all of whose splits, concats and shuffles can be folded away
 WITHOUT_COPIES = ("fasternet", "shufflenet", "pconv_resnet18")
 

@@ -40,7 +40,7 @@ def test_kernel_of_five_and_every_activation() -> None:
         up=nn.Conv2d(C, HIDDEN, 1), dw=nn.Conv2d(HIDDEN, HIDDEN, 5, 1, 2, groups=HIDDEN),
         down=nn.Conv2d(HIDDEN, C, 1),
     )  # fmt: skip
-    assert operators(check(module, (1, C, 7, 6), cache_bytes=0))["mbconv"] == 1
+    assert operators(check(module, (1, C, 7, 6), "NHWC", cache_bytes=0)) == {"mbconv": 1}
 
 
 def hidden_used_twice(m: Any, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,7 +84,7 @@ def test_what_must_stay_apart(body: Callable[[Any, Tensor], Any]) -> None:
         small=nn.Conv2d(C + 2, C + 2, 3, 1, 1, groups=C + 2), last=nn.Conv2d(C + 2, C, 1),
         part=nn.Conv2d(HIDDEN - 3, C, 1),
     )  # fmt: skip
-    check(module, (1, C, 7, 5), cache_bytes=0)
+    check(module, (1, C, 7, 5), "NHWC", cache_bytes=0)
 
 
 @pytest.mark.parametrize(
@@ -104,4 +104,4 @@ def test_other_windows(depthwise: nn.Module) -> None:
         lambda m, x: m.down(m.dw(m.up(x))),
         up=nn.Conv2d(C, HIDDEN, 1), down=nn.Conv2d(HIDDEN, C, 1), dw=depthwise,
     )  # fmt: skip
-    check(module, (1, C, 7, 6), cache_bytes=0)
+    check(module, (1, C, 7, 6), "NHWC", cache_bytes=0)
