@@ -143,9 +143,19 @@ def promote(directory: Path | str, *, cpu_model: str = "") -> list[Record]:
         best = [found for _, group in sorted(groups.items()) if (found := _best_of(group))]
         zoo = directory / ZOO
         old = read_log(zoo, store.target).header if zoo.exists() else None
-        header = old if old and not cpu_model else Header.now(store.target, cpu_model)
+        if old and not cpu_model:
+            header = old
+        else:  # a new zoo is of the machine that its trials were made on
+            header = Header.now(store.target, cpu_model or _cpu_model(directory, store.target))
         replace(zoo, b"".join([header.encode(), *(record.encode() for record in best)]))
     return best
+
+
+def _cpu_model(directory: Path, target: str) -> str:
+    """The CPU model that the user's own log names, if there is one."""
+    log = directory / LOCAL
+    header = read_log(log, target).header if log.exists() else None
+    return header.cpu_model if header else ""
 
 
 def _best_of(records: Iterable[Record]) -> Record | None:

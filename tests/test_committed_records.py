@@ -1,0 +1,71 @@
+"""Every committed tuning record still builds, compiles and computes the right thing.
+
+Records of a CPU class that this machine does not have are skipped, with that reason.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tvm
+
+import targets
+from schedules import registry
+from schedules.base import Cpu, Workload
+from schedules.lowering import compile_kernel
+from tvm_flow.tuning.record import Record
+from tvm_flow.tuning.records import RecordStore
+
+LOGS = Path(__file__).parent.parent / "tuning_logs"
+NATIVE = targets.load("native")
+
+
+def committed() -> list[tuple[str, Record]]:
+    found = []
+    for log in sorted(LOGS.glob("*/zoo.jsonl")):
+        store = RecordStore(log.parent, log.parent.name)
+        workloads = {record.workload: record for record in store.records}
+        found += [(log.parent.name, record) for record in workloads.values()]
+    return found
+
+
+RECORDS = committed()
+
+
+def test_the_repository_ships_records() -> None:
+    assert RECORDS
+
+
+@pytest.mark.parametrize(
+    ("log", "record"), RECORDS, ids=[f"{log}-{r.workload}" for log, r in RECORDS]
+)
+def test_a_committed_record_is_still_right(log: str, record: Record) -> None:
+    workload = Workload.parse(record.workload)
+    family = registry.lookup(workload.op)
+    cpu = Cpu(
+        NATIVE.lanes, NATIVE.vector_registers, NATIVE.l1_bytes, NATIVE.l2_bytes, record.threads
+    )
+    if log != NATIVE.log_name:
+        pytest.skip(f"records of {log}; this machine is {NATIVE.log_name}")
+    space = family.space(workload, cpu)
+    assert all(value in space[name] for name, value in record.knobs.items())
+    executable = compile_kernel(
+        family.build(workload, cpu, record.knobs, "kernel"), NATIVE.tvm_target()
+    )
+    rng = np.random.default_rng(0)
+    specs = family.arguments(workload, cpu)
+    inputs = [
+        rng.standard_normal(spec.shape).astype(np.float32) for spec in specs if spec.role == "input"
+    ]
+    weights = {
+        name: (rng.standard_normal(shape) / max(1, np.prod(shape[1:])) ** 0.5).astype(np.float32)
+        for name, shape in family.weight_shapes(workload).items()
+    }
+    expected = family.reference(workload, inputs, weights)
+    outputs = [tvm.runtime.tensor(np.full(e.shape, np.nan, np.float32)) for e in expected]
+    packed = family.pack(workload, cpu, weights)
+    executable["kernel"](*[tvm.runtime.tensor(a) for a in (*inputs, *packed)], *outputs)
+    for got, want in zip(outputs, expected, strict=True):
+        assert np.abs(got.numpy() - want).max() <= 1e-4 * np.abs(want).max()
