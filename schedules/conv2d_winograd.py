@@ -14,7 +14,7 @@ from tvm.script.ir_builder import tirx as T
 
 from schedules import activations, winograd
 from schedules.base import Array, Cpu, Family, InvalidKnobs, Knobs, Space, TensorSpec, Workload
-from schedules.conv2d import finish_and_store
+from schedules.conv2d_emit import finish_and_store
 from schedules.kernel import prim_func
 from schedules.microkernel import Tiling, parallel
 from schedules.numpy_ops import conv2d_nhwc

@@ -23,7 +23,7 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from schedules import activations, conv2d, depthwise
+from schedules import activations, conv2d, conv2d_emit, depthwise
 from schedules.base import Array, Cpu, Family, InvalidKnobs, Knobs, Space, TensorSpec, Workload
 from schedules.kernel import prim_func
 from schedules.microkernel import Epilogue, Segment, Tiling, Weights, parallel, product
@@ -45,13 +45,13 @@ def _window(w: Workload, pitch: int) -> WindowShape:
     )  # fmt: skip
 
 
-def _last(w: Workload) -> conv2d.Shape:
+def _last(w: Workload) -> conv2d_emit.Shape:
     """The second 1x1 as a ``conv2d`` shape, for its epilogue."""
     s = _window(w, w["hid"])
     last = conv2d.workload(
         n=w["n"], h=s.oh, w=s.ow, ci=w["hid"], co=w["co"], mix=w["mix"], bcp=w["bcp"], bc0=w["bc0"]
     )
-    return conv2d.Shape.of(last)
+    return conv2d_emit.Shape.of(last)
 
 
 class MbConv(Family):
@@ -230,7 +230,7 @@ class _Walk:
             self._tiling(2),
             self._weights("w2", "b2", w["co"], w["hid"]),
             lambda p: [Segment(self.line, p * w["hid"], 0, w["hid"], w["hid"])],
-            lambda p: conv2d.make_epilogue(
+            lambda p: conv2d_emit.make_epilogue(
                 last, self.args, w.text("act"), w.text("res"), lambda _i, j: start + p + j
             ),
         )

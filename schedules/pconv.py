@@ -20,8 +20,7 @@ the block ``w2`` [c, hidden], ``b2``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from tvm import tirx
@@ -33,60 +32,12 @@ from schedules.base import Array, Cpu, Family, InvalidKnobs, Knobs, Space, Tenso
 from schedules.conv2d import HEAVY_ACTIVATIONS
 from schedules.kernel import prim_func
 from schedules.microkernel import (
-    Epilogue,
-    Segment,
-    Tiling,
-    Weights,
-    for_groups,
-    for_rows,
-    microkernel,
     parallel,
-    product,
 )
 from schedules.numpy_ops import conv2d_nhwc
 from schedules.packing import Panels, balanced, pack_matrix, pack_vector
+from schedules.pconv_tile import Shape, TileEmitter, products
 from schedules.registry import register
-from schedules.staging import Source, copy_run, stage_rows
-from schedules.vector import Expr, bind, load_valid, store, store_valid
-
-Args = Mapping[str, tirx.Buffer]
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Integers of a workload; ``n1``/``n2`` are output channels of the 1x1s (0: none)."""
-
-    n: int
-    h: int
-    w: int
-    c: int
-    cc: int
-    k: int
-    n1: int
-    n2: int
-    wino: int
-
-    @classmethod
-    def of(cls, workload: Workload) -> Shape:
-        base = {name: workload[name] for name in ("n", "h", "w", "c", "cc", "k")}
-        base["wino"] = workload.get("wino", 0)
-        if workload.op == "pconv_block":
-            return cls(**base, n1=workload["hidden"], n2=workload["c"])
-        return cls(**base, n1=workload["co"] if workload.op == "pconv_pointwise" else 0, n2=0)
-
-    @property
-    def out(self) -> int:
-        return self.n2 or self.n1 or self.c
-
-
-def _products(s: Shape) -> list[tuple[str, str, int, int]]:
-    """(weight, bias, reduction length, output channels) of every product, in order."""
-    found = [("conv", "conv_bias", s.cc * s.k * s.k, s.cc)]
-    if s.n1:
-        found.append(("w1", "b1", s.c, s.n1))
-    if s.n2:
-        found.append(("w2", "b2", s.n1, s.n2))
-    return found
 
 
 class PConvFamily(Family):
@@ -100,7 +51,7 @@ class PConvFamily(Family):
         specs = [TensorSpec("x", (s.n, s.h, s.w, s.c), "input")]
         if self.op == "pconv_pointwise" and workload.text("res") != "none":
             specs.append(TensorSpec("residual", (s.n, s.h, s.w, s.n1), "input"))
-        for weight, bias, k, n in _products(s):
+        for weight, bias, k, n in products(s):
             panels = Panels(n, cpu.lanes)
             size = k * panels.padded
             if weight == "conv" and s.wino:
@@ -122,7 +73,7 @@ class PConvFamily(Family):
 
     def pack(self, workload: Workload, cpu: Cpu, weights: Mapping[str, Array]) -> list[Array]:
         packed, s = [], Shape.of(workload)
-        for weight, bias, k, n in _products(s):
+        for weight, bias, k, n in products(s):
             w = weights[weight]
             if w.ndim == 4 and s.wino:
                 packed.append(winograd.pack_weights(w, s.wino, cpu.lanes))
@@ -151,7 +102,7 @@ class PConvFamily(Family):
 
     def macs(self, workload: Workload) -> int:
         s = Shape.of(workload)
-        return s.n * s.h * s.w * sum(k * n for _, _, k, n in _products(s))
+        return s.n * s.h * s.w * sum(k * n for _, _, k, n in products(s))
 
     def default(self, workload: Workload, cpu: Cpu) -> Knobs:
         s = Shape.of(workload)
@@ -212,7 +163,7 @@ class PConvFamily(Family):
             parallel(s.n * blocks, cpu.threads) as task,
         ):
             image, block = task // blocks, task % blocks
-            emit = _Emitter(s, cpu, knobs, args, workload, image, block * rows)
+            emit = TileEmitter(s, cpu, knobs, args, workload, image, block * rows)
             if not rest:
                 emit.block(rows)
             elif not whole:
@@ -233,7 +184,7 @@ def _default_rows(s: Shape, cpu: Cpu) -> int:
     tiles are then as large as the threads allow.
     """
     per_row = 4 * s.w * (s.c + 2 * s.cc + s.n1)
-    weights = 4 * sum(k * n for _, _, k, n in _products(s))
+    weights = 4 * sum(k * n for _, _, k, n in products(s))
     if weights > cpu.l2_bytes // 2:
         share = -(-s.h // max(1, cpu.threads // s.n))
         return balanced(s.h, max(1, min(share, 2 * cpu.l2_bytes // per_row)))[0][0]
@@ -249,163 +200,6 @@ def _check_registers(s: Shape, cpu: Cpu, knobs: Knobs) -> None:
     for pixels, nv in tiles:
         if pixels * nv > cpu.registers - 1 - min(nv, 2):
             raise InvalidKnobs(f"{pixels}x{nv} accumulators do not fit {cpu.registers}")
-
-
-class _Emitter:
-    """Emits the stages of one row tile; ``first`` is its first row in ``image``."""
-
-    def __init__(
-        self, s: Shape, cpu: Cpu, knobs: Knobs, args: Args, workload: Workload, image: Expr,
-        first: Expr,
-    ) -> None:  # fmt: skip
-        self.s, self.cpu, self.knobs, self.args = s, cpu, knobs, args
-        self.workload, self.image, self.first = workload, image, first
-        self.pixel0 = (image * s.h + first) * s.w
-
-    def block(self, rows: int) -> None:
-        """All stages over ``rows`` rows."""
-        s = self.s
-        if not s.n1:
-            self._conv(rows, self._store_output(s.c))
-            self._copy_untouched(rows)
-            return
-        zp = Panels(s.cc, self.cpu.lanes).padded
-        z = T.alloc_buffer((rows * s.w * zp,), "float32")
-        self._conv(rows, self._store_scratch(z, zp))
-        act = self.workload.text("act")
-        if not s.n2:
-            self._pointwise(1, rows, self._mixed(z, zp), self._finish(act, "residual"))
-            return
-        hp = Panels(s.n1, self.cpu.lanes).padded
-        hidden = T.alloc_buffer((rows * s.w * hp,), "float32")
-        self._pointwise(1, rows, self._mixed(z, zp), self._to_hidden(hidden, hp, act))
-        self._pointwise(
-            2, rows, lambda p: [Segment(hidden, p * hp, 0, hp, s.n1)], self._finish("none", "x")
-        )
-
-    def _weights(self, index: int) -> Weights:
-        weight, bias, k, n = _products(self.s)[index]
-        return Weights(self.args[weight], self.args[bias], Panels(n, self.cpu.lanes), k)
-
-    def _conv(self, rows: int, epilogue: Callable[[Expr, Expr], Epilogue]) -> None:
-        """The k x k convolution of the first channels, from a zero-bordered scratch."""
-        if self.s.wino:
-            self._conv_winograd(rows, epilogue)
-            return
-        s, knobs, half = self.s, self.knobs, self.s.k // 2
-        source = Source(self.args["x"], s.h, s.w, s.c, 0, s.cc, half)
-        need, pitch = rows + 2 * half, source.width * s.cc
-        pad = T.alloc_buffer((need * pitch,), "float32")
-        stage_rows(source, pad, self.image, self.first - half, need, need, self.cpu.lanes)
-        weights = self._weights(0)
-
-        def tiles(group) -> None:  # type: ignore[no-untyped-def]
-            for_rows(
-                rows, min(knobs["cth"], rows), s.w, knobs["cmt"],
-                lambda tile, y, x: microkernel(
-                    tile,
-                    [
-                        Segment(
-                            pad, y * pitch + x * s.cc, pitch, s.cc, s.k * s.cc,
-                            repeats=((s.k, pitch),),
-                        )
-                    ],
-                    weights, group, epilogue(y, x), knobs["ku"],
-                ),
-            )  # fmt: skip
-
-        for_groups(weights.panels, knobs["cnv"], tiles)
-
-    def _conv_winograd(self, rows: int, epilogue: Callable[[Expr, Expr], Epilogue]) -> None:
-        s, knobs = self.s, self.knobs
-        right = winograd.covered(s.w, s.wino) + 1 - s.w
-        source = Source(self.args["x"], s.h, s.w, s.c, 0, s.cc, 1, right=right)
-        need, pitch = winograd.covered(rows, s.wino) + 2, source.width * s.cc
-        pad = T.alloc_buffer((need * pitch,), "float32")
-        stage_rows(source, pad, self.image, self.first - 1, need, need, self.cpu.lanes)
-        winograd.Winograd(
-            m=s.wino, rows=rows, width=s.w, ci=s.cc, pad=pad, pitch=pitch,
-            weight=self.args["conv"], bias=self.args["conv_bias"],
-            panels=Panels(s.cc, self.cpu.lanes),
-            tiling=Tiling(knobs["cmt"], knobs["cnv"], knobs["ku"], True), epilogue=epilogue,
-        ).emit()  # fmt: skip
-
-    def _pointwise(
-        self, index: int, rows: int, segments: Callable[[Expr], list[Segment]],
-        epilogue: Callable[[Expr], Epilogue],
-    ) -> None:  # fmt: skip
-        knobs = self.knobs
-        tiling = Tiling(
-            knobs[f"mt{index}"], knobs[f"nv{index}"], knobs["ku"], bool(knobs[f"order{index}"])
-        )
-        product(rows * self.s.w, tiling, self._weights(index), segments, epilogue)
-
-    def _mixed(self, z: tirx.Buffer, pitch: int) -> Callable[[Expr], list[Segment]]:
-        """Reduction over PConv output, then the input's untouched channels."""
-        s = self.s
-        untouched = s.c - s.cc
-
-        def segments(p: Expr) -> list[Segment]:
-            found = [Segment(z, p * pitch, 0, pitch, s.cc)]
-            if untouched:
-                base = (self.pixel0 + p) * s.c + s.cc
-                found.append(Segment(self.args["x"], base, 0, s.c, untouched, k0=s.cc))
-            return found
-
-        return segments
-
-    def _store_scratch(self, z: tirx.Buffer, pitch: int) -> Callable[[Expr, Expr], Epilogue]:
-        def at(y: Expr, x: Expr) -> Epilogue:
-            def epilogue(value, i, j, channel, width, _valid):  # type: ignore[no-untyped-def]
-                pixel = (y + i) * self.s.w + x + j
-                store(z, value(), pixel * pitch + channel, width)
-
-            return epilogue
-
-        return at
-
-    def _store_output(self, pitch: int) -> Callable[[Expr, Expr], Epilogue]:
-        def at(y: Expr, x: Expr) -> Epilogue:
-            def epilogue(value, i, j, channel, width, valid):  # type: ignore[no-untyped-def]
-                pixel = self.pixel0 + (y + i) * self.s.w + x + j
-                store_valid(self.args["y"], value, pixel * pitch + channel, width, valid)
-
-            return epilogue
-
-        return at
-
-    def _to_hidden(self, hidden: tirx.Buffer, pitch: int, act: str) -> Callable[[Expr], Epilogue]:
-        def at(p: Expr) -> Epilogue:
-            def epilogue(value, _i, j, channel, width, _valid):  # type: ignore[no-untyped-def]
-                out = activations.emit(act, value, width)
-                store(hidden, out, (p + j) * pitch + channel, width)
-
-            return epilogue
-
-        return at
-
-    def _finish(self, act: str, residual: str) -> Callable[[Expr], Epilogue]:
-        """Residual, activation and the store to the output."""
-        has_residual = self.workload.text("res") != "none"
-
-        def at(p: Expr) -> Epilogue:
-            def epilogue(value, _i, j, channel, width, valid):  # type: ignore[no-untyped-def]
-                where = (self.pixel0 + p + j) * self.s.out + channel
-                if has_residual:
-                    other = load_valid(self.args[residual], where, width, valid)
-                    value = bind(value() + other, width)
-                out = bind(activations.emit(act, value, width), width)
-                store_valid(self.args["y"], out, where, width, valid)
-
-            return epilogue
-
-        return at
-
-    def _copy_untouched(self, rows: int) -> None:
-        s = self.s
-        with T.serial(0, rows * s.w) as p:
-            at = (self.pixel0 + p) * s.c + s.cc
-            copy_run(self.args["y"], at, self.args["x"], at, s.c - s.cc, self.cpu.lanes)
 
 
 for _op in ("pconv", "pconv_pointwise", "pconv_block"):

@@ -1,0 +1,209 @@
+"""The three kernels of :mod:`schedules.conv2d`, and the stores other families share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tvm import tirx
+from tvm.script.ir_builder import tirx as T
+
+from schedules import activations
+from schedules.base import Cpu, Knobs, Workload
+from schedules.microkernel import (
+    Epilogue,
+    Group,
+    Segment,
+    Tile,
+    Tiling,
+    Weights,
+    for_groups,
+    for_rows,
+    group_count,
+    microkernel,
+    parallel,
+    product,
+    tile_count,
+)
+from schedules.staging import Source, stage_rows
+from schedules.vector import Expr, bind, interleave, load_valid, store_valid
+
+PixelIndex = Callable[[Expr, Expr], Expr]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The workload's integers and what follows from them."""
+
+    n: int
+    h: int
+    w: int
+    ci: int
+    co: int
+    kh: int
+    kw: int
+    sh: int
+    sw: int
+    ph: int
+    pw: int
+    icp: int
+    ic0: int
+    nchw: int
+    mix: int
+    bcp: int
+    bc0: int
+
+    @classmethod
+    def of(cls, workload: Workload) -> Shape:
+        return cls(**{name: workload[name] for name in cls.__dataclass_fields__})
+
+    @property
+    def oh(self) -> int:
+        return (self.h + 2 * self.ph - self.kh) // self.sh + 1
+
+    @property
+    def ow(self) -> int:
+        return (self.w + 2 * self.pw - self.kw) // self.sw + 1
+
+    @property
+    def k(self) -> int:
+        return self.ci * self.kh * self.kw
+
+    @property
+    def flat(self) -> bool:
+        unit = (self.kh, self.kw, self.sh, self.sw, self.ph, self.pw) == (1, 1, 1, 1, 0, 0)
+        return unit and not self.nchw
+
+    @property
+    def padded(self) -> bool:
+        return bool(self.ph or self.pw)
+
+
+def make_epilogue(
+    s: Shape, args: Mapping[str, tirx.Buffer], act: str, res: str, pixel: PixelIndex
+) -> Epilogue:
+    """Activation, residual and (shuffled) store of one output vector."""
+
+    def epilogue(value, i, j, channel, width, valid):  # type: ignore[no-untyped-def]
+        at = pixel(i, j)
+        if not s.mix:
+            finish_and_store(args, value, at * s.co + channel, width, valid, act, res)
+            return
+        out = finish(args, value, at * s.co + channel, width, valid, act, res)
+        even = load_valid(args["bypass"], at * s.bcp + s.bc0 + channel, width, valid)
+        mixed = bind(interleave(even, out(), width), 2 * width)
+        store_valid(args["y"], mixed, at * (2 * s.co) + channel * 2, 2 * width, 2 * valid)
+
+    return epilogue
+
+
+def finish(
+    args: Mapping[str, tirx.Buffer], value: Callable[[], Expr], at: Expr, width: int, valid: int,
+    act: str, res: str,
+) -> Callable[[], Expr]:  # fmt: skip
+    """Residual (``res`` before or after, read at element ``at``) and activation of ``value``."""
+    if res != "none":
+        other = load_valid(args["residual"], at, width, valid)
+    if res == "pre":
+        value = bind(value() + other, width)
+    out = bind(activations.emit(act, value, width), width)
+    return bind(out() + other, width) if res == "post" else out
+
+
+def finish_and_store(
+    args: Mapping[str, tirx.Buffer], value: Callable[[], Expr], at: Expr, width: int, valid: int,
+    act: str, res: str,
+) -> None:  # fmt: skip
+    """:func:`finish`, then the store at element ``at`` of ``y``."""
+    out = finish(args, value, at, width, valid, act, res)
+    store_valid(args["y"], out, at, width, valid)
+
+
+def emit_flat(
+    s: Shape, cpu: Cpu, knobs: Knobs, args: Mapping[str, tirx.Buffer], weights: Weights,
+    act: str, res: str,
+) -> None:  # fmt: skip
+    """1x1, stride 1: one line of pixels; parallel over blocks of tiles and of panel groups."""
+    total = s.n * s.h * s.w
+    tiles = tile_count(total, min(knobs["mt"], total))
+    groups = group_count(weights.panels, knobs["nv"])
+    chunks = min(knobs["nb"], groups)
+    per_chunk, per_block = -(-groups // chunks), knobs["mb"]
+    blocks = -(-tiles // per_block)
+    with parallel(blocks * chunks, cpu.threads) as task:
+        block, chunk = task // chunks, task % chunks
+        span = None
+        if chunks > 1:
+            span = (chunk * per_chunk, tirx.Min(chunk * per_chunk + per_chunk, groups))
+        product(
+            total,
+            Tiling(knobs["mt"], knobs["nv"], knobs["ku"], bool(knobs["order"])),
+            weights,
+            lambda first: [Segment(args["x"], first * s.icp + s.ic0, 0, s.icp, s.ci)],
+            lambda first: make_epilogue(s, args, act, res, lambda _i, j: first + j),
+            tiles=(block * per_block, tirx.Min(block * per_block + per_block, tiles)),
+            groups=span,
+        )
+
+
+def emit_rows(
+    s: Shape, cpu: Cpu, knobs: Knobs, args: Mapping[str, tirx.Buffer], weights: Weights,
+    act: str, res: str,
+) -> None:  # fmt: skip
+    """General window: parallel over images and blocks of output rows."""
+    rows = knobs["rb"]
+    blocks = -(-s.oh // rows)
+    with parallel(s.n * blocks, cpu.threads) as task:
+        image, first = task // blocks, (task % blocks) * rows
+        count = rows if s.oh % rows == 0 else tirx.Min(s.oh - first, rows)
+        window = _window(s, rows, count, args["x"], image, first, cpu.lanes)
+
+        def tile(shape: Tile, y: Expr, x: Expr, group: Group) -> None:
+            segment = window.at(y * window.row_pitch + x * window.col_pitch)
+            base = (image * s.oh + first + y) * s.ow + x
+            epilogue = make_epilogue(s, args, act, res, lambda i, j: base + i * s.ow + j)
+            microkernel(shape, [segment], weights, group, epilogue, knobs["ku"])
+
+        def over_rows(body) -> None:  # type: ignore[no-untyped-def]
+            for_rows(count, knobs["th"], s.ow, knobs["mt"], body)
+
+        if knobs["order"]:
+            for_groups(
+                weights.panels,
+                knobs["nv"],
+                lambda g: over_rows(lambda t, y, x: tile(t, y, x, g)),
+            )
+        else:
+            over_rows(
+                lambda t, y, x: for_groups(weights.panels, knobs["nv"], lambda g: tile(t, y, x, g))
+            )
+
+
+def _window(
+    s: Shape, rows: int, count: Expr | int, x: tirx.Buffer, image: Expr, first: Expr, lanes: int
+) -> Segment:
+    """The A operand of output row ``first``, column 0: direct, or staged with zero borders.
+
+    ``row_pitch``/``col_pitch`` are per *output* row and column, strides included.
+    """
+    if not s.padded:
+        if s.nchw:
+            base = image * (s.icp * s.h * s.w) + s.ic0 * (s.h * s.w) + first * (s.sh * s.w)
+            repeats = ((s.ci, s.h * s.w), (s.kh, s.w))
+            return Segment(x, base, s.sh * s.w, s.sw, s.kw, repeats=repeats)
+        base = (image * s.h + first * s.sh) * (s.w * s.icp) + s.ic0
+        pitch = (s.sh * s.w * s.icp, s.sw * s.icp)
+        if s.icp == s.ci:
+            return Segment(x, base, *pitch, s.kw * s.ci, repeats=((s.kh, s.w * s.icp),))
+        return Segment(x, base, *pitch, s.ci, repeats=((s.kh, s.w * s.icp), (s.kw, s.icp)))
+    need = (rows - 1) * s.sh + s.kh
+    used = (count - 1) * s.sh + s.kh
+    source = Source(x, s.h, s.w, s.icp, s.ic0, s.ci, s.pw, bool(s.nchw))
+    width = source.width
+    pad = T.alloc_buffer((need * width * s.ci,), "float32")
+    stage_rows(source, pad, image, first * s.sh - s.ph, used, need, lanes)
+    if s.nchw:
+        repeats = ((s.ci, need * width), (s.kh, width))
+        return Segment(pad, 0, s.sh * width, s.sw, s.kw, repeats=repeats)
+    pitch = (s.sh * width * s.ci, s.sw * s.ci)
+    return Segment(pad, 0, *pitch, s.kw * s.ci, repeats=((s.kh, width * s.ci),))
