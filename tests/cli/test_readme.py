@@ -1,7 +1,7 @@
 """Every command of the README runs as it stands there, in order, in one directory.
 
-A block is left out only with ``<!-- not run: reason -->`` before it; ``<!-- slow: reason -->``
-leaves it to ``make test-slow``.
+A block is left out only with ``<!-- not run: reason -->`` before it. Blocks that compile, tune or
+measure are left to ``make test-slow``: the same verbs on a smaller model are tested beside this.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.cli.conftest import ROOT, SCRIPT, environment
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(
-    r"(?:<!-- (?P<mark>not run|slow): (?P<why>[^\n]+?) -->\n)?```(?P<kind>\w+)\n(?P<text>.*?)```",
+    r"(?P<left_out><!-- not run: [^\n]+ -->\n)?```(?P<kind>\w+)\n(?P<text>.*?)```",
     re.S,
 )
 
@@ -29,8 +29,12 @@ def commands(text: str) -> list[str]:
     return [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ")]
 
 
+TIMEOUT_S = 900
 BLOCKS = list(BLOCK.finditer(README))
-CONSOLE = [block for block in BLOCKS if block["kind"] == "console" and block["mark"] != "not run"]
+CONSOLE = [
+    block["text"] for block in BLOCKS if block["kind"] == "console" and not block["left_out"]
+]
+QUICK = ("doctor", "models", "targets")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +50,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(command: str, folder: Path) -> str:
     path = f"{SCRIPT.parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        command, shell=True, cwd=folder, capture_output=True, text=True, timeout=280, check=False,
+        command, shell=True, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S,
+        check=False,
         env=environment(PATH=path),
     )  # fmt: skip
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
@@ -57,18 +62,20 @@ def run(command: str, folder: Path) -> str:
     "block",
     [
         pytest.param(
-            block["text"],
-            marks=[pytest.mark.slow] if block["mark"] == "slow" else [],
-            id=commands(block["text"])[0],
+            block,
+            marks=[] if all(c.split()[1] in QUICK for c in commands(block)) else [pytest.mark.slow],
+            id=commands(block)[0],
         )
         for block in CONSOLE
     ],
 )
+@pytest.mark.timeout(TIMEOUT_S)
 def test_console_block(block: str, folder: Path) -> None:
     for command in commands(block):
         assert run(command, folder).strip(), f"{command} says nothing"
 
 
+@pytest.mark.slow
 def test_python_block(folder: Path) -> None:
     (block,) = [block["text"] for block in BLOCKS if block["kind"] == "python"]
     (folder / "block.py").write_text(block)
@@ -92,7 +99,7 @@ def test_exit_codes_are_those_of_the_errors() -> None:
 
 def test_what_is_left_out_is_little() -> None:
     """Exactly these commands are not run here."""
-    left_out = [c for b in BLOCKS if b["mark"] == "not run" for c in commands(b["text"])]
+    left_out = [c for b in BLOCKS if b["left_out"] for c in commands(b["text"])]
     assert left_out == [
         "make demo", "make test", "tvm-flow tune fasternet_t0 --minutes 10", "tvm-flow demo",
         'make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"',
