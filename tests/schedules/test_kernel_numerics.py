@@ -17,7 +17,13 @@ EVERY_CASE = [workload for workloads in CASES.values() for workload in workloads
 
 
 def test_every_operator_has_cases() -> None:
-    assert set(CASES) == set(registry.operators()), "add shapes to cases.py"
+    # other tests register families of their own in the same process
+    shipped = {
+        op
+        for op in registry.operators()
+        if type(registry.lookup(op)).__module__.startswith("schedules.")
+    }
+    assert set(CASES) == shipped, "add shapes to cases.py"
 
 
 @pytest.fixture(params=lab.MACHINES.values(), ids=lambda machine: machine.name)
