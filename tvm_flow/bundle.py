@@ -80,8 +80,6 @@ def write_bundle(
         (staging / manifest.NAME).write_text(manifest.seal(document), encoding="utf-8")
         if accept is not None:
             accept(staging)
-        if accept is not None:
-            accept(staging)
         _sync(staging)
         _publish(staging, target)
     except OSError as error:

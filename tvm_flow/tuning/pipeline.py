@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from schedules.base import Knobs
+from tvm_flow.tuning.bench import TrialRunner
 from tvm_flow.tuning.builder import Builder, Built
 from tvm_flow.tuning.record import FrozenKnobs, freeze
-from tvm_flow.tuning.runner import Outcome, Runner
+from tvm_flow.tuning.runner import Outcome
 from tvm_flow.tuning.state import TaskState
 
 _TURN = 8  # candidates built before any is measured, where both need the same cores
@@ -52,12 +53,14 @@ class Pipeline:
     ``finalists`` best of each task are kept for :meth:`compare`.
     """
 
-    def __init__(self, builder: Builder, runner: Runner, overlap: bool, finalists: int) -> None:
+    def __init__(
+        self, builder: Builder, runner: TrialRunner, overlap: bool, finalists: int
+    ) -> None:
         self._builder, self._runner, self._overlap = builder, runner, overlap
         self._shelf = Shelf(finalists)
         self._building: dict[Future[Built], Job] = {}
         self._ready: deque[tuple[Job, Built]] = deque()
-        self._running: tuple[Future[Outcome], Job, Built] | None = None
+        self._running: dict[Future[Outcome], tuple[Job, Built]] = {}
 
     @property
     def busy(self) -> bool:
@@ -66,14 +69,15 @@ class Pipeline:
     @property
     def load(self) -> int:
         """Candidates in the pipeline."""
-        return len(self._building) + len(self._ready) + (self._running is not None)
+        return len(self._building) + len(self._ready) + len(self._running)
 
     @property
     def room(self) -> int:
         """Candidates that may be fed now."""
         if not self._overlap:
             return 0 if self._ready or self._running else _TURN - len(self._building)
-        return (1 + _AHEAD) * self._builder.workers - len(self._building) - len(self._ready)
+        stock = self._runner.slots - 1 + (1 + _AHEAD) * self._builder.workers
+        return stock - len(self._building) - len(self._ready)
 
     def feed(self, job: Job) -> None:
         job.state.pending += 1
@@ -82,21 +86,17 @@ class Pipeline:
     def step(self, timeout_s: float) -> list[tuple[Job, Outcome]]:
         """Wait for something to happen, at most ``timeout_s``; what is done, in order."""
         self._start_next()
-        pending: set[Future[Any]] = set(self._building)
-        if self._running:
-            pending.add(self._running[0])
+        pending: set[Future[Any]] = {*self._building, *self._running}
         finished, _ = wait(pending, timeout_s, FIRST_COMPLETED)
         done: list[tuple[Job, Outcome]] = []
-        if self._running and self._running[0] in finished:
-            future, job, built = self._running
-            self._running = None
-            outcome = future.result()
+        for trial in [future for future in self._running if future in finished]:
+            (job, built), outcome = self._running.pop(trial), trial.result()
             if outcome.median_s is None:
                 built.discard()
             else:
                 self._shelf.put(job, built, outcome.median_s)
             done.append((job, outcome))
-            self._start_next()
+        self._start_next()
         for build in [future for future in self._building if future in finished]:
             job, built = self._building.pop(build), build.result()
             if built.status == "ok":
@@ -109,11 +109,12 @@ class Pipeline:
         return done
 
     def _start_next(self) -> None:
-        if self._running or not self._ready or (self._building and not self._overlap):
+        if self._building and not self._overlap:
             return
-        job, built = self._ready.popleft()
-        best = job.state.best_s
-        self._running = self._runner.submit(job.state.kernel, built, best), job, built
+        while self._ready and len(self._running) < self._runner.slots:
+            job, built = self._ready.popleft()
+            trial = self._runner.submit(job.state.kernel, built, job.state.best_s)
+            self._running[trial] = job, built
 
     def compare(self, jobs: list[Job]) -> list[Outcome]:
         """Measure ``jobs`` of one task in turns while nothing is built; those that were built in

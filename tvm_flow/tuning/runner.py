@@ -33,6 +33,8 @@ class Outcome:
 class Runner:
     """One run worker. ``folder`` keeps reference outputs for the next one after a crash."""
 
+    slots = 1
+
     def __init__(self, plan: CorePlan, folder: Path, options: TuneOptions, seed: int) -> None:
         environment = {
             "TVM_NUM_THREADS": str(len(plan.measure)),
@@ -54,6 +56,10 @@ class Runner:
     def compare(self, kernel: Message, built: Sequence[Built]) -> Future[list[Outcome]]:
         """Start measuring several candidates in turns; all fail if one does."""
         return self._pool.submit(self._compare, kernel, built)
+
+    def notes(self) -> Sequence[str]:
+        """Nothing: other load is told from the outcomes."""
+        return ()
 
     def close(self) -> None:
         """Kill the worker, also a busy one."""

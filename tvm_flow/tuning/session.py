@@ -13,6 +13,7 @@ from pathlib import Path
 from schedules.base import Workload
 from targets import Board
 from tvm_flow.tuning import finals
+from tvm_flow.tuning.bench import Bench, TrialRunner
 from tvm_flow.tuning.builder import Builder
 from tvm_flow.tuning.cores import CorePlan
 from tvm_flow.tuning.cost_model import CostModel
@@ -21,7 +22,7 @@ from tvm_flow.tuning.pipeline import Job, Pipeline
 from tvm_flow.tuning.record import OK, Record, freeze
 from tvm_flow.tuning.records import RecordStore
 from tvm_flow.tuning.report import EventKind, OnEvent, Phase, TuneEvent, TuneReport
-from tvm_flow.tuning.runner import Outcome, Runner
+from tvm_flow.tuning.runner import Outcome
 from tvm_flow.tuning.scheduler import batch_size, contenders, next_task
 from tvm_flow.tuning.state import TaskState
 
@@ -41,9 +42,10 @@ class Session:
         seed: int,
         options: TuneOptions,
         on_event: OnEvent | None,
+        bench: Bench,
     ) -> None:
         self.board, self.store, self.threads, self.seed = board, store, threads, seed
-        self.options, self.on_event = options, on_event
+        self.options, self.on_event, self.bench = options, on_event, bench
         self.session = datetime.now(UTC).isoformat(timespec="milliseconds")
         self.started = time.monotonic()
         self.target: int | None = None
@@ -54,6 +56,7 @@ class Session:
         self._learnt_at = 0
         self._disturbed: list[float] = []
         self._pipeline: Pipeline
+        self._runner: TrialRunner | None = None
         self._queue: list[Job] = []
 
     def go(self, plan: CorePlan) -> None:
@@ -68,8 +71,9 @@ class Session:
         with tempfile.TemporaryDirectory(prefix="tvm-flow-tune-") as name, ExitStack() as stack:
             builder = Builder(plan, Path(name), self.options.build_timeout_s)
             stack.callback(builder.close)
-            runner = Runner(plan, Path(name), self.options, self.seed)
+            runner = self.bench.runner(self.board, plan, Path(name), self.options, self.seed)
             stack.callback(runner.close)
+            self._runner = runner
             self._pipeline = Pipeline(builder, runner, plan.overlap, self.options.finalists)
             self._tell("start", f"{len(self.states)} tasks on {self.board.title}")
             self._search()
@@ -166,6 +170,7 @@ class Session:
                 outcome.median_s,
                 outcome.p10_s,
                 outcome.p90_s,
+                label=self.bench.label,
                 stage=stage,
                 session=self.session,
                 cause=outcome.cause,
@@ -210,6 +215,8 @@ class Session:
 
     def _notes(self) -> Iterable[str]:
         yield from self.store.notes
+        if self._runner is not None:
+            yield from self._runner.notes()
         for state in self.states:
             if stale := self.store.stale(state.task.workload, state.search.space):
                 yield f"{len(stale)} records of {state.task.workload} have knobs it no longer has"

@@ -65,11 +65,12 @@ class TaskState:
         seed: int,
         early_stop: int | None,
         options: TuneOptions,
+        label: str = "measured",
     ) -> TaskState:
-        """Set up a task and replay what earlier runs recorded about it."""
+        """Set up a task and replay what earlier runs recorded about it with the same ``label``."""
         cpu, family = cpu_of(board, threads), family_of(task.workload, board)
         space, default = family.space(task.workload, cpu), family.default(task.workload, cpu)
-        past = [r for r in store.of(task.workload, threads) if r.label == "measured"]
+        past = [r for r in store.of(task.workload, threads) if r.label == label]
         search = Search(
             space,
             default,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterable
 from contextlib import ExitStack
 
 from targets import Board
 from tvm_flow.errors import TuningError, UsageError
-from tvm_flow.tuning.cores import confined, plan_cores
+from tvm_flow.tuning.bench import Bench, LocalBench
+from tvm_flow.tuning.cores import confined
 from tvm_flow.tuning.options import TuneOptions, check_limits
 from tvm_flow.tuning.records import RecordStore
 from tvm_flow.tuning.report import OnEvent, TuneReport
@@ -29,8 +29,9 @@ def tune_tasks(
     on_event: OnEvent | None = None,
     early_stop: int | None = 96,
     options: TuneOptions | None = None,
+    bench: Bench | None = None,
 ) -> TuneReport:
-    """Tune ``tasks`` on this machine and record every trial in ``store``.
+    """Tune ``tasks`` and record every trial in ``store``.
 
     Parameters
     ----------
@@ -40,6 +41,7 @@ def tune_tasks(
     threads: worker threads the kernels are tuned for.
     early_stop: trials of one task without improvement after which it is left alone.
     on_event: called after every trial with a :class:`TuneEvent`.
+    bench: where candidates are timed; by default on this machine.
 
     Ctrl-C ends tuning early: the report then says ``interrupted`` and all records are kept.
 
@@ -51,20 +53,22 @@ def tune_tasks(
     EnvironmentFault: workers cannot be started.
     """
     check_limits(trials, minutes)
-    _check_machine(board)
+    bench = bench or LocalBench()
     merged = merge(tasks)
     if not merged:
         raise UsageError("Nothing to tune", why="the network has no tunable operator")
-    plan = plan_cores(board, threads)
+    plan = bench.plan(board, threads)
     options = options or TuneOptions()
-    run = Session(board, store, threads=threads, seed=seed, options=options, on_event=on_event)
+    run = Session(
+        board, store, threads=threads, seed=seed, options=options, on_event=on_event, bench=bench
+    )
     run.target, run.limit_s = trials, None if minutes is None else 60 * minutes
     with ExitStack() as stack:
         stack.enter_context(store.writing(cpu_model=board.soc))
         run.states = [
             TaskState.begin(
                 task, board, store, threads=threads, seed=seed, early_stop=early_stop,
-                options=options,
+                options=options, label=bench.label,
             )
             for task in merged
         ]  # fmt: skip
@@ -78,12 +82,3 @@ def tune_tasks(
             fix="tvm-flow doctor, and see tvm-flow records show for every failure",
         )
     return report
-
-
-def _check_machine(board: Board) -> None:
-    if board.arch != platform.machine():
-        raise UsageError(
-            f"Cannot measure kernels for {board.name} here",
-            why=f"it is {board.arch}, this machine is {platform.machine()}",
-            fix=f"run the same command on a {board.name}, or use its committed records",
-        )
