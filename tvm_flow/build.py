@@ -20,9 +20,11 @@ from tvm.relax import transform
 from tvm.target import Target
 
 from schedules.lowering import pass_context
+from targets import Board
 from tvm_flow.errors import CompileError
 from tvm_flow.linker import find_linker
 from tvm_flow.lowered import Lowered
+from tvm_flow.pool import pool_objects
 
 _CODE_BYTES = 16 * 2**20  # far above the object files and libraries without weights seen so far
 
@@ -84,13 +86,20 @@ def build_executable(lowered: Lowered) -> Built:
     return Built(executable, target, calls, memory)
 
 
-def export(built: Built, path: Path, arch: str) -> None:
-    """Link the shared library ``path``. Raises :class:`CompileError`, also on a full disk."""
+def export(built: Built, path: Path, board: Board) -> None:
+    """Link the shared library ``path`` for ``board``, with its thread pool.
+
+    Raises :class:`CompileError`, also on a full disk.
+    """
     # LLVM aborts the whole process where it cannot write an object file, so look before.
     for folder in (Path(tempfile.gettempdir()), path.parent):
         _require_space(folder, 2 * built.memory.weights + _CODE_BYTES)
     try:
-        built.executable.export_library(str(path), fcompile=find_linker(arch).fcompile)
+        built.executable.export_library(
+            str(path),
+            fcompile=find_linker(board.arch).fcompile,
+            addons=pool_objects(board.arch, board.glibc_floor, board.threads),
+        )
     except (CompileError, OSError):
         raise
     except Exception as error:

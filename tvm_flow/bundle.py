@@ -170,7 +170,7 @@ def _save_sample(directory: Path, sample: Array, expected: Array) -> None:
 
 def _fill(directory: Path, built: Built, lowered: Lowered, labels: Sequence[str] | None) -> None:
     """Every file but the sample and the manifest."""
-    export(built, directory / verify.LIBRARY, lowered.board.arch)
+    export(built, directory / verify.LIBRARY, lowered.board)
     if labels is not None:
         (directory / LABELS).write_text("\n".join(labels) + "\n", encoding="utf-8")
     for name in ("run.py", "runner.cc", "runner_inputs.h"):

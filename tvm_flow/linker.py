@@ -155,6 +155,25 @@ def build_cpp(
     return Path(output)
 
 
+def compile_c(source: PathLike, output: PathLike, *, arch: str, glibc: str) -> Path:
+    """Compile a C11 source to the position-independent object file ``output``, native or cross.
+
+    Raises :class:`CompileError` with the compiler's first error.
+    """
+    with _replacing(Path(output)) as temporary:
+        target = f"{arch}-linux-gnu.{glibc}"
+        command = [*ZIG, "cc", "-target", target, "-O2", "-std=gnu11", "-fPIC", "-Wall", "-Werror"]
+        # zig's debug instrumentation (-fsanitize=undefined) would need a library of its own
+        command += ["-fno-sanitize=undefined", "-c", str(source), "-o", str(temporary)]
+        _run(command, f"Compiling {Path(source).name}", LINK_TIMEOUT_S, _zig_environment())
+    return Path(output)
+
+
+def cache_folder() -> Path:
+    """Where products that depend on nothing but versions are kept for this user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tvm-flow"
+
+
 def elf_arch(path: PathLike) -> str:
     """Of an ELF file: ``x86_64``, ``aarch64``, ``machine N``; else ``not an ELF file``."""
     with open(path, "rb") as file:
@@ -167,8 +186,8 @@ def elf_arch(path: PathLike) -> str:
 
 def _zig_environment() -> dict[str, str]:
     """zig's caches in the user's cache folder, not in the working directory."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tvm-flow" / "zig"
-    caches = {"ZIG_LOCAL_CACHE_DIR": str(base), "ZIG_GLOBAL_CACHE_DIR": str(base)}
+    base = str(cache_folder() / "zig")
+    caches = {"ZIG_LOCAL_CACHE_DIR": base, "ZIG_GLOBAL_CACHE_DIR": base}
     return {**caches, **os.environ}
 
 

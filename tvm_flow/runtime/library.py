@@ -16,13 +16,15 @@ from tvm_flow.errors import BundleError, EnvironmentFault, UsageError
 from tvm_flow.runtime import machine
 
 _CPU, _POOLED_ALLOCATOR = 1, 2  # kDLCPU; tvm/runtime/memory/memory_manager.h
+_POOL = "tvm_flow_pool"  # set-up function of the pool linked into the library
 _ONE_CORE_PER_THREAD = -2  # kSpecifyOneCorePerThread, tvm/src/runtime/threading_backend.h
 
 
 @dataclass(frozen=True)
 class Program:
-    """A loaded network. ``vm`` is the Relax virtual machine, ``main`` its entry function."""
+    """A loaded network: the library, its Relax virtual machine, and that one's entry function."""
 
+    library: Any
     vm: Any
     main: Any
 
@@ -35,9 +37,10 @@ def open_program(path: Path) -> Program:
     """
     load_runtime()
     try:
-        vm = tvm_ffi.load_module(str(path))["vm_load_executable"]()
+        library = tvm_ffi.load_module(str(path))
+        vm = library["vm_load_executable"]()
         vm["vm_initialization"](_CPU, 0, _POOLED_ALLOCATOR)
-        return Program(vm, vm["main"])
+        return Program(library, vm, vm["main"])
     except (RuntimeError, AttributeError, OSError) as error:
         reason = str(error).strip().splitlines()
         raise BundleError(
@@ -61,11 +64,12 @@ def load_runtime() -> None:
         ) from error
 
 
-def use_threads(threads: int, cores: list[int], *, pin: bool) -> None:
-    """Let TVM's pool of the calling thread use ``threads`` threads, one on each of ``cores``.
+def use_threads(library: Any, threads: int, cores: list[int], *, pin: bool) -> None:
+    """Let ``library`` use ``threads`` threads, one on each of the first ``cores``.
 
-    The first thread is the caller itself: with ``pin`` it is bound to the first core, else its
-    affinity stays as it was. Raises :class:`UsageError` for more threads than cores.
+    They are of its own pool (``pool.c``), or where it has none of TVM's, which belongs to the
+    calling thread. The first thread is the caller itself: with ``pin`` it is bound to the first
+    core, else its affinity stays as it was. Raises :class:`UsageError` for more threads than cores.
     """
     if not 1 <= threads <= len(cores):
         raise UsageError(
@@ -73,11 +77,24 @@ def use_threads(threads: int, cores: list[int], *, pin: bool) -> None:
             why=f"this process may use {len(cores)} core(s)",
             fix=f"use 1 to {len(cores)}, or start it with a wider CPU affinity",
         )
-    before = os.sched_getaffinity(0)  # TVM would bind the caller to all of ``cores``
+    before = os.sched_getaffinity(0)
+    # The network's code is a module that the executable imports.
+    if library.implements_function(_POOL, query_imports=True):
+        pool = library.get_function(_POOL, query_imports=True)
+        if pool(threads, *cores[:threads]) != threads:
+            raise EnvironmentFault(
+                f"the system gives no {threads} threads", fix="look at ulimit -u, or use fewer"
+            )
+    else:
+        _use_tvm_pool(threads, cores)
+    # TVM binds the caller to all of ``cores``
+    os.sched_setaffinity(0, {cores[0]} if pin else before)
+
+
+def _use_tvm_pool(threads: int, cores: list[int]) -> None:
     # The pool never grows after its first use, so it is made for all cores and then limited.
     configure = tvm_ffi.get_global_func("runtime.config_threadpool")
     configure(_ONE_CORE_PER_THREAD, threads, [str(core) for core in cores])
-    os.sched_setaffinity(0, {cores[0]} if pin else before)
 
 
 def default_cores(target: dict[str, Any]) -> list[int]:

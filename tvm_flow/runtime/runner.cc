@@ -81,14 +81,22 @@ std::vector<int64_t> choose_cores(const ffi::Any& target) {
   return usable ? wanted : all;
 }
 
-void use_threads(int64_t threads, const std::vector<int64_t>& cores) {
+void use_threads(const ffi::Module& library, int64_t threads, const std::vector<int64_t>& cores) {
   if (threads < 1 || threads > static_cast<int64_t>(cores.size()))
     usage("--threads must be 1 to " + std::to_string(cores.size()));
-  ffi::Array<ffi::String> names;
-  for (int64_t core : cores) names.push_back(ffi::String(std::to_string(core)));
-  const int one_core_per_thread = -2;
-  auto configure = ffi::Function::GetGlobalRequired("runtime.config_threadpool");
-  configure(one_core_per_thread, threads, names);
+  if (auto pool = library->GetFunction("tvm_flow_pool", /*query_imports=*/true)) {  // the library's own, see pool.c
+    std::vector<ffi::AnyView> arguments{threads};
+    arguments.insert(arguments.end(), cores.begin(), cores.begin() + threads);
+    ffi::Any made;
+    pool.value().CallPacked(arguments.data(), static_cast<int32_t>(arguments.size()), &made);
+    if (made.cast<int64_t>() != threads) broken("the system gives no further threads");
+  } else {
+    ffi::Array<ffi::String> names;
+    for (int64_t core : cores) names.push_back(ffi::String(std::to_string(core)));
+    const int one_core_per_thread = -2;
+    auto configure = ffi::Function::GetGlobalRequired("runtime.config_threadpool");
+    configure(one_core_per_thread, threads, names);
+  }
   cpu_set_t first;  // this thread computes too: bind it as the others are
   CPU_ZERO(&first);
   CPU_SET(cores[0], &first);
@@ -190,12 +198,12 @@ int main(int argc, char** argv) try {
   fs::path stored = o.bundle / std::string(get(sample, "input").cast<ffi::String>());
   Floats values = read_input(o.check || o.input.empty() ? stored : o.input, in);
 
-  ffi::Module vm = ffi::Module::LoadFromFile((o.bundle / "model.so").string())
-                       ->GetFunction("vm_load_executable").value()().cast<ffi::Module>();
+  ffi::Module library = ffi::Module::LoadFromFile((o.bundle / "model.so").string());
+  ffi::Module vm = library->GetFunction("vm_load_executable").value()().cast<ffi::Module>();
   vm->GetFunction("vm_initialization").value()(int{kDLCPU}, 0, 2);
   std::vector<int64_t> cores = choose_cores(target);
   int64_t compiled = std::min<int64_t>(get(target, "threads").cast<int64_t>(), cores.size());
-  use_threads(o.threads ? o.threads : compiled, cores);
+  use_threads(library, o.threads ? o.threads : compiled, cores);
   ffi::Function network = vm->GetFunction("main").value();
 
   auto x = ffi::Tensor::FromNDAlloc(AlignedMemory(), ffi::Shape(in.shape), {kDLFloat, 32, 1},

@@ -118,7 +118,7 @@ def load(directory: Path | str, *, threads: int | None = None, pin: bool = False
     pin: bind the calling thread, which computes too, to the first of the cores. For programs
         that do nothing else, and where cores differ (big.LITTLE).
 
-    Use the result from the thread that loaded it: TVM keeps its thread pool per thread.
+    Use the result from one thread at a time.
     Hashes, schema, architecture, CPU features and runtime version are checked before any code of
     the bundle is loaded. Raises :class:`BundleError`, or :class:`UsageError` for ``threads``.
     """
@@ -128,7 +128,7 @@ def load(directory: Path | str, *, threads: int | None = None, pin: bool = False
     cores = library.default_cores(info.target)
     count = min(int(info.target["threads"]), len(cores)) if threads is None else threads
     program = library.open_program(path / verify.LIBRARY)
-    library.use_threads(count, cores, pin=pin)
+    library.use_threads(program.library, count, cores, pin=pin)
     return Bundle(path, info, program, count)
 
 

@@ -10,6 +10,7 @@ from schedules.base import Cpu, InvalidKnobs, Workload
 from schedules.registry import lookup
 from tvm_flow.errors import CompileError
 from tvm_flow.linker import find_linker
+from tvm_flow.pool import pool_objects
 from tvm_flow.tuning.channel import Message
 
 #: Name of the only function in a candidate's library.
@@ -35,7 +36,8 @@ def handle(request: Message) -> Message:
         module = tvm.IRModule({SYMBOL: kernel.with_attr("global_symbol", SYMBOL)})
         built = tvm.compile(module, target=tvm.target.Target(request["target"]))
         linker = find_linker(request["arch"]).fcompile
-        built.export_library(request["library"], fcompile=linker)
+        pool = pool_objects(request["arch"], request["glibc"], cpu.threads)
+        built.export_library(request["library"], fcompile=linker, addons=pool)
     except CompileError as error:
         return {"status": "build_error", "cause": one_line(error)}
     except Exception as error:  # TVM raises many types

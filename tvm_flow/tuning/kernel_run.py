@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ import numpy as np
 import tvm
 
 from schedules.base import Cpu
+from tvm_flow.runtime.library import use_threads
 from tvm_flow.tuning.channel import Message
 from tvm_flow.tuning.kernel_build import SYMBOL, one_line
 from tvm_flow.tuning.problem import Guarded, Problem, WrongResult, problem
@@ -145,7 +147,10 @@ class _Candidate:
     @classmethod
     def load(cls, given: Problem, library: Message, request: Message) -> _Candidate:
         """Raises :class:`WrongResult`; nothing that computes wrong numbers is ever timed."""
-        kernel = tvm.runtime.load_module(library["path"])[SYMBOL]
+        module = tvm.runtime.load_module(library["path"])
+        kernel, threads = module[SYMBOL], request["cpu"]["threads"]
+        if threads > 1:
+            use_threads(module, threads, sorted(os.sched_getaffinity(0)), pin=False)
         buffers, shapes = given.buffers(), library["shapes"]
         arguments = [buffer.tensor(shape) for buffer, shape in zip(buffers, shapes, strict=True)]
         kernel(*arguments)
@@ -158,7 +163,7 @@ class _Candidate:
                 kernel(*chosen)
             return (time.perf_counter() - start) / number
 
-        return cls(_Clock(call, one_thread=request["cpu"]["threads"] == 1))
+        return cls(_Clock(call, one_thread=threads == 1))
 
 
 def _cold_sets(

@@ -62,6 +62,7 @@ def describe(workload: Workload, board: Board, cpu: Cpu) -> Message:
         "cpu": asdict(cpu),
         "target": board.tvm_target(),
         "arch": board.arch,
+        "glibc": board.glibc_floor,
         # Importing it in the worker registers the family there, wherever it is defined.
         "family_module": type(family_of(workload, board)).__module__,
     }

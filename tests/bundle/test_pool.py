@@ -1,0 +1,148 @@
+"""The thread pool that is linked into libraries: results, sharing, and going away."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tvm
+from numpy.typing import NDArray
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
+
+import targets
+from tests.bundle.networks import lowered, reference, sample
+from tvm_flow.bundle import load, write_bundle
+from tvm_flow.linker import find_linker
+from tvm_flow.pool import pool_objects
+from tvm_flow.runtime.library import use_threads
+
+SIZE, ROWS = 64, 37  # rows are no multiple of tasks
+BOARD = targets.load("native")
+two_cores = pytest.mark.skipif(len(BOARD.cores) < 2, reason="needs two cores")
+
+
+def _library(folder: Path) -> Path:
+    """y[row] = x[row] + row, row by row in parallel."""
+    with IRBuilder() as builder, T.prim_func():
+        T.func_name("add_row")
+        x = T.arg("x", T.Buffer((ROWS, SIZE), "float32"))
+        y = T.arg("y", T.Buffer((ROWS, SIZE), "float32"))
+        with T.parallel(0, ROWS) as row, T.serial(0, SIZE) as column:
+            T.buffer_store(y, x[row, column] + T.Cast("float32", row), [row, column])
+    function = builder.get().with_attr("global_symbol", "add_row")
+    built = tvm.compile(
+        tvm.IRModule({"add_row": function}), target=tvm.target.Target(BOARD.tvm_target())
+    )
+    path = folder / "rows.so"
+    built.export_library(
+        str(path),
+        fcompile=find_linker(BOARD.arch),
+        addons=pool_objects(BOARD.arch, BOARD.glibc_floor, 2),
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _library(tmp_path_factory.mktemp("pool"))
+
+
+def _run(module: object, times: int) -> None:
+    x = np.random.default_rng(0).standard_normal((ROWS, SIZE), np.float32)
+    want: NDArray[np.float32] = x + np.arange(ROWS, dtype=np.float32)[:, None]
+    given = tvm.runtime.tensor(x)
+    for _ in range(times):
+        out = tvm.runtime.tensor(np.full_like(x, np.nan))
+        module["add_row"](given, out)  # type: ignore[index]
+        np.testing.assert_array_equal(out.numpy(), want)
+
+
+def _load(library: Path, threads: int) -> object:
+    module = tvm.runtime.load_module(str(library))
+    assert module.implements_function("tvm_flow_pool", query_imports=True)
+    use_threads(module, threads, list(BOARD.cores), pin=False)
+    return module
+
+
+@two_cores
+def test_every_row_is_computed_once_with_any_number_of_threads(library: Path) -> None:
+    for threads in (2, 1, 2):
+        _run(_load(library, threads), 200)
+
+
+@two_cores
+def test_a_library_can_go_while_its_threads_sleep(library: Path) -> None:
+    for _ in range(30):
+        _run(_load(library, 2), 1)
+    assert len(os.listdir("/proc/self/task")) < 60  # the threads went with their libraries
+
+
+@two_cores
+def test_callers_that_find_the_pool_taken_work_alone(library: Path) -> None:
+    module = _load(library, 2)
+    failures: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            _run(module, 300)
+        except BaseException as error:
+            failures.append(error)
+
+    callers = [threading.Thread(target=call) for _ in range(3)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(60)
+    assert not failures
+    assert not any(caller.is_alive() for caller in callers)
+
+
+@two_cores
+def test_a_busy_core_does_not_hold_the_others_up(library: Path) -> None:
+    """300 loops: with a fixed share per thread each waits for a time slice of the busy core, more
+    than a second in all; here only a few do, until that thread is left out. The bound is far from
+    both: this is about hanging, not about speed."""
+    spin = [sys.executable, "-c", "while True: pass"]
+    busy = [subprocess.Popen(spin) for _ in range(2)]
+    try:
+        for process in busy:
+            os.sched_setaffinity(process.pid, {BOARD.cores[1]})
+        _run(_load(library, 2), 300)
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+def test_more_threads_than_the_system_gives_are_refused(library: Path) -> None:
+    module = tvm.runtime.load_module(str(library))
+    pool = module.get_function("tvm_flow_pool", query_imports=True)
+    assert pool(0) == -1
+    assert pool(65, *range(65)) == -1
+    assert pool(2, 0) == -1  # one core missing
+
+
+def test_one_thread_needs_no_pool() -> None:
+    assert pool_objects(BOARD.arch, BOARD.glibc_floor, 1) == []
+
+
+def test_a_bundle_for_two_threads_has_the_pool(tmp_path: Path) -> None:
+    if len(BOARD.cores) < 2:
+        pytest.skip("needs two cores")
+    network = dataclasses.replace(
+        lowered(), board=dataclasses.replace(targets.load("native"), threads=2)
+    )
+    path = write_bundle(
+        network, tmp_path / "two", sample_input=sample(), expected=reference(sample())
+    )
+    bundle = load(path)
+    assert bundle.threads == 2
+    assert bundle.program.library.implements_function("tvm_flow_pool", query_imports=True)
+    np.testing.assert_allclose(bundle(sample()), reference(sample()), rtol=1e-4, atol=1e-5)

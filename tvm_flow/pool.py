@@ -1,0 +1,25 @@
+"""The thread pool that is linked into libraries with parallel loops; see ``pool.c``."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from tvm_flow.linker import ZIG_PIN, cache_folder, compile_c, has_zig
+
+_SOURCE = Path(__file__).with_name("pool.c")
+
+
+def pool_objects(arch: str, glibc: str, threads: int) -> list[str]:
+    """Object files to link into a library for ``threads`` threads: none for a single one.
+
+    Compiled once per architecture and kept in the user's cache. Without the wheel ziglang there is
+    no C compiler to rely on: the library then uses TVM's own pool. Raises :class:`CompileError`.
+    """
+    if threads < 2 or not has_zig():
+        return []
+    digest = hashlib.sha256(f"{ZIG_PIN} {arch} {glibc}".encode() + _SOURCE.read_bytes())
+    path = cache_folder() / f"pool-{arch}-{digest.hexdigest()[:16]}.o"
+    if not path.exists():
+        compile_c(_SOURCE, path, arch=arch, glibc=glibc)
+    return [str(path)]
