@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import errno
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -26,6 +23,7 @@ from tvm_flow.build import Built, build_executable, export
 from tvm_flow.errors import CompileError, UsageError
 from tvm_flow.linker import build_cpp
 from tvm_flow.lowered import Lowered
+from tvm_flow.publish import publish
 from tvm_flow.roofline import peak_of
 from tvm_flow.runtime import machine, manifest, verify
 from tvm_flow.runtime.session import LABELS, Bundle, CheckReport, check, load, run_image
@@ -35,7 +33,6 @@ __all__ = ["Bundle", "CheckReport", "build_runner", "check", "load", "run_image"
 Array = NDArray[np.float32]
 SAMPLE, SAMPLE_RAW, EXPECTED = "sample_input.npy", "sample_input.bin", "sample_expected.npy"
 _RUNTIME = Path(runtime.__file__).parent
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 
 def write_bundle(
@@ -80,8 +77,7 @@ def write_bundle(
         (staging / manifest.NAME).write_text(manifest.seal(document), encoding="utf-8")
         if accept is not None:
             accept(staging)
-        _sync(staging)
-        _publish(staging, target)
+        publish(staging, target)
     except OSError as error:
         raise CompileError(
             f"cannot write the bundle {target}",
@@ -252,35 +248,3 @@ def _document(directory: Path, built: Built, lowered: Lowered, tolerance: float)
             if path.is_file()
         },
     }
-
-
-def _sync(directory: Path) -> None:
-    """Force the content to disk before the rename makes it visible."""
-    for path in [*directory.rglob("*"), directory]:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _publish(staging: Path, target: Path) -> None:
-    """Make ``staging`` appear as ``target``; what was there ends up in ``staging``."""
-    if not target.exists():
-        staging.rename(target)
-        return
-    # There is no portable way to replace a non-empty directory in one step; Linux can swap two.
-    libc = ctypes.CDLL(None, use_errno=True)
-    ends = os.fsencode(staging), os.fsencode(target)
-    if libc.renameat2(_AT_FDCWD, ends[0], _AT_FDCWD, ends[1], _RENAME_EXCHANGE) == 0:
-        return
-    if ctypes.get_errno() not in (errno.EINVAL, errno.ENOSYS):
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(target))
-    old = staging.with_name(f"{staging.name}.old")  # a file system without the swap (NFS)
-    target.rename(old)
-    try:
-        staging.rename(target)
-    except OSError:
-        old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from tvm_flow.cache import cache_root
 from tvm_flow.errors import CompileError, EnvironmentFault
 
 ZIG_PIN = "ziglang==0.17.1"
@@ -167,8 +168,8 @@ def elf_arch(path: PathLike) -> str:
 
 def _zig_environment() -> dict[str, str]:
     """zig's caches in the user's cache folder, not in the working directory."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tvm-flow" / "zig"
-    caches = {"ZIG_LOCAL_CACHE_DIR": str(base), "ZIG_GLOBAL_CACHE_DIR": str(base)}
+    base = str(cache_root() / "zig")
+    caches = {"ZIG_LOCAL_CACHE_DIR": base, "ZIG_GLOBAL_CACHE_DIR": base}
     return {**caches, **os.environ}
 
 

@@ -13,6 +13,7 @@ from tvm_flow.cli import (
     compile,
     demo,
     doctor,
+    emulate,
     models,
     profile,
     records,
@@ -55,5 +56,5 @@ def tvm_flow(
 
 
 for _module in (doctor, targets, models, trace, tune, compile, run, check, compare, profile,
-                records, demo):  # fmt: skip
+                records, emulate, demo):  # fmt: skip
     _module.register(app)

@@ -44,7 +44,8 @@ Order parse(const std::string& text) {
   for (const auto& [name, item] : *object) {
     auto key = std::string(name.cast<ffi::String>());
     if (key == "argv") {
-      for (const ffi::Any& word : item.cast<json::Array>()) order.argv.push_back(word.cast<ffi::String>());
+      for (const ffi::Any& word : item.cast<json::Array>())
+        order.argv.push_back(word.cast<ffi::String>());
     } else if (key == "timeout_s") {
       order.timeout_s = item.cast<double>();
     } else if (key == "cwd_is_workdir") {
@@ -106,20 +107,27 @@ bool ended(pid_t pid, Time deadline, int* status) {
   return true;
 }
 
+void make_pipe(Socket* to_read, Socket* to_write) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0)
+    TVM_FFI_THROW(RuntimeError) << "no pipe: " << std::strerror(errno);
+  to_read->reset(ends[0]);
+  to_write->reset(ends[1]);
+}
+
 Outcome run(const Order& order, const std::string& folder, const std::vector<int>& cores) {
   std::vector<char*> argv;
   for (const auto& word : order.argv) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
-  int out[2], err[2];
-  if (pipe2(out, O_CLOEXEC) != 0) TVM_FFI_THROW(RuntimeError) << "no pipe: " << std::strerror(errno);
-  Socket out_read(out[0]), out_write(out[1]);
-  if (pipe2(err, O_CLOEXEC) != 0) TVM_FFI_THROW(RuntimeError) << "no pipe: " << std::strerror(errno);
-  Socket err_read(err[0]), err_write(err[1]);
+  Socket out_read, out_write, err_read, err_write;
+  make_pipe(&out_read, &out_write);
+  make_pipe(&err_read, &err_write);
   Time deadline = Clock::now() + seconds(order.timeout_s);
   pid_t pid = fork();
   if (pid < 0) TVM_FFI_THROW(RuntimeError) << "no process: " << std::strerror(errno);
   if (pid == 0)
-    become(argv.data(), order.in_folder ? folder.c_str() : nullptr, cores, out[1], err[1]);
+    become(argv.data(), order.in_folder ? folder.c_str() : nullptr, cores, out_write.fd(),
+           err_write.fd());
   out_write.reset();
   err_write.reset();
   Outcome outcome;
@@ -133,16 +141,21 @@ Outcome run(const Order& order, const std::string& folder, const std::vector<int
   return outcome;
 }
 
-// JSON must be UTF-8: bytes that are not ASCII text become '?' unless the whole text is valid.
+// Length of the UTF-8 character that begins with `lead`; 0 where none does.
+size_t character_bytes(unsigned char lead) {
+  if (lead < 0x80) return 1;
+  return lead >> 5 == 6 ? 2 : lead >> 4 == 14 ? 3 : lead >> 3 == 30 ? 4 : 0;
+}
+
+// JSON must be UTF-8: every byte that is not becomes '?'.
 std::string readable(std::string text) {
   size_t i = 0;
   while (i < text.size()) {
-    unsigned char lead = text[i];
-    size_t more = lead < 0x80 ? 0 : lead >> 5 == 6 ? 1 : lead >> 4 == 14 ? 2 : lead >> 3 == 30 ? 3 : 9;
-    bool valid = more < 9 && i + more < text.size();
-    for (size_t k = 1; valid && k <= more; k++) valid = (text[i + k] & 0xC0) == 0x80;
+    size_t bytes = character_bytes(text[i]);
+    bool valid = bytes > 0 && i + bytes <= text.size();
+    for (size_t k = 1; valid && k < bytes; k++) valid = (text[i + k] & 0xC0) == 0x80;
     if (!valid) text[i] = '?';
-    i += valid ? more + 1 : 1;
+    i += valid ? bytes : 1;
   }
   return text;
 }
@@ -154,7 +167,8 @@ std::string execute(const std::string& text, const std::string& folder,
   Outcome outcome = run(parse(text), folder, cores);
   int status = outcome.status;
   json::Object result;
-  result.Set(ffi::String("code"), WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
+  int code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+  result.Set(ffi::String("code"), code);
   result.Set(ffi::String("stdout"), ffi::String(readable(std::move(outcome.out))));
   result.Set(ffi::String("stderr"), ffi::String(readable(std::move(outcome.err))));
   result.Set(ffi::String("timed_out"), outcome.timed_out);

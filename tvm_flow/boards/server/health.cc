@@ -74,7 +74,7 @@ std::vector<std::string> cpuinfo(const std::string& name) {
   return values;
 }
 
-// "ARMv8 41:d08" for a Cortex-A72: what the registers say, distinct over the cores in use.
+// "implementer 0x41 part 0xd08" for a Cortex-A72, distinct over the cores in use.
 std::optional<std::string> cpu_model(const std::vector<int>& cores) {
   auto models = cpuinfo("model name");
   auto makers = cpuinfo("CPU implementer"), parts = cpuinfo("CPU part");
@@ -82,8 +82,11 @@ std::optional<std::string> cpu_model(const std::vector<int>& cores) {
   for (int core : cores) {
     size_t i = core;
     std::string text;
-    if (i < makers.size() && i < parts.size()) text = "implementer " + makers[i] + " part " + parts[i];
-    else if (i < models.size()) text = models[i];
+    if (i < makers.size() && i < parts.size()) {
+      text = "implementer " + makers[i] + " part " + parts[i];
+    } else if (i < models.size()) {
+      text = models[i];
+    }
     if (!text.empty() && std::find(seen.begin(), seen.end(), text) == seen.end())
       seen.push_back(text);
   }
@@ -95,7 +98,8 @@ std::optional<std::string> cpu_model(const std::vector<int>& cores) {
 std::optional<double> hottest() {
   std::optional<double> most;
   for (const auto& zone : entries("/sys/class/thermal", "thermal_zone"))
-    if (auto value = scaled(number_in(zone + "/temp"), 1e-3)) most = std::max(most.value_or(*value), *value);
+    if (auto value = scaled(number_in(zone + "/temp"), 1e-3))
+      most = std::max(most.value_or(*value), *value);
   return most;
 }
 
@@ -131,7 +135,8 @@ ffi::Any throttled() {
   return found;
 }
 
-json::Array per_core(const std::vector<int>& cores, const std::function<ffi::Any(std::string)>& get) {
+json::Array per_core(const std::vector<int>& cores,
+                     const std::function<ffi::Any(std::string)>& get) {
   json::Array list;
   for (int core : cores) list.push_back(get(kCpu + std::to_string(core) + "/cpufreq/"));
   return list;

@@ -84,7 +84,8 @@ void Server::wait() {
                             {listener_.fd(), POLLIN, 0},
                             {tracker_.fd(), tracker_.wanted_events(), 0}};
   for (const Guest& guest : lobby_.guests()) ready.push_back({guest.socket.fd(), POLLIN, 0});
-  if (poll(ready.data(), ready.size(), static_cast<int>(std::max<int64_t>(left, 0) + 1)) <= 0) return;
+  int patience_ms = static_cast<int>(std::max<int64_t>(left, 0) + 1);
+  if (poll(ready.data(), ready.size(), patience_ms) <= 0) return;
   Time now = Clock::now();
   tracker_.handle(ready[3].revents, now);
   std::vector<int> readable;

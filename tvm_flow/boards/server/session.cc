@@ -104,7 +104,9 @@ void configure_threads(const Options& options) {
   _exit(0);
 }
 
-double smaller_limit(double a, double b) { return a > 0 && b > 0 ? std::min(a, b) : std::max(a, b); }
+double smaller_limit(double a, double b) {
+  return a > 0 && b > 0 ? std::min(a, b) : std::max(a, b);
+}
 
 std::string decimals(double value) {
   char text[32];
