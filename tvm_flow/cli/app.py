@@ -8,6 +8,7 @@ import typer
 
 from tvm_flow import __version__
 from tvm_flow.cli import (
+    board_kit,
     check,
     compare,
     compile,
@@ -56,5 +57,5 @@ def tvm_flow(
 
 
 for _module in (doctor, targets, models, trace, tune, compile, run, check, compare, profile,
-                records, emulate, demo):  # fmt: skip
+                records, board_kit, emulate, demo):  # fmt: skip
     _module.register(app)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from tvm_flow.cli.arguments import complete_target
+from tvm_flow.cli.arguments import Key, TargetArgument
 from tvm_flow.cli.command import Answer, verb
 from tvm_flow.cli.text import line
 
@@ -26,26 +26,11 @@ def register(app: typer.Typer) -> None:
 
 
 def emulate(
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="TARGET",
-            help="Board to emulate: a name of tvm-flow targets, or a .toml file.",
-            autocompletion=complete_target,
-        ),
-    ],
+    target: TargetArgument,
     tracker: Annotated[
         str, typer.Option("--tracker", metavar="HOST:PORT", help="Tracker to register with.")
     ] = "127.0.0.1:9190",
-    key: Annotated[
-        str | None,
-        typer.Option(
-            "--key",
-            metavar="KEY",
-            help="What clients ask for; by default the target's name.",
-            show_default=False,
-        ),
-    ] = None,
+    key: Key = None,
     count: Annotated[int, typer.Option("--count", metavar="N", help="How many of them.")] = 1,
     port: Annotated[
         int,
