@@ -14,6 +14,7 @@ from typing import Any
 from targets import Board
 from tvm_flow.boards.libraries import NAMES, runtime_libraries
 from tvm_flow.boards.server_build import SERVER, server_program
+from tvm_flow.boards.templates import filled
 from tvm_flow.elf import needed_glibc, version_key
 from tvm_flow.errors import CompileError, UsageError
 from tvm_flow.publish import publish
@@ -148,7 +149,5 @@ def _values(board: Board, key: str, glibc: str) -> dict[str, str]:
 
 def _fill_templates(staging: Path, values: dict[str, str]) -> None:
     for template in sorted(_TEMPLATES.iterdir()):
-        text = template.read_text(encoding="utf-8")
-        for name, value in values.items():
-            text = text.replace(f"@{name}@", value)
-        (staging / template.name.removesuffix(".in")).write_text(text, encoding="utf-8")
+        made = staging / template.name.removesuffix(".in")
+        made.write_text(filled(template, values), encoding="utf-8")

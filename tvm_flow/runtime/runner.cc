@@ -107,6 +107,9 @@ struct Options {
   bool check = false;
 };
 
+const char kUsage[] =
+    "runner [FILE.npy|.bin|.ppm] [--bundle DIR] [--threads N] [--runs N] [--top K] [--check]";
+
 Options parse(int argc, char** argv) {
   Options o;
   o.bundle = fs::read_symlink("/proc/self/exe").parent_path();
@@ -117,6 +120,10 @@ Options parse(int argc, char** argv) {
       return argv[i];
     };
     auto number = [&] { return std::strtoll(value().c_str(), nullptr, 10); };
+    if (word == "--help" || word == "-h") {
+      std::printf("usage: %s\n", kUsage);
+      std::exit(0);
+    }
     if (word == "--bundle") {
       o.bundle = value();
     } else if (word == "--threads") {
@@ -128,8 +135,7 @@ Options parse(int argc, char** argv) {
     } else if (word == "--check") {
       o.check = true;
     } else if (word[0] == '-') {
-      usage("runner [FILE.npy|.bin|.ppm] [--bundle DIR] [--threads N] [--runs N] [--top K] "
-            "[--check]");
+      usage("unknown option " + word + "; " + kUsage);
     } else {
       o.input = word;
     }

@@ -5,15 +5,10 @@
 #   sudo TRACKER=192.168.1.10:9190 ./install.sh --listen 192.168.1.20
 set -eu
 
-ARCH=@ARCH@
-GLIBC=@GLIBC@
 UNIT=tvm-flow-board.service
 UNITS=/etc/systemd/system
 
-die() {
-    echo "error: $1. Fix: $2" >&2
-    exit "${3:-1}"
-}
+@CHECKS@
 
 usage() {
     cat <<EOF
@@ -50,19 +45,8 @@ case $listen in
     *[!A-Za-z0-9.:_-]* | '') die "--listen $listen is not an address" "see ./install.sh --help" 2 ;;
 esac
 
-# ---- is this the board the kit was made for?
 here=$(cd "$(dirname "$0")" && pwd)
-machine=$(uname -m)
-[ "$machine" = "$ARCH" ] ||
-    die "this machine is $machine, the kit is for $ARCH" "make one: tvm-flow board-kit TARGET -o DIR"
-libc=$(getconf GNU_LIBC_VERSION 2>/dev/null | sed 's/^glibc //')
-[ -n "$libc" ] || die "this system has no glibc" "use an image with glibc $GLIBC or newer (not Alpine)"
-oldest=$(printf '%s\n%s\n' "$libc" "$GLIBC" | sort -t . -k 1,1n -k 2,2n | head -n 1)
-[ "$oldest" = "$GLIBC" ] ||
-    die "glibc $libc is too old, $GLIBC is needed" "use a newer image of the system"
-if ! said=$("$here/board_server" --help 2>&1); then
-    die "the server does not start: $(echo "$said" | head -n 1)" "apt-get install libstdc++6, or copy the kit again"
-fi
+check_machine "$here/board_server" "tvm-flow board-kit TARGET -o DIR"
 
 # ---- copy; a server that runs keeps its old files until it is restarted
 mkdir -p "$prefix/lib" || die "cannot write to $prefix" "run it with sudo, or choose --prefix"
