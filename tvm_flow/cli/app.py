@@ -12,6 +12,7 @@ from tvm_flow.cli import (
     check,
     compare,
     compile,
+    compile_all,
     demo,
     doctor,
     emulate,
@@ -56,6 +57,6 @@ def tvm_flow(
     """Compile and tune PConv/ShuffleNet-style PyTorch networks for small boards with TVM."""
 
 
-for _module in (doctor, targets, models, trace, tune, compile, run, check, compare, profile,
-                records, board_kit, emulate, demo):  # fmt: skip
+for _module in (doctor, targets, models, trace, tune, compile, compile_all, run, check, compare,
+                profile, records, board_kit, emulate, demo):  # fmt: skip
     _module.register(app)

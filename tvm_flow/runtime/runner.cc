@@ -171,6 +171,15 @@ void print_classes(const Floats& result, int64_t top) {
                 result[order[k]]);
 }
 
+// QEMU's user mode shows AArch64 programs the host's /proc/cpuinfo, which names no Arm core.
+bool emulated() {
+#if defined(__aarch64__)
+  return slurp("/proc/cpuinfo").find("CPU implementer") == std::string::npos;
+#else
+  return false;
+#endif
+}
+
 void print_time(const ffi::Function& network, const ffi::Tensor& x, int64_t runs) {
   if (runs < 1) return;
   std::vector<double> times;
@@ -181,8 +190,9 @@ void print_time(const ffi::Function& network, const ffi::Tensor& x, int64_t runs
     if (i >= 0) times.push_back(took.count());
   }
   std::sort(times.begin(), times.end());
-  std::printf("%.3f ms median (p10 %.3f, p90 %.3f, %zu runs)\n", percentile(times, 0.5),
-              percentile(times, 0.1), percentile(times, 0.9), times.size());
+  std::printf("%.3f ms median (p10 %.3f, p90 %.3f, %zu runs)%s\n", percentile(times, 0.5),
+              percentile(times, 0.1), percentile(times, 0.9), times.size(),
+              emulated() ? " EMULATED: says nothing about a board" : "");
 }
 
 int main(int argc, char** argv) try {
