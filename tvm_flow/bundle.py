@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import errno
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -15,27 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tvm
-import tvm_ffi
 from numpy.typing import NDArray
 from tvm.target import codegen
 
 from targets import Board
 from tvm_flow import __version__, runtime
+from tvm_flow.boards import deploy
 from tvm_flow.build import Built, build_executable, export
 from tvm_flow.errors import CompileError, UsageError
-from tvm_flow.linker import build_cpp
 from tvm_flow.lowered import Lowered
+from tvm_flow.publish import publish
 from tvm_flow.roofline import peak_of
 from tvm_flow.runtime import machine, manifest, verify
 from tvm_flow.runtime.session import LABELS, Bundle, CheckReport, check, load, run_image
 
-__all__ = ["Bundle", "CheckReport", "build_runner", "check", "load", "run_image", "write_bundle"]
+__all__ = ["Bundle", "CheckReport", "check", "load", "run_image", "write_bundle"]
 
 Array = NDArray[np.float32]
 SAMPLE, SAMPLE_RAW, EXPECTED = "sample_input.npy", "sample_input.bin", "sample_expected.npy"
 _RUNTIME = Path(runtime.__file__).parent
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 
 def write_bundle(
@@ -46,6 +41,7 @@ def write_bundle(
     expected: Array,
     tolerance: float = 1e-4,
     labels: Sequence[str] | None = None,
+    runner: bool = False,
     accept: Callable[[Path], None] | None = None,
 ) -> Path:
     """Compile ``lowered`` and write everything needed to run it elsewhere.
@@ -58,6 +54,7 @@ def write_bundle(
         so that ``check`` works on the target without PyTorch.
     tolerance: largest accepted ``max_rel_error`` on the sample.
     labels: class names, one per output.
+    runner: include the C++ runner for the board, TVM's runtime libraries and an installer.
     accept: called with the complete bundle before it appears at ``out_dir``; what it raises
         passes through, and ``out_dir`` stays as it was.
 
@@ -75,13 +72,12 @@ def write_bundle(
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         staging.chmod(0o755)  # mkdtemp makes it private
         _save_sample(staging, sample_input, expected)
-        _fill(staging, built, lowered, labels)
+        _fill(staging, built, lowered, labels, runner)
         document = _document(staging, built, lowered, tolerance)
         (staging / manifest.NAME).write_text(manifest.seal(document), encoding="utf-8")
         if accept is not None:
             accept(staging)
-        _sync(staging)
-        _publish(staging, target)
+        publish(staging, target)
     except OSError as error:
         raise CompileError(
             f"cannot write the bundle {target}",
@@ -92,46 +88,6 @@ def write_bundle(
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
     return target
-
-
-def build_runner(
-    bundle_dir: Path | str, output: Path | str, *, lib_dir: Path | str | None = None
-) -> Path:
-    """Build the C++ runner of a bundle for the bundle's board.
-
-    Parameters
-    ----------
-    output: the program to write. It looks for TVM's libraries in ``lib/`` beside itself and, for
-        a bundle of this architecture, in the installed packages.
-    lib_dir: directory with the board's ``libtvm_runtime.so`` and ``libtvm_ffi.so``; needed for
-        another architecture.
-
-    Raises :class:`UsageError` without ``lib_dir`` where it is needed, :class:`CompileError` and
-    :class:`EnvironmentFault` from the compiler.
-    """
-    directory = Path(bundle_dir)
-    target = manifest.read(directory).target
-    installed = [Path(p).parent / "lib" for p in (tvm.__file__, tvm_ffi.__file__)]
-    if lib_dir is not None:
-        libraries = [Path(lib_dir)]
-    elif target["arch"] == machine.arch():
-        libraries = installed
-    else:
-        raise UsageError(
-            f"the runner for {target['board']} needs TVM's libraries for {target['arch']}",
-            fix="pass the directory that holds the board's libtvm_runtime.so and libtvm_ffi.so",
-        )
-    rpath = ":".join(["$ORIGIN/lib", *(str(folder) for folder in libraries)])
-    return build_cpp(
-        [directory / "runner.cc"],
-        output,
-        arch=target["arch"],
-        glibc=target["glibc_floor"],
-        include_dirs=[Path(tvm_ffi.__file__).parent / "include"],
-        lib_dirs=libraries,
-        libs=["tvm_runtime", "tvm_ffi"],
-        rpath=rpath,
-    )
 
 
 def _refuse_foreign(target: Path) -> None:
@@ -168,20 +124,32 @@ def _save_sample(directory: Path, sample: Array, expected: Array) -> None:
     np.save(directory / EXPECTED, np.ascontiguousarray(expected))
 
 
-def _fill(directory: Path, built: Built, lowered: Lowered, labels: Sequence[str] | None) -> None:
+def _fill(
+    directory: Path,
+    built: Built,
+    lowered: Lowered,
+    labels: Sequence[str] | None,
+    runner: bool,
+) -> None:
     """Every file but the sample and the manifest."""
     export(built, directory / verify.LIBRARY, lowered.board)
+    deploy.require_glibc(directory / verify.LIBRARY, lowered.board)
+    if runner:
+        deploy.add_runner(directory, lowered.board)
     if labels is not None:
         (directory / LABELS).write_text("\n".join(labels) + "\n", encoding="utf-8")
-    for name in ("run.py", "runner.cc", "runner_inputs.h"):
+    for name in ("run.py", *deploy.SOURCES):
         shutil.copyfile(_RUNTIME / name, directory / name)
-    readme = (_RUNTIME / "README.md.in").read_text(encoding="utf-8")
+    readme, cpp = (
+        (_RUNTIME / name).read_text(encoding="utf-8")
+        for name in ("README.md.in", "README.ready.in" if runner else "README.build.in")
+    )
     text = readme.format(
         model=lowered.model_name,
         board=lowered.board.title,
         tvm=metadata.version("apache-tvm"),
         ffi=metadata.version("apache-tvm-ffi"),
-        build=_cpp_command(lowered),
+        cpp=cpp.format(build=_cpp_command(lowered)),
     )
     (directory / "README.md").write_text(text, encoding="utf-8")
     package = directory / "python" / "tvm_flow"
@@ -252,35 +220,3 @@ def _document(directory: Path, built: Built, lowered: Lowered, tolerance: float)
             if path.is_file()
         },
     }
-
-
-def _sync(directory: Path) -> None:
-    """Force the content to disk before the rename makes it visible."""
-    for path in [*directory.rglob("*"), directory]:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _publish(staging: Path, target: Path) -> None:
-    """Make ``staging`` appear as ``target``; what was there ends up in ``staging``."""
-    if not target.exists():
-        staging.rename(target)
-        return
-    # There is no portable way to replace a non-empty directory in one step; Linux can swap two.
-    libc = ctypes.CDLL(None, use_errno=True)
-    ends = os.fsencode(staging), os.fsencode(target)
-    if libc.renameat2(_AT_FDCWD, ends[0], _AT_FDCWD, ends[1], _RENAME_EXCHANGE) == 0:
-        return
-    if ctypes.get_errno() not in (errno.EINVAL, errno.ENOSYS):
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(target))
-    old = staging.with_name(f"{staging.name}.old")  # a file system without the swap (NFS)
-    target.rename(old)
-    try:
-        staging.rename(target)
-    except OSError:
-        old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from tvm_flow.cache import cache_root
 from tvm_flow.errors import CompileError, EnvironmentFault
 
 ZIG_PIN = "ziglang==0.17.1"
@@ -169,11 +170,6 @@ def compile_c(source: PathLike, output: PathLike, *, arch: str, glibc: str) -> P
     return Path(output)
 
 
-def cache_folder() -> Path:
-    """Where products that depend on nothing but versions are kept for this user."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tvm-flow"
-
-
 def elf_arch(path: PathLike) -> str:
     """Of an ELF file: ``x86_64``, ``aarch64``, ``machine N``; else ``not an ELF file``."""
     with open(path, "rb") as file:
@@ -186,7 +182,7 @@ def elf_arch(path: PathLike) -> str:
 
 def _zig_environment() -> dict[str, str]:
     """zig's caches in the user's cache folder, not in the working directory."""
-    base = str(cache_folder() / "zig")
+    base = str(cache_root() / "zig")
     caches = {"ZIG_LOCAL_CACHE_DIR": base, "ZIG_GLOBAL_CACHE_DIR": base}
     return {**caches, **os.environ}
 

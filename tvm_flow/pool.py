@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from tvm_flow.linker import ZIG_PIN, cache_folder, compile_c, has_zig
+from tvm_flow.cache import cache_root
+from tvm_flow.linker import ZIG_PIN, compile_c, has_zig
 
 _SOURCE = Path(__file__).with_name("pool.c")
 
@@ -19,7 +20,7 @@ def pool_objects(arch: str, glibc: str, threads: int) -> list[str]:
     if threads < 2 or not has_zig():
         return []
     digest = hashlib.sha256(f"{ZIG_PIN} {arch} {glibc}".encode() + _SOURCE.read_bytes())
-    path = cache_folder() / f"pool-{arch}-{digest.hexdigest()[:16]}.o"
+    path = cache_root() / f"pool-{arch}-{digest.hexdigest()[:16]}.o"
     if not path.exists():
         compile_c(_SOURCE, path, arch=arch, glibc=glibc)
     return [str(path)]

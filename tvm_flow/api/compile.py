@@ -25,7 +25,8 @@ class CompileReport(os.PathLike[str]):
     ``kernels``: distinct kernels of the network, ``tuned`` of them built from a tuning record
     found in ``records``, the others with the default schedule. ``verified``: the self-check made
     before the bundle was put in place, ``None`` where this machine cannot run it. ``notes``:
-    remarks for the user, one line each. ``macs``: multiply-accumulates of one run.
+    remarks for the user, one line each. ``macs``: multiply-accumulates of one run. Sizes are in
+    bytes: of ``model.so``, of the C++ runner with TVM's runtime (0 without them), of all files.
     """
 
     path: Path
@@ -39,6 +40,8 @@ class CompileReport(os.PathLike[str]):
     verified: CheckReport | None
     macs: int
     library_bytes: int
+    runtime_bytes: int
+    total_bytes: int
     notes: tuple[str, ...]
 
     def __fspath__(self) -> str:
@@ -61,6 +64,8 @@ class CompileReport(os.PathLike[str]):
             "tolerance": check.tolerance if check else None,
             "macs": self.macs,
             "library_bytes": self.library_bytes,
+            "runtime_bytes": self.runtime_bytes,
+            "total_bytes": self.total_bytes,
             "notes": list(self.notes),
         }
 
@@ -76,6 +81,7 @@ def compile(
     layout: str = "NCHW",
     records: str | Path | None = None,
     labels: Sequence[str] | None = None,
+    runner: bool | None = None,
 ) -> CompileReport:
     """Compile a network into a bundle: library, manifest, sample, runners.
 
@@ -88,13 +94,17 @@ def compile(
     records: folder with one folder of tuning records per board (default: see
         :func:`tvm_flow.api.boards.records_root`).
     labels: class names, one per output.
+    runner: include the C++ runner for the board with TVM's runtime libraries and an installer; by
+        default for another architecture than this machine's. The first one for an architecture
+        is built and its libraries downloaded, which takes minutes.
 
     Every kernel is built from the best record of its workload on that board, and with the default
     schedule where there is none. The bundle is run on a random sample (seed 0) and compared with
     PyTorch eager before it appears at ``output``.
 
     Raises :class:`UsageError`, :class:`ModelError`, :class:`RecordError`, :class:`CompileError`,
-    and :class:`NumericsError` where the result is wrong; ``output`` is then as it was.
+    :class:`EnvironmentFault` where the runner cannot be built, and :class:`NumericsError` where
+    the result is wrong; ``output`` is then as it was.
     """
     layout = layout_of(layout)
     board = board_of(target, threads)
@@ -111,4 +121,5 @@ def compile(
         input_shape=input_shape,
         layout=layout,
         labels=labels,
+        runner=runner,
     )

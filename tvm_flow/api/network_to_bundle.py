@@ -15,6 +15,7 @@ from tvm_flow.api.choose import RecordChooser
 from tvm_flow.api.compile import CompileReport
 from tvm_flow.api.networks import LoadedModel, load_model, to_graph
 from tvm_flow.api.verify import verify
+from tvm_flow.boards.deploy import deploy_bytes, runtime_notes
 from tvm_flow.bundle import write_bundle
 from tvm_flow.errors import UsageError
 from tvm_flow.lowered import Lowered
@@ -36,6 +37,7 @@ def build(
     input_shape: tuple[int, ...] | None,
     layout: str,
     labels: Sequence[str] | None,
+    runner: bool | None,
 ) -> CompileReport:
     """See :func:`tvm_flow.api.compile.compile`; ``layout`` is upper case here."""
     chooser = RecordChooser(store, board)
@@ -45,17 +47,22 @@ def build(
     sample, expected = _sample(loaded, lowered)
     verdicts: list[CheckReport] = []
     runs_here = board.arch == platform.machine()
+    with_runner = not runs_here if runner is None else runner
     path = write_bundle(
         lowered,
         output,
         sample_input=sample,
         expected=expected,
         labels=labels,
+        runner=with_runner,
         accept=(lambda fresh: verdicts.append(verify(fresh))) if runs_here else None,
     )
     notes = list(chooser.notes)
     if not runs_here:
-        notes.append(f"not run here, this machine is {platform.machine()}: run.py --check there")
+        command = "./install.sh" if with_runner else "run.py --check"
+        notes.append(f"not run here, this machine is {platform.machine()}: {command} there")
+    if with_runner:
+        notes += runtime_notes(path, board)
     distinct = {kernel.symbol: kernel.source for kernel in lowered.kernels}
     return CompileReport(
         path=path,
@@ -69,6 +76,8 @@ def build(
         verified=verdicts[0] if verdicts else None,
         macs=lowered.macs,
         library_bytes=(path / "model.so").stat().st_size,
+        runtime_bytes=deploy_bytes(path),
+        total_bytes=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
         notes=tuple(notes),
     )
 

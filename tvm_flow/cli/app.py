@@ -8,11 +8,14 @@ import typer
 
 from tvm_flow import __version__
 from tvm_flow.cli import (
+    board_kit,
     check,
     compare,
     compile,
+    compile_all,
     demo,
     doctor,
+    emulate,
     models,
     profile,
     records,
@@ -54,6 +57,6 @@ def tvm_flow(
     """Compile and tune PConv/ShuffleNet-style PyTorch networks for small boards with TVM."""
 
 
-for _module in (doctor, targets, models, trace, tune, compile, run, check, compare, profile,
-                records, demo):  # fmt: skip
+for _module in (doctor, targets, models, trace, tune, compile, compile_all, run, check, compare,
+                profile, records, board_kit, emulate, demo):  # fmt: skip
     _module.register(app)

@@ -94,6 +94,23 @@ Target = Annotated[
         autocompletion=complete_target,
     ),
 ]
+TargetArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="TARGET",
+        help="Board: a name of tvm-flow targets, or a .toml file.",
+        autocompletion=complete_target,
+    ),
+]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        "--key",
+        metavar="KEY",
+        help="What clients ask the tracker for; by default the target's name.",
+        show_default=False,
+    ),
+]
 Threads = Annotated[
     int | None,
     typer.Option(

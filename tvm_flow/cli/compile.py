@@ -68,6 +68,14 @@ def compile(
             show_default=False,
         ),
     ] = None,
+    runner: Annotated[
+        bool | None,
+        typer.Option(
+            "--runner/--no-runner",
+            help="Include the C++ runner with TVM's runtime; by default for other architectures.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> Answer:
     """Compile a model into a bundle: library, manifest, sample, runners.
 
@@ -89,6 +97,7 @@ def compile(
         layout=layout,
         records=records,
         labels=read_labels(labels) if labels else None,
+        runner=runner,
     )
     return Answer(report.to_json(), lambda: show(report))
 
@@ -110,6 +119,8 @@ def show(report: CompileReport) -> Iterable[RenderableType]:
         f"{report.tuned} of {report.kernels} kernels tuned (records: {report.records}), "
         f"library {size(report.library_bytes)}"
     )
+    runtime = f", runner and runtime {size(report.runtime_bytes)}" if report.runtime_bytes else ""
+    yield line(f"bundle {size(report.total_bytes)}{runtime}")
     if report.verified:
         yield line(f"checked against PyTorch: {report.verified}", "green")
     yield from notes(report.notes)

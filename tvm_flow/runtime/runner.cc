@@ -115,6 +115,9 @@ struct Options {
   bool check = false;
 };
 
+const char kUsage[] =
+    "runner [FILE.npy|.bin|.ppm] [--bundle DIR] [--threads N] [--runs N] [--top K] [--check]";
+
 Options parse(int argc, char** argv) {
   Options o;
   o.bundle = fs::read_symlink("/proc/self/exe").parent_path();
@@ -125,6 +128,10 @@ Options parse(int argc, char** argv) {
       return argv[i];
     };
     auto number = [&] { return std::strtoll(value().c_str(), nullptr, 10); };
+    if (word == "--help" || word == "-h") {
+      std::printf("usage: %s\n", kUsage);
+      std::exit(0);
+    }
     if (word == "--bundle") {
       o.bundle = value();
     } else if (word == "--threads") {
@@ -136,8 +143,7 @@ Options parse(int argc, char** argv) {
     } else if (word == "--check") {
       o.check = true;
     } else if (word[0] == '-') {
-      usage("runner [FILE.npy|.bin|.ppm] [--bundle DIR] [--threads N] [--runs N] [--top K] "
-            "[--check]");
+      usage("unknown option " + word + "; " + kUsage);
     } else {
       o.input = word;
     }
@@ -173,6 +179,15 @@ void print_classes(const Floats& result, int64_t top) {
                 result[order[k]]);
 }
 
+// QEMU's user mode shows AArch64 programs the host's /proc/cpuinfo, which names no Arm core.
+bool emulated() {
+#if defined(__aarch64__)
+  return slurp("/proc/cpuinfo").find("CPU implementer") == std::string::npos;
+#else
+  return false;
+#endif
+}
+
 void print_time(const ffi::Function& network, const ffi::Tensor& x, int64_t runs) {
   if (runs < 1) return;
   std::vector<double> times;
@@ -183,8 +198,9 @@ void print_time(const ffi::Function& network, const ffi::Tensor& x, int64_t runs
     if (i >= 0) times.push_back(took.count());
   }
   std::sort(times.begin(), times.end());
-  std::printf("%.3f ms median (p10 %.3f, p90 %.3f, %zu runs)\n", percentile(times, 0.5),
-              percentile(times, 0.1), percentile(times, 0.9), times.size());
+  std::printf("%.3f ms median (p10 %.3f, p90 %.3f, %zu runs)%s\n", percentile(times, 0.5),
+              percentile(times, 0.1), percentile(times, 0.9), times.size(),
+              emulated() ? " EMULATED: says nothing about a board" : "");
 }
 
 int main(int argc, char** argv) try {

@@ -1,0 +1,153 @@
+"""The board kit: all a board needs to join a farm, in one directory to copy there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from targets import Board
+from tvm_flow.boards.libraries import NAMES, runtime_libraries
+from tvm_flow.boards.server_build import SERVER, server_program
+from tvm_flow.boards.templates import filled
+from tvm_flow.elf import needed_glibc, version_key
+from tvm_flow.errors import CompileError, UsageError
+from tvm_flow.publish import publish
+from tvm_flow.runtime import verify
+
+FORMAT = "tvm-flow-board-kit"
+DESCRIPTION = "kit.json"
+_TEMPLATES = Path(__file__).with_name("kit_files")
+#: Seconds after which a board ends any session: a client that froze must not block it for ever.
+SESSION_LIMIT_S = 3600
+
+
+@dataclass(frozen=True)
+class Kit:
+    """A kit that was written. ``glibc``: the oldest version it runs with, by the symbol versions
+    of its files; ``size``: of all files, in bytes."""
+
+    path: Path
+    board: str
+    key: str
+    arch: str
+    glibc: str
+    size: int
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "path": str(self.path),
+            "board": self.board,
+            "key": self.key,
+            "arch": self.arch,
+            "glibc": self.glibc,
+            "bytes": self.size,
+            "notes": list(self.notes),
+        }
+
+
+def write_kit(board: Board, out_dir: Path | str, *, key: str | None = None) -> Kit:
+    """Write server, libraries, service, installer and README for ``board``.
+
+    Parameters
+    ----------
+    out_dir: directory to create; a kit that exists there is replaced in one step, any other
+        directory with something in it is refused.
+    key: what clients will ask the tracker for, by default the board's name.
+
+    Raises :class:`UsageError` for ``out_dir``, :class:`CompileError` where it cannot be built or
+    written, :class:`EnvironmentFault` where a tool or a library is missing.
+    """
+    target, key = Path(out_dir).absolute(), key or board.name
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", key):
+        raise UsageError(f"{key!r} cannot be a key", fix="use letters, digits, dots and dashes")
+    _refuse_foreign(target)
+    program, libraries = server_program(board.arch), runtime_libraries(board.arch)
+    staging: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        staging.chmod(0o755)  # mkdtemp makes it private
+        shutil.copy(program, staging / SERVER)
+        (staging / "lib").mkdir()
+        for name in NAMES:
+            shutil.copy(libraries / name, staging / "lib" / name)
+        kit = _describe(staging, target, board, key)
+        publish(staging, target)
+    except OSError as error:
+        raise CompileError(
+            f"cannot write the kit {target}",
+            why=error.strerror or str(error),
+            fix="free some space, or choose another --output",
+        ) from error
+    finally:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+    return kit
+
+
+def _refuse_foreign(target: Path) -> None:
+    try:
+        occupied = target.exists() and (not target.is_dir() or any(target.iterdir()))
+        ours = occupied and f'"{FORMAT}"' in (target / DESCRIPTION).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        ours = False
+    if occupied and not ours:
+        raise UsageError(
+            f"{target} exists and is not a board kit",
+            why="writing there would delete what is in it",
+            fix="choose another --output, or empty it",
+        )
+
+
+def _describe(staging: Path, target: Path, board: Board, key: str) -> Kit:
+    """Every file that depends on the board: service, installer, README, description."""
+    binaries = [staging / SERVER, *(staging / "lib" / name for name in NAMES)]
+    glibc = max(filter(None, map(needed_glibc, binaries)), key=version_key)
+    _fill_templates(staging, _values(board, key, glibc))
+    (staging / "install.sh").chmod(0o755)
+    files = {
+        str(path.relative_to(staging)): {
+            "sha256": verify.sha256(path), "size": path.stat().st_size,
+        }
+        for path in sorted(staging.rglob("*")) if path.is_file()
+    }  # fmt: skip
+    document = {"format": FORMAT, "board": board.name, "key": key, "arch": board.arch,
+                "glibc": glibc, "cores": list(board.cores), "threads": board.threads,
+                "files": files}  # fmt: skip
+    (staging / DESCRIPTION).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    notes = []
+    if version_key(glibc) > version_key(board.glibc_floor):
+        notes.append(f"needs glibc {glibc}; {board.name} is said to have {board.glibc_floor}")
+    size = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
+    return Kit(target, board.name, key, board.arch, glibc, size, tuple(notes))
+
+
+def _values(board: Board, key: str, glibc: str) -> dict[str, str]:
+    cores = ",".join(map(str, board.cores))
+    options = f"--key {key} --port 9090 --cores {cores} --threads {board.threads} "
+    options += f"--session-limit {SESSION_LIMIT_S}"
+    return {
+        "BOARD": board.name,
+        "TITLE": board.title,
+        "ARCH": board.arch,
+        "GLIBC": glibc,
+        "KEY": key,
+        "CORES": cores,
+        "THREADS": str(board.threads),
+        "OPTIONS": options,
+        "TVM": metadata.version("apache-tvm"),
+        "FFI": metadata.version("apache-tvm-ffi"),
+    }
+
+
+def _fill_templates(staging: Path, values: dict[str, str]) -> None:
+    for template in sorted(_TEMPLATES.iterdir()):
+        made = staging / template.name.removesuffix(".in")
+        made.write_text(filled(template, values), encoding="utf-8")
