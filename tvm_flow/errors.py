@@ -90,6 +90,12 @@ class MeasurementError(TvmFlowError):
     exit_code = 9
 
 
+class BoardError(TvmFlowError):
+    """No board or tracker there, lost for good, or not fit to measure on."""
+
+    exit_code = 11
+
+
 class EnvironmentFault(TvmFlowError):
     """The installation is unusable: wrong versions, missing linker, broken ABI."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,8 +15,8 @@ from tvm_flow.api.boards import board_of
 from tvm_flow.boards.emulate import EmulatedBoard, emulator_command
 from tvm_flow.boards.server_build import server_program
 from tvm_flow.errors import EnvironmentFault, UsageError
+from tvm_flow.remote.address import DEFAULT_TRACKER, parse_address
 
-DEFAULT_TRACKER = "127.0.0.1:9190"
 MOST_BOARDS = 64
 
 
@@ -39,7 +38,7 @@ def prepare(target: str | Path | Board, tracker: str, count: int, port: int) -> 
     """Check the arguments of :func:`emulate`, and build the server where that was not done yet,
     which takes a minute or two."""
     board = board_of(target)
-    require_address(tracker, "--tracker")
+    parse_address(tracker)
     if not 1 <= count <= MOST_BOARDS:
         raise UsageError(f"Cannot emulate {count} boards", fix=f"--count 1 to {MOST_BOARDS}")
     if not 0 <= port <= 65535 - count:
@@ -102,10 +101,3 @@ def _require_alive(boards: list[EmulatedBoard]) -> None:
                 why=board.log.rpartition("\n")[2] or "it said nothing",
                 fix="see what it said before",
             )
-
-
-def require_address(text: str, option: str) -> None:
-    """Raises :class:`UsageError` unless ``text`` is ``HOST:PORT``."""
-    found = re.fullmatch(r"\S+:(\d{1,5})", text)
-    if found is None or not 1 <= int(found[1]) <= 65535:
-        raise UsageError(f"{text!r} is not HOST:PORT", fix=f"write {option} {DEFAULT_TRACKER}")

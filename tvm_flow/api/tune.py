@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 from targets import Board
 from tvm_flow.api.boards import board_of, records_of
+from tvm_flow.errors import UsageError
+from tvm_flow.remote.address import parse_address
 from tvm_flow.tuning.options import check_limits
 from tvm_flow.tuning.records import RecordStore
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from tvm_flow.tuning.bench import Bench
     from tvm_flow.tuning.report import OnEvent, TuneReport
 
 
@@ -43,9 +46,11 @@ def tune(
     input_shape: tuple[int, ...] | None = None,
     records: str | Path | None = None,
     seed: int = 0,
+    tracker: str | None = None,
+    key: str | None = None,
     on_event: OnEvent | None = None,
 ) -> TuneReport:
-    """Tune the kernels of a network on this machine.
+    """Tune the kernels of a network on this machine, or on boards behind a tracker.
 
     Parameters
     ----------
@@ -56,13 +61,18 @@ def tune(
     records: folder with one folder of tuning records per board, which tuning adds to and goes on
         from (default: see :func:`tvm_flow.api.boards.records_root`).
     seed: of the search.
+    tracker: ``HOST:PORT`` of the RPC tracker the boards are registered with; all boards of the key
+        are used at once.
+    key: what they are registered as, by default the target's name.
     on_event: called after every trial; :class:`tvm_flow.tuning.progress.Progress` is one.
 
     Ctrl-C ends it early; the report then says ``interrupted`` and every record is kept. Raises
     :class:`UsageError`, :class:`ModelError`, :class:`RecordError` (damaged, or in use by another
-    tuner) and :class:`TuningError` where not one kernel could be measured.
+    tuner), :class:`BoardError` (no board, or lost for good) and :class:`TuningError` where not one
+    kernel could be measured.
     """
     board, store = prepare(target, trials, minutes, threads, records)
+    bench = bench_of(board, tracker, key)
     # TVM and torch take seconds to import: what can be refused without them is refused by now
     from tvm_flow.api.networks import load_model, to_graph  # noqa: PLC0415
     from tvm_flow.passes.pipeline import last_cache, optimise, tasks_of  # noqa: PLC0415
@@ -78,4 +88,21 @@ def tune(
         threads=threads,
         seed=seed,
         on_event=on_event,
+        bench=bench,
     )
+
+
+def bench_of(board: Board, tracker: str | None, key: str | None) -> Bench | None:
+    """Where to measure: boards behind ``tracker``, or ``None`` for this machine.
+
+    Raises :class:`UsageError`, and :class:`BoardError` where the tracker has no such board.
+    """
+    if tracker is None:
+        if key is not None:
+            raise UsageError("--key names a board of a tracker", fix="add --tracker HOST:PORT")
+        return None
+    from tvm_flow.remote.bench import BoardBench, boards_of  # noqa: PLC0415 - imports TVM
+
+    address = parse_address(tracker)
+    boards_of(address, key or board.name)
+    return BoardBench(address, key or board.name)

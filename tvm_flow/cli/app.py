@@ -9,6 +9,7 @@ import typer
 from tvm_flow import __version__
 from tvm_flow.cli import (
     board_kit,
+    boards,
     check,
     compare,
     compile,
@@ -22,13 +23,14 @@ from tvm_flow.cli import (
     run,
     targets,
     trace,
+    tracker,
     tune,
 )
 
 EXIT_CODES = """[bold]Exit codes[/bold]
   0 success; 1 other failures; 2 usage or target; 3 model; 4 tuning records;
   5 nothing measured; 6 compilation or output; 7 bundle; 8 wrong numbers;
-  9 no timing possible; 10 installation; 70 a bug in tvm-flow; 130 Ctrl-C"""
+  9 no timing possible; 10 installation; 11 board or tracker; 70 a bug in tvm-flow; 130 Ctrl-C"""
 
 app = typer.Typer(
     name="tvm-flow",
@@ -58,5 +60,5 @@ def tvm_flow(
 
 
 for _module in (doctor, targets, models, trace, tune, compile, compile_all, run, check, compare,
-                profile, records, board_kit, emulate, demo):  # fmt: skip
+                profile, records, tracker, boards, board_kit, emulate, demo):  # fmt: skip
     _module.register(app)

@@ -102,6 +102,15 @@ TargetArgument = Annotated[
         autocompletion=complete_target,
     ),
 ]
+Tracker = Annotated[
+    str | None,
+    typer.Option(
+        "--tracker",
+        metavar="HOST:PORT",
+        help="RPC tracker of the boards to use.",
+        show_default=False,
+    ),
+]
 Key = Annotated[
     str | None,
     typer.Option(

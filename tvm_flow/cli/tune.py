@@ -11,10 +11,12 @@ from rich.console import RenderableType
 from tvm_flow.cli import INTERRUPTED
 from tvm_flow.cli.arguments import (
     Input,
+    Key,
     ModelArgument,
     ModelOption,
     Records,
     Target,
+    Tracker,
     Weights,
     model_of,
     shape_or_none,
@@ -31,6 +33,7 @@ def register(app: typer.Typer) -> None:
         app,
         "tvm-flow tune fasternet_t0 --minutes 10",
         "tvm-flow tune shufflenet_v2_x1_0 --trials 1000 --threads 2",
+        "tvm-flow tune fasternet_t0 --target rk3399 --tracker 192.168.1.2:9190",
         "tvm-flow tune path/to/file.py:factory --input 1x3x96x96 --records my_logs",
     )(tune)
 
@@ -61,21 +64,25 @@ def tune(
     weights: Weights = None,
     input: Input = None,
     records: Records = None,
+    tracker: Tracker = None,
+    key: Key = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the search.")] = 0,
 ) -> Answer:
-    """Measure kernels of a model on this machine and record what is found.
+    """Measure kernels of a model, here or on boards (--tracker), and record what is found.
 
     Goes on from the records there are; with no limit, until nothing improves. Ctrl-C keeps all
     that was measured. Progress is shown on standard error.
     """
     from rich.console import Console  # noqa: PLC0415
 
-    from tvm_flow.api.tune import prepare  # noqa: PLC0415
+    from tvm_flow.api.tune import bench_of, prepare  # noqa: PLC0415
     from tvm_flow.api.tune import tune as tuned  # noqa: PLC0415
 
     name = model_of(model, model_option)
     shape = shape_or_none(input)
-    prepare(target, trials, minutes, threads, records)  # refuses before the imports below
+    # refuses before the imports below
+    board, _ = prepare(target, trials, minutes, threads, records)
+    bench_of(board, tracker, key)
     from tvm_flow.tuning.progress import Progress  # noqa: PLC0415 - imports TVM
 
     with Progress(Console(stderr=True)) as progress:
@@ -89,6 +96,8 @@ def tune(
             input_shape=shape,
             records=records,
             seed=seed,
+            tracker=tracker,
+            key=key,
             on_event=progress,
         )
     code = INTERRUPTED if report.interrupted else 0

@@ -14,7 +14,7 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,30 +72,39 @@ def prepare(request: Message) -> Problem:
 
 def measure(given: Problem, request: Message) -> Message:
     """Check and time one candidate within about ``budget_s``; ``best_s`` is the time to beat."""
-    candidate = _Candidate.load(given, request["libraries"][0], request)
-    clock, share = candidate.clock, request["budget_s"] / REPEATS
-    while clock.attempts < REPEATS or clock.restless:
-        clock.repeat(share)
-        hopeless = clock.repeats and clock.repeats[-1] > HOPELESS * request["best_s"]
-        long = clock.spent_s > _PATIENCE * request["budget_s"] and len(clock.repeats) >= 3
-        if hopeless or long:
-            break
+    clock = _Candidate.load(given, request["libraries"][0], request).clock
+    time_one(clock, request["budget_s"], request["best_s"])
     return {"status": "ok", **clock.summary()}
 
 
 def compare(given: Problem, request: Message) -> Message:
     """Check several candidates, then time them in turns, at least ``rounds`` times."""
     clocks = [_Candidate.load(given, library, request).clock for library in request["libraries"]]
-    for done in range(_PATIENCE * request["rounds"]):
-        if done >= request["rounds"] and not any(clock.restless for clock in clocks):
-            break
-        for clock in clocks:
-            clock.repeat(request["budget_s"] / REPEATS)
+    time_in_turns(clocks, request["budget_s"], request["rounds"])
     return {"status": "ok", "results": [clock.summary() for clock in clocks]}
 
 
+def time_one(clock: Clock, budget_s: float, best_s: float) -> None:
+    """Repeats of one candidate in about ``budget_s``, few of one far slower than ``best_s``."""
+    while clock.attempts < REPEATS or clock.restless:
+        clock.repeat(budget_s / REPEATS)
+        hopeless = clock.repeats and clock.repeats[-1] > HOPELESS * best_s
+        long = clock.spent_s > _PATIENCE * budget_s and len(clock.repeats) >= 3
+        if hopeless or long:
+            break
+
+
+def time_in_turns(clocks: Sequence[Clock], budget_s: float, rounds: int) -> None:
+    """At least ``rounds`` repeats of each candidate, more while the core is not quiet."""
+    for done in range(_PATIENCE * rounds):
+        if done >= rounds and not any(clock.restless for clock in clocks):
+            break
+        for clock in clocks:
+            clock.repeat(budget_s / REPEATS)
+
+
 @dataclass
-class _Clock:
+class Clock:
     """Times of one kernel: ``call(n)`` runs it n times and gives the mean seconds per call."""
 
     call: Callable[[int], float]
@@ -142,7 +151,7 @@ class _Clock:
 class _Candidate:
     """A loaded, verified kernel with its own buffers."""
 
-    clock: _Clock
+    clock: Clock
 
     @classmethod
     def load(cls, given: Problem, library: Message, request: Message) -> _Candidate:
@@ -163,30 +172,21 @@ class _Candidate:
                 kernel(*chosen)
             return (time.perf_counter() - start) / number
 
-        return cls(_Clock(call, one_thread=threads == 1))
+        return cls(Clock(call, one_thread=threads == 1))
+
+
+def cold_copies(given: Problem, l2_bytes: int) -> int:
+    """How many copies of the weights push each other out of L2; 1 without weights."""
+    total = sum(given.given[at].nbytes for at in given.weights)
+    return min(_MOST_COPIES, math.ceil(_COLD * l2_bytes / total)) if total else 1
 
 
 def _cold_sets(
     given: Problem, arguments: Sequence[Any], shapes: Sequence[Sequence[int]], l2_bytes: int
 ) -> list[list[Any]]:
     """Sets of arguments that differ in their copy of the weights; the first is the original."""
-    places = [at for at, spec in enumerate(given.specs) if spec.role == "weight"]
-    total = sum(given.given[at].nbytes for at in places)
-    if not total:
-        return [list(arguments)]
-    copies = min(_MOST_COPIES, math.ceil(_COLD * l2_bytes / total))
-    return [list(arguments), *_copies(given, arguments, shapes, places, copies - 1)]
-
-
-def _copies(
-    given: Problem,
-    arguments: Sequence[Any],
-    shapes: Sequence[Sequence[int]],
-    places: Sequence[int],
-    count: int,
-) -> Iterator[list[Any]]:
-    for _ in range(count):
-        chosen = list(arguments)
-        for at in places:
+    sets = [list(arguments) for _ in range(cold_copies(given, l2_bytes))]
+    for chosen in sets[1:]:
+        for at in given.weights:
             chosen[at] = Guarded.like(given.given[at]).tensor(shapes[at])
-        yield chosen
+    return sets

@@ -47,7 +47,7 @@ class Progress:
             self._live.update(render(event.report, rows), refresh=event.kind == "stop")
             return
         now = time.monotonic()
-        if event.kind == "trial" and now - self._last_line < _LINE_EVERY_S:
+        if event.kind in ("trial", "note") and now - self._last_line < _LINE_EVERY_S:
             return
         self._last_line = now
         about = f"{short_name(event.workload)}: " if event.workload else ""

@@ -11,7 +11,7 @@ from schedules.base import Knobs, Workload
 from tvm_flow.tuning.tasks import Task
 
 Phase = Literal["search", "final", "done"]
-EventKind = Literal["start", "trial", "final", "stop"]
+EventKind = Literal["start", "trial", "note", "final", "stop"]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class TuneReport:
 
 @dataclass(frozen=True)
 class TuneEvent:
-    """Something happened: ``start``, a ``trial``, a ``final`` comparison of a task, or ``stop``.
+    """Something happened: ``start``, a ``trial``, a ``note``, a ``final`` comparison, or ``stop``.
     ``message`` tells it in one line; ``report`` is the state of affairs after it; ``workload`` is
     what it is about, if it is about one."""
 

@@ -58,6 +58,7 @@ class Session:
         self._pipeline: Pipeline
         self._runner: TrialRunner | None = None
         self._queue: list[Job] = []
+        self._told: tuple[str, ...] = ()
 
     def go(self, plan: CorePlan) -> None:
         """Search, then compare; ends early on Ctrl-C, with the workers killed."""
@@ -86,6 +87,14 @@ class Session:
                 return
             for job, outcome in self._pipeline.step(_STEP_S):
                 self._finish(job, outcome)
+            self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
+        """Nothing may be measured for a while: say why."""
+        notes = tuple(self._runner.notes()) if self._runner is not None else ()
+        if notes and notes != self._told:
+            self._tell("note", notes[0])
+        self._told = notes
 
     def _fill(self) -> None:
         """Keep the pipeline busy as long as the limits allow."""

@@ -1,0 +1,40 @@
+"""``boards``: who is registered with a tracker, and whether they can be measured on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from targets import Board
+from tvm_flow.api.boards import board_of
+from tvm_flow.errors import UsageError
+from tvm_flow.remote.address import DEFAULT_TRACKER, parse_address
+from tvm_flow.remote.client import Farm, require_farm
+
+if TYPE_CHECKING:
+    from tvm_flow.remote.probe import Probe
+
+
+def boards(tracker: str = DEFAULT_TRACKER) -> Farm:
+    """The boards of a tracker. Raises :class:`UsageError`, and :class:`BoardError` without one."""
+    return require_farm(parse_address(tracker))
+
+
+def check_boards(
+    key: str, *, tracker: str = DEFAULT_TRACKER, target: str | Path | Board | None = None
+) -> list[Probe]:
+    """A round trip to every board of a key: upload, run, compare with the reference, noise.
+
+    ``target`` is the kind of board, by default the one named ``key``. Raises
+    :class:`UsageError`, :class:`TargetError`, :class:`BoardError` where there is no such board.
+    """
+    address = parse_address(tracker)
+    try:
+        board = board_of(target or key)
+    except TypeError as error:
+        raise UsageError(f"There is no board {key!r}", fix="name its kind with --target") from error
+    from tvm_flow.remote.bench import boards_of  # noqa: PLC0415 - imports TVM
+    from tvm_flow.remote.probe import judged, probe_boards  # noqa: PLC0415
+
+    count = len(boards_of(address, key))
+    return judged(probe_boards(address, key, board, count))

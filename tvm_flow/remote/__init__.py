@@ -1,0 +1,1 @@
+"""Boards over the network: the tracker, who is there, and measuring on them."""

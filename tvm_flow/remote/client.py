@@ -1,0 +1,181 @@
+"""Asking a tracker: who is there, and for a board. Every wait has an end.
+
+The protocol is that of ``tvm/rpc/tracker.py``: JSON with its length in front.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from tvm_flow.errors import BoardError
+from tvm_flow.remote.address import Address
+
+_MAGIC = 0x2F271
+_REQUEST, _SUMMARY, _SUCCESS = 4, 6, 0
+_LONGEST = 1 << 24
+ANSWER_S = 5.0
+
+
+class TrackerGone(Exception):
+    """The tracker does not answer, or is none; the message says which."""
+
+
+class NoneFree(Exception):
+    """No board of that key became free in time."""
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A board that waits for us: where, and what to say there."""
+
+    host: str
+    port: int
+    match_key: str
+
+
+@dataclass(frozen=True)
+class BoardInfo:
+    """What the tracker knows of one board. ``health``: what our own server tells of itself, empty
+    for TVM's stock server; ``silent_s``: seconds since its last word, ``None`` where the tracker
+    does not say (TVM's own); ``busy``: ``None`` where the board does not say."""
+
+    key: str
+    address: str
+    name: str = ""
+    emulated: bool = False
+    busy: bool | None = None
+    silent_s: float | None = None
+    sessions: int | None = None
+    crashes: int | None = None
+    health: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Farm:
+    """All boards, and per key how many are free and how many clients wait."""
+
+    boards: tuple[BoardInfo, ...]
+    free: dict[str, int]
+    waiting: dict[str, int]
+
+    def of(self, key: str) -> list[BoardInfo]:
+        return [board for board in self.boards if board.key == key]
+
+
+def summary(tracker: Address, timeout_s: float = ANSWER_S) -> Farm:
+    """Who is there. Raises :class:`TrackerGone`."""
+    deadline = time.monotonic() + timeout_s
+    with _connect(tracker, deadline) as connection:
+        _send(connection, [_SUMMARY])
+        code, answer = _receive(connection, tracker, deadline)
+    if code != _SUCCESS:
+        raise TrackerGone(f"{tracker} does not tell who is there")
+    queues = answer["queue_info"]
+    return Farm(
+        tuple(_board(info) for info in answer["server_info"]),
+        {key: int(queue["free"]) for key, queue in queues.items()},
+        {key: int(queue["pending"]) for key, queue in queues.items()},
+    )
+
+
+def request(tracker: Address, key: str, timeout_s: float) -> Seat:
+    """Wait for a free board. Raises :class:`TrackerGone`, or :class:`NoneFree` after ``timeout_s``
+    seconds; the request is then withdrawn."""
+    deadline = time.monotonic() + timeout_s
+    with _connect(tracker, time.monotonic() + ANSWER_S) as connection:
+        _send(connection, [_REQUEST, key, "", 1])
+        try:
+            code, place = _receive(connection, tracker, deadline)
+        except TimeoutError:
+            raise NoneFree(key) from None
+    if code != _SUCCESS:
+        raise TrackerGone(f"{tracker} gives no board")
+    host, port, match_key = place
+    return Seat(str(host), int(port), str(match_key))
+
+
+def require_farm(tracker: Address) -> Farm:
+    """As :func:`summary`, for a user: raises :class:`BoardError`."""
+    try:
+        return summary(tracker)
+    except TrackerGone as gone:
+        raise BoardError(
+            f"No tracker at {tracker}",
+            why=str(gone),
+            fix="start one with tvm-flow tracker, or give its address with --tracker HOST:PORT",
+        ) from gone
+
+
+def _board(info: dict[str, Any]) -> BoardInfo:
+    host, port = info["addr"]
+    return BoardInfo(
+        key=str(info["key"]).partition(":")[2],
+        address=f"{host}:{port}",
+        name=str(info.get("name", "")),
+        emulated=bool(info.get("emulated", False)),
+        busy=info.get("busy"),
+        silent_s=info.get("silent_s"),
+        sessions=info.get("sessions"),
+        crashes=info.get("crashes"),
+        health=info.get("health") or {},
+    )
+
+
+def _connect(tracker: Address, deadline: float) -> socket.socket:
+    try:
+        connection = socket.create_connection(tracker, max(0.1, deadline - time.monotonic()))
+    except OSError as error:
+        raise TrackerGone(error.strerror or str(error)) from error
+    try:
+        connection.sendall(struct.pack("<i", _MAGIC))
+        (magic,) = struct.unpack("<i", _read(connection, 4, deadline))
+    except (OSError, TrackerGone) as error:
+        connection.close()
+        raise TrackerGone("something else listens there, or it hangs") from error
+    if magic != _MAGIC:
+        connection.close()
+        raise TrackerGone("something else listens there")
+    return connection
+
+
+def _send(connection: socket.socket, message: Any) -> None:
+    body = json.dumps(message).encode()
+    try:
+        connection.sendall(struct.pack("<i", len(body)) + body)
+    except OSError as error:
+        raise TrackerGone("it closed the connection") from error
+
+
+def _receive(connection: socket.socket, tracker: Address, deadline: float) -> Any:
+    """Raises ``TimeoutError`` too."""
+    (length,) = struct.unpack("<i", _read(connection, 4, deadline))
+    if not 0 < length <= _LONGEST:
+        raise TrackerGone(f"{tracker} is no tracker")
+    try:
+        return json.loads(_read(connection, length, deadline))
+    except ValueError as error:
+        raise TrackerGone(f"{tracker} is no tracker") from error
+
+
+def _read(connection: socket.socket, count: int, deadline: float) -> bytes:
+    data = b""
+    while len(data) < count:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        connection.settimeout(left)
+        try:
+            chunk = connection.recv(count - len(data))
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise TrackerGone("it broke the connection") from error
+        if not chunk:
+            raise TrackerGone("it closed the connection")
+        data += chunk
+    return data

@@ -1,0 +1,158 @@
+"""A round trip to every board of a key: upload a small kernel, run it, compare, look at the noise.
+
+It is done before boards are trusted to share a tuning run, and by ``tvm-flow boards check``.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from schedules import conv2d
+from schedules.registry import lookup
+from targets import Board
+from tvm_flow.errors import BoardError, TvmFlowError
+from tvm_flow.remote import client, health
+from tvm_flow.remote.address import Address
+from tvm_flow.remote.client import Seat
+from tvm_flow.tuning.builder import Builder, Built
+from tvm_flow.tuning.channel import Message
+from tvm_flow.tuning.cores import CorePlan
+from tvm_flow.tuning.options import TuneOptions
+from tvm_flow.tuning.process import WorkerCrashed, WorkerExpired, WorkerProcess
+from tvm_flow.tuning.tasks import cpu_of, describe
+
+#: Above this p90 / p10 of the same kernel's times a board's measurements rank badly.
+NOISY = 1.10
+#: A board this much faster or slower than the median of its kind is something else.
+_ODD_SPEED = 0.10
+_BUILD_S, _OPEN_S, _TRIAL_S, _SEAT_S = 60.0, 15.0, 60.0, 30.0
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What one board did. ``seconds``: median of a 1x1 convolution of 14x14x128 to 128 with default
+    knobs; ``noise``: p90 / p10 of its times; ``trouble``: why there are no times, or they are not
+    to be trusted."""
+
+    address: str
+    name: str
+    trouble: str = ""
+    seconds: float | None = None
+    noise: float | None = None
+    gflops: float | None = None
+    emulated: bool = False
+    status: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def advice(self) -> list[str]:
+        return health.advice(self.status)
+
+
+def workload() -> Any:
+    """14x14 pixels, 128 channels to 128: 6.4 MFLOP, 100 KB of input, 64 KB of weights."""
+    return conv2d.workload(n=1, h=14, w=14, ci=128, co=128, kh=1, kw=1, sh=1, sw=1, ph=0, pw=0)
+
+
+def probe_boards(tracker: Address, key: str, board: Board, count: int) -> list[Probe]:
+    """Probe ``count`` boards of a key, at the same time, so that each is another one.
+
+    Raises :class:`BoardError` where the tracker does not give one, ``CompileError`` where the
+    kernel cannot be built.
+    """
+    cpu = cpu_of(board, 1)
+    kernel = describe(workload(), board, cpu)
+    with tempfile.TemporaryDirectory(prefix="tvm-flow-probe-") as name, ExitStack() as stack:
+        folder = Path(name)
+        cores = sorted(os.sched_getaffinity(0))
+        builder = Builder(CorePlan((), (cores[0],)), folder, _BUILD_S)
+        stack.callback(builder.close)
+        family = lookup(workload().op, kernel["target"]["kind"])
+        built = builder.submit(kernel, family.default(workload(), cpu)).result()
+        if built.status != "ok":
+            raise BoardError(f"The probe for {board.name} does not build", why=built.cause)
+        seats = _seats(tracker, key, count)
+        workers = [
+            WorkerProcess("board", (), {}, folder / f"board-{n}.log") for n in range(len(seats))
+        ]
+        for worker in workers:
+            stack.callback(worker.stop)
+        with ThreadPoolExecutor(len(seats)) as pool:
+            jobs = [
+                pool.submit(_probe, worker, seat, kernel, built, folder)
+                for worker, seat in zip(workers, seats, strict=True)
+            ]
+            return [job.result() for job in jobs]
+
+
+def judged(probes: Sequence[Probe]) -> list[Probe]:
+    """The same with ``trouble`` where a board is noisy or its speed unlike that of the others.
+    Emulated boards are not judged by their times."""
+    times = [probe.seconds for probe in probes if probe.seconds is not None]
+    usual = statistics.median(times) if times else 0.0
+    return [_judge(probe, usual, len(times)) for probe in probes]
+
+
+def _judge(probe: Probe, usual: float, boards: int) -> Probe:
+    if probe.trouble or probe.emulated or probe.seconds is None or probe.noise is None:
+        return probe
+    trouble = ""
+    if probe.noise > NOISY:
+        trouble = f"its times vary by {100 * (probe.noise - 1):.0f} % (p90 over p10)"
+    off = probe.seconds / usual - 1
+    if boards > 2 and abs(off) > _ODD_SPEED:
+        trouble = f"it is {abs(off):.0%} {'slower' if off > 0 else 'faster'} than the others"
+    return Probe(**{**vars(probe), "trouble": trouble})
+
+
+def _seats(tracker: Address, key: str, count: int) -> list[Seat]:
+    seats: list[Seat] = []
+    try:
+        for _ in range(count):
+            seats.append(client.request(tracker, key, _SEAT_S if not seats else 5.0))
+    except client.NoneFree:
+        if not seats:
+            raise BoardError(
+                f"No board {key!r} became free within {_SEAT_S:.0f} s",
+                why="others use it",
+                fix="try again later; tvm-flow boards shows who waits",
+            ) from None
+    except (client.TrackerGone, TimeoutError) as gone:
+        raise BoardError(f"No tracker at {tracker}", why=str(gone), fix="start it again") from gone
+    return seats
+
+
+def _probe(worker: WorkerProcess, seat: Seat, kernel: Message, built: Built, folder: Path) -> Probe:
+    place = f"{seat.host}:{seat.port}"
+    options = TuneOptions()
+    try:
+        opening = {"action": "open", "seat": list(vars(seat).values()), "limit_s": _TRIAL_S}
+        opened = worker.request(opening, _OPEN_S)
+        if opened["status"] != "ok":
+            return Probe(place, "", f"no session: {opened['cause']}")
+        status = opened["board"]
+        request = {
+            **kernel, "action": "measure", "libraries": [built.message], "best_s": 3e7,
+            "seed": 0, "cache": str(folder), "tolerance": options.tolerance,
+            "budget_s": 10 * options.trial_budget_s,
+        }  # fmt: skip
+        answer = worker.request(request, _TRIAL_S)
+    except WorkerExpired as error:
+        return Probe(place, "", f"it hangs: {error}")
+    except (WorkerCrashed, TvmFlowError) as error:
+        return Probe(place, "", str(error))
+    name, emulated = str(status.get("name", "")), bool(status.get("emulated", False))
+    if answer["status"] != "ok":
+        cause = f"{answer['status']}: {answer['cause']}"
+        return Probe(place, name, cause, emulated=emulated, status=status)
+    family = lookup(workload().op, kernel["target"]["kind"])
+    gflops = 2e-9 * family.macs(workload()) / answer["median_s"]
+    noise = answer["p90_s"] / answer["p10_s"]
+    return Probe(place, name, "", answer["median_s"], noise, gflops, emulated, status)
