@@ -9,6 +9,7 @@ from pathlib import Path
 
 import tvm_ffi
 
+from tvm_flow import runtime
 from tvm_flow.boards.libraries import LIBRARIES, runtime_libraries
 from tvm_flow.cache import cached_folder
 from tvm_flow.elf import version_key
@@ -28,6 +29,7 @@ def server_program(arch: str) -> Path:
     :class:`EnvironmentFault` and :class:`CompileError`.
     """
     sources = [*sorted(SOURCES.glob("*.cc")), *sorted(SOURCES.glob("*.h"))]
+    sources.append(Path(runtime.__file__).with_name("tvm_calls.h"))
     return board_program(SERVER, sources, arch, GLIBC)
 
 
@@ -47,7 +49,10 @@ def board_program(name: str, sources: Sequence[Path], arch: str, glibc: str) -> 
             folder / name,
             arch=arch,
             glibc=floor,
-            include_dirs=[Path(tvm_ffi.__file__).parent / "include"],
+            include_dirs=[
+                Path(tvm_ffi.__file__).parent / "include",
+                *{path.parent for path in sources},
+            ],
             lib_dirs=[libraries],
             libs=["tvm_runtime", "tvm_ffi"],
             rpath="$ORIGIN/lib",

@@ -6,16 +6,16 @@
 #include <sched.h>
 #include <tvm/ffi/container/tensor.h>
 #include <tvm/ffi/extra/json.h>
-#include <tvm/ffi/extra/module.h>
-#include <tvm/ffi/function.h>
 
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 
 #include "runner_inputs.h"
+#include "tvm_calls.h"
 
 namespace ffi = tvm::ffi;
+using tvm_calls::call;
 
 [[noreturn]] void broken(const std::string& message) { throw Failure{7, message}; }
 
@@ -87,8 +87,7 @@ void use_threads(int64_t threads, const std::vector<int64_t>& cores) {
   ffi::Array<ffi::String> names;
   for (int64_t core : cores) names.push_back(ffi::String(std::to_string(core)));
   const int one_core_per_thread = -2;
-  auto configure = ffi::Function::GetGlobalRequired("runtime.config_threadpool");
-  configure(one_core_per_thread, threads, names);
+  tvm_calls::call_global("runtime.config_threadpool", one_core_per_thread, threads, names);
   cpu_set_t first;  // this thread computes too: bind it as the others are
   CPU_ZERO(&first);
   CPU_SET(cores[0], &first);
@@ -185,7 +184,7 @@ void print_time(const ffi::Function& network, const ffi::Tensor& x, int64_t runs
   std::vector<double> times;
   for (int64_t i = -5; i < runs; i++) {  // the first five warm up
     auto start = std::chrono::steady_clock::now();
-    network(x);
+    call(network, x);
     std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
     if (i >= 0) times.push_back(took.count());
   }
@@ -206,18 +205,18 @@ int main(int argc, char** argv) try {
   fs::path stored = o.bundle / std::string(get(sample, "input").cast<ffi::String>());
   Floats values = read_input(o.check || o.input.empty() ? stored : o.input, in);
 
-  ffi::Module vm = ffi::Module::LoadFromFile((o.bundle / "model.so").string())
-                       ->GetFunction("vm_load_executable").value()().cast<ffi::Module>();
-  vm->GetFunction("vm_initialization").value()(int{kDLCPU}, 0, 2);
+  ffi::Module library = tvm_calls::load_module((o.bundle / "model.so").string());
+  auto vm = call(tvm_calls::function_of(library, "vm_load_executable")).cast<ffi::Module>();
+  call(tvm_calls::function_of(vm, "vm_initialization"), int{kDLCPU}, 0, 2);
   std::vector<int64_t> cores = choose_cores(target);
   int64_t compiled = std::min<int64_t>(get(target, "threads").cast<int64_t>(), cores.size());
   use_threads(o.threads ? o.threads : compiled, cores);
-  ffi::Function network = vm->GetFunction("main").value();
+  ffi::Function network = tvm_calls::function_of(vm, "main");
 
   auto x = ffi::Tensor::FromNDAlloc(AlignedMemory(), ffi::Shape(in.shape), {kDLFloat, 32, 1},
                                     {kDLCPU, 0});
   std::copy(values.begin(), values.end(), static_cast<float*>(x.data_ptr()));
-  ffi::Tensor y = network(x).cast<ffi::Tensor>();
+  ffi::Tensor y = call(network, x).cast<ffi::Tensor>();
   const float* logits = static_cast<const float*>(y.data_ptr());
   Floats result(logits, logits + out.size());
 
