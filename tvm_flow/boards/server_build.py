@@ -21,6 +21,10 @@ SERVER = "board_server"
 #: One program for this one runs on all of them.
 GLIBC = "2.27"
 
+#: Without these a program exports its own ``tvm::ffi::Error``, and TVM's libraries, which are
+#: linked with another C++ library, use that for theirs: the first error thrown is a crash.
+FLAGS = ("-fvisibility=hidden", "-DTVM_FFI_DLL=")
+
 
 def server_program(arch: str) -> Path:
     """The RPC server for ``arch``: a program with ``lib/`` beside it, ready to start there.
@@ -56,10 +60,11 @@ def board_program(name: str, sources: Sequence[Path], arch: str, glibc: str) -> 
             lib_dirs=[libraries],
             libs=["tvm_runtime", "tvm_ffi"],
             rpath="$ORIGIN/lib",
+            flags=FLAGS,
         )
         (folder / "lib").symlink_to(libraries)
 
-    key = _digest(sources, arch, floor)
+    key = _digest(sources, arch, floor, *FLAGS)
     return cached_folder(f"programs/{name}-{arch}-{key}", fill) / name
 
 

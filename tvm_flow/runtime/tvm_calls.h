@@ -2,7 +2,8 @@
 //
 // These programs are linked with libc++, TVM's libraries with libstdc++: a C++ exception that
 // crosses from one into the other cannot be caught there and ends the process. So calls go through
-// TVM's C interface, which carries errors as values, and an exception is made on this side.
+// TVM's C interface, which carries errors as values, and an exception is made on this side. (And
+// nothing of these programs may be visible to the libraries: -fvisibility=hidden -DTVM_FFI_DLL=.)
 #pragma once
 
 #include <tvm/ffi/extra/module.h>
