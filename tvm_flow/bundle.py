@@ -18,6 +18,7 @@ from tvm.target import codegen
 from targets import Board
 from tvm_flow import __version__, runtime
 from tvm_flow.boards import deploy
+from tvm_flow.boards.server_build import FLAGS
 from tvm_flow.build import Built, build_executable, export
 from tvm_flow.errors import CompileError, UsageError
 from tvm_flow.lowered import Lowered
@@ -165,7 +166,8 @@ def _cpp_command(lowered: Lowered) -> str:
     """The command that builds the C++ runner for the board, to be run inside the bundle."""
     triple = f"{lowered.board.mtriple}.{lowered.board.glibc_floor}"
     return (
-        f"python -m ziglang c++ -target {triple} -O2 -std=c++17 -s runner.cc -o runner "
+        f"python -m ziglang c++ -target {triple} -O2 -std=c++17 -s {' '.join(FLAGS)} "
+        "runner.cc -o runner "
         "$(tvm-ffi-config --cxxflags) -L lib -Wl,--no-as-needed -ltvm_runtime -ltvm_ffi "
         "-Wl,-rpath,'$ORIGIN/lib'"
     )

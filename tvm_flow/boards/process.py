@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -44,7 +45,8 @@ class BoardProcess:
         self._lines: list[str] = []
         self._changed = threading.Condition()
         self._reader: threading.Thread | None = None
-        self._folder = ""
+        #: Where the server keeps the files of its sessions, once started; deleted with it.
+        self.folder: Path
 
     @property
     def log(self) -> str:
@@ -79,7 +81,7 @@ class BoardProcess:
 
     def launch(self) -> None:
         """Start it and do not wait. Raises :class:`EnvironmentFault` where that is impossible."""
-        self._folder = tempfile.mkdtemp(prefix="tvm-flow-emulated-")
+        self.folder = Path(tempfile.mkdtemp(prefix="tvm-flow-server-"))
         try:
             self.process = subprocess.Popen(
                 self.command,
@@ -89,10 +91,10 @@ class BoardProcess:
                 text=True,
                 errors="replace",
                 start_new_session=True,  # a Ctrl-C is ours to pass on
-                env={**os.environ, "TMPDIR": self._folder},
+                env={**os.environ, "TMPDIR": str(self.folder)},
             )
         except OSError as error:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
             raise EnvironmentFault(
                 f"Cannot start {self.command[0]}", why=error.strerror or str(error)
             ) from error
@@ -142,7 +144,7 @@ class BoardProcess:
             if pipe is not None:
                 with suppress(OSError, ValueError):
                     pipe.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
         return status
 
     def _read(self) -> None:

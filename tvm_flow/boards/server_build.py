@@ -9,6 +9,7 @@ from pathlib import Path
 
 import tvm_ffi
 
+from tvm_flow import runtime
 from tvm_flow.boards.libraries import LIBRARIES, runtime_libraries
 from tvm_flow.cache import cached_folder
 from tvm_flow.elf import version_key
@@ -20,6 +21,10 @@ SERVER = "board_server"
 #: One program for this one runs on all of them.
 GLIBC = "2.27"
 
+#: Without these a program exports its own ``tvm::ffi::Error``, and TVM's libraries, which are
+#: linked with another C++ library, use that for theirs: the first error thrown is a crash.
+FLAGS = ("-fvisibility=hidden", "-DTVM_FFI_DLL=")
+
 
 def server_program(arch: str) -> Path:
     """The RPC server for ``arch``: a program with ``lib/`` beside it, ready to start there.
@@ -28,6 +33,7 @@ def server_program(arch: str) -> Path:
     :class:`EnvironmentFault` and :class:`CompileError`.
     """
     sources = [*sorted(SOURCES.glob("*.cc")), *sorted(SOURCES.glob("*.h"))]
+    sources.append(Path(runtime.__file__).with_name("tvm_calls.h"))
     return board_program(SERVER, sources, arch, GLIBC)
 
 
@@ -47,14 +53,18 @@ def board_program(name: str, sources: Sequence[Path], arch: str, glibc: str) -> 
             folder / name,
             arch=arch,
             glibc=floor,
-            include_dirs=[Path(tvm_ffi.__file__).parent / "include"],
+            include_dirs=[
+                Path(tvm_ffi.__file__).parent / "include",
+                *{path.parent for path in sources},
+            ],
             lib_dirs=[libraries],
             libs=["tvm_runtime", "tvm_ffi"],
             rpath="$ORIGIN/lib",
+            flags=FLAGS,
         )
         (folder / "lib").symlink_to(libraries)
 
-    key = _digest(sources, arch, floor)
+    key = _digest(sources, arch, floor, *FLAGS)
     return cached_folder(f"programs/{name}-{arch}-{key}", fill) / name
 
 

@@ -6,16 +6,16 @@
 #include <sched.h>
 #include <tvm/ffi/container/tensor.h>
 #include <tvm/ffi/extra/json.h>
-#include <tvm/ffi/extra/module.h>
-#include <tvm/ffi/function.h>
 
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 
 #include "runner_inputs.h"
+#include "tvm_calls.h"
 
 namespace ffi = tvm::ffi;
+using tvm_calls::call;
 
 [[noreturn]] void broken(const std::string& message) { throw Failure{7, message}; }
 
@@ -84,18 +84,17 @@ std::vector<int64_t> choose_cores(const ffi::Any& target) {
 void use_threads(const ffi::Module& library, int64_t threads, const std::vector<int64_t>& cores) {
   if (threads < 1 || threads > static_cast<int64_t>(cores.size()))
     usage("--threads must be 1 to " + std::to_string(cores.size()));
-  if (auto pool = library->GetFunction("tvm_flow_pool", /*query_imports=*/true)) {  // the library's own, see pool.c
+  // The library's own pool (see pool.c); TVM's where it was linked without one.
+  if (auto pool = tvm_calls::find_function(library, "tvm_flow_pool")) {
     std::vector<ffi::AnyView> arguments{threads};
     arguments.insert(arguments.end(), cores.begin(), cores.begin() + threads);
-    ffi::Any made;
-    pool.value().CallPacked(arguments.data(), static_cast<int32_t>(arguments.size()), &made);
+    ffi::Any made = tvm_calls::call_packed(*pool, arguments.data(), arguments.size());
     if (made.cast<int64_t>() != threads) broken("the system gives no further threads");
   } else {
     ffi::Array<ffi::String> names;
     for (int64_t core : cores) names.push_back(ffi::String(std::to_string(core)));
     const int one_core_per_thread = -2;
-    auto configure = ffi::Function::GetGlobalRequired("runtime.config_threadpool");
-    configure(one_core_per_thread, threads, names);
+    tvm_calls::call_global("runtime.config_threadpool", one_core_per_thread, threads, names);
   }
   cpu_set_t first;  // this thread computes too: bind it as the others are
   CPU_ZERO(&first);
@@ -193,7 +192,7 @@ void print_time(const ffi::Function& network, const ffi::Tensor& x, int64_t runs
   std::vector<double> times;
   for (int64_t i = -5; i < runs; i++) {  // the first five warm up
     auto start = std::chrono::steady_clock::now();
-    network(x);
+    call(network, x);
     std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
     if (i >= 0) times.push_back(took.count());
   }
@@ -214,18 +213,18 @@ int main(int argc, char** argv) try {
   fs::path stored = o.bundle / std::string(get(sample, "input").cast<ffi::String>());
   Floats values = read_input(o.check || o.input.empty() ? stored : o.input, in);
 
-  ffi::Module library = ffi::Module::LoadFromFile((o.bundle / "model.so").string());
-  ffi::Module vm = library->GetFunction("vm_load_executable").value()().cast<ffi::Module>();
-  vm->GetFunction("vm_initialization").value()(int{kDLCPU}, 0, 2);
+  ffi::Module library = tvm_calls::load_module((o.bundle / "model.so").string());
+  auto vm = call(tvm_calls::function_of(library, "vm_load_executable")).cast<ffi::Module>();
+  call(tvm_calls::function_of(vm, "vm_initialization"), int{kDLCPU}, 0, 2);
   std::vector<int64_t> cores = choose_cores(target);
   int64_t compiled = std::min<int64_t>(get(target, "threads").cast<int64_t>(), cores.size());
   use_threads(library, o.threads ? o.threads : compiled, cores);
-  ffi::Function network = vm->GetFunction("main").value();
+  ffi::Function network = tvm_calls::function_of(vm, "main");
 
   auto x = ffi::Tensor::FromNDAlloc(AlignedMemory(), ffi::Shape(in.shape), {kDLFloat, 32, 1},
                                     {kDLCPU, 0});
   std::copy(values.begin(), values.end(), static_cast<float*>(x.data_ptr()));
-  ffi::Tensor y = network(x).cast<ffi::Tensor>();
+  ffi::Tensor y = call(network, x).cast<ffi::Tensor>();
   const float* logits = static_cast<const float*>(y.data_ptr());
   Floats result(logits, logits + out.size());
 

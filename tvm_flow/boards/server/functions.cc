@@ -1,9 +1,5 @@
 #include "functions.h"
 
-#include <tvm/ffi/extra/module.h>
-#include <tvm/ffi/function.h>
-#include <tvm/ffi/reflection/registry.h>
-
 #include <map>
 
 #include "cores.h"
@@ -11,6 +7,7 @@
 #include "health.h"
 #include "log.h"
 #include "net.h"
+#include "tvm_calls.h"
 
 namespace board {
 namespace {
@@ -34,15 +31,13 @@ class Libraries {
     auto known = loaded_.find(name);
     if (known != loaded_.end()) return known->second;
     log("loads " + name);
-    ffi::Module made = ffi::Module::LoadFromFile(path(name));
+    ffi::Module made = tvm_calls::load_module(path(name));
     loaded_.emplace(name, made);
     return made;
   }
 
   ffi::Function function(const std::string& name, const std::string& symbol) {
-    auto found = load(name)->GetFunction(symbol);
-    if (!found.has_value()) TVM_FFI_THROW(ValueError) << name << " has no function " << symbol;
-    return found.value();
+    return tvm_calls::function_of(load(name), symbol);
   }
 
  private:
@@ -53,10 +48,9 @@ class Libraries {
 // Mean seconds per call; the sets of `per_set` arguments are taken in turn.
 double mean_seconds(const ffi::Function& function, const ffi::AnyView* arguments, int64_t number,
                     int64_t sets, int64_t per_set) {
-  ffi::Any result;
   Time start = Clock::now();
   for (int64_t call = 0, set = 0; call < number; call++) {
-    function.CallPacked(arguments + set * per_set, static_cast<int32_t>(per_set), &result);
+    tvm_calls::call_packed(function, arguments + set * per_set, static_cast<int>(per_set));
     if (++set == sets) set = 0;
   }
   return std::chrono::duration<double>(Clock::now() - start).count() / number;
@@ -73,31 +67,36 @@ void time_calls(Libraries* libraries, ffi::PackedArgs args, ffi::Any* result) {
   *result = mean_seconds(function, args.data() + kFixed, number, sets, per_set);
 }
 
+template <typename Body>
+void typed(const char* name, Body body) {
+  ffi::Function::SetGlobal(name, tvm_calls::for_tvm(ffi::Function::FromTyped(body, name)), true);
+}
+
+template <typename Body>
+void packed(const char* name, Body body) {
+  ffi::Function::SetGlobal(name, tvm_calls::for_tvm(ffi::Function::FromPacked(body)), true);
+}
+
 }  // namespace
 
 void register_functions(const Options& options, const std::string& folder) {
   static Libraries libraries(folder);
-  namespace refl = ffi::reflection;
-  refl::GlobalDef()
-      .def("tvm.rpc.server.workpath", [](std::string name) { return libraries.path(name); })
-      .def("tvm.rpc.server.load_module",
-           [](std::string name) { return ffi::Module::LoadFromFile(libraries.path(name)); })
-      .def("tvm_flow.board.status",
-           [options] { return ffi::json::Stringify(health(options)); })
-      .def("tvm_flow.board.exec",
-           [options, folder](std::string order) {
-             return execute(order, folder, session_cores(options));
-           })
-      .def("tvm_flow.board.load", [](std::string name) { libraries.load(name); })
-      .def_packed("tvm_flow.board.run",
-                  [](ffi::PackedArgs args, ffi::Any* result) {
-                    auto function = libraries.function(args[0].cast<std::string>(),
-                                                       args[1].cast<std::string>());
-                    function.CallPacked(args.data() + 2, args.size() - 2, result);
-                  })
-      .def_packed("tvm_flow.board.time", [](ffi::PackedArgs args, ffi::Any* result) {
-        time_calls(&libraries, args, result);
-      });
+  typed("tvm.rpc.server.workpath", [](std::string name) { return libraries.path(name); });
+  typed("tvm.rpc.server.load_module",
+        [](std::string name) { return tvm_calls::load_module(libraries.path(name)); });
+  typed("tvm_flow.board.status", [options] { return ffi::json::Stringify(health(options)); });
+  typed("tvm_flow.board.exec", [options, folder](std::string order) {
+    return ffi::String(execute(order, folder, session_cores(options)));
+  });
+  typed("tvm_flow.board.load", [](std::string name) { libraries.load(name); });
+  packed("tvm_flow.board.run", [](ffi::PackedArgs args, ffi::Any* result) {
+    auto symbol = args[1].cast<std::string>();
+    auto function = libraries.function(args[0].cast<std::string>(), symbol);
+    *result = tvm_calls::call_packed(function, args.data() + 2, args.size() - 2);
+  });
+  packed("tvm_flow.board.time", [](ffi::PackedArgs args, ffi::Any* result) {
+    time_calls(&libraries, args, result);
+  });
 }
 
 }  // namespace board

@@ -6,7 +6,6 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <tvm/ffi/container/array.h>
-#include <tvm/ffi/function.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -20,6 +19,7 @@
 #include "cores.h"
 #include "functions.h"
 #include "log.h"
+#include "tvm_calls.h"
 
 namespace board {
 namespace {
@@ -78,8 +78,8 @@ void configure_threads(const Options& options) {
   setenv("TVM_BIND_THREADS", "1", 1);
   ffi::Array<ffi::String> names;
   for (int core : cores) names.push_back(ffi::String(std::to_string(core)));
-  ffi::Function::GetGlobalRequired("runtime.config_threadpool")(
-      kOneCorePerThread, session_threads(options), names);
+  tvm_calls::call_global("runtime.config_threadpool", kOneCorePerThread, session_threads(options),
+                         names);
   run_on({cores[0]});  // this thread computes too, and TVM binds only the others
 }
 
@@ -95,7 +95,7 @@ void configure_threads(const Options& options) {
     configure_threads(options);
     register_functions(options, folder);
     set_blocking(fd, true);
-    ffi::Function::GetGlobalRequired("rpc.ServerLoop")(static_cast<int64_t>(fd));
+    tvm_calls::call_global("rpc.ServerLoop", static_cast<int64_t>(fd));
   } catch (const std::exception& error) {
     std::string text = error.what();
     log("session failed: " + text.substr(0, text.find('\n')));
@@ -175,8 +175,8 @@ void Session::report(int status) {
     std::string message = "RPCSessionTimeoutError: Your " + decimals(limit_s_) +
                           "s session has expired, try to increase the \"session_timeout\" value.";
     try {
-      ffi::Function::GetGlobalRequired("rpc.ReturnException")(
-          static_cast<int64_t>(caller_.socket.fd()), ffi::String(message));
+      tvm_calls::call_global("rpc.ReturnException", static_cast<int64_t>(caller_.socket.fd()),
+                             ffi::String(message));
     } catch (const std::exception&) {  // the client has gone as well
     }
   } else if (WIFSIGNALED(status)) {
