@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from targets import Board
 from tvm_flow.api.boards import board_of
-from tvm_flow.errors import UsageError
 from tvm_flow.remote.address import DEFAULT_TRACKER, parse_address
-from tvm_flow.remote.client import Farm, require_farm
+from tvm_flow.remote.client import Farm, boards_of, require_farm
 
 if TYPE_CHECKING:
     from tvm_flow.remote.probe import Probe
@@ -29,12 +28,8 @@ def check_boards(
     :class:`UsageError`, :class:`TargetError`, :class:`BoardError` where there is no such board.
     """
     address = parse_address(tracker)
-    try:
-        board = board_of(target or key)
-    except TypeError as error:
-        raise UsageError(f"There is no board {key!r}", fix="name its kind with --target") from error
-    from tvm_flow.remote.bench import boards_of  # noqa: PLC0415 - imports TVM
-    from tvm_flow.remote.probe import judged, probe_boards  # noqa: PLC0415
-
+    board = board_of(target or key)
     count = len(boards_of(address, key))
+    from tvm_flow.remote.probe import judged, probe_boards  # noqa: PLC0415 - imports TVM
+
     return judged(probe_boards(address, key, board, count))

@@ -9,6 +9,7 @@ from targets import Board
 from tvm_flow.api.boards import board_of, records_of
 from tvm_flow.errors import UsageError
 from tvm_flow.remote.address import parse_address
+from tvm_flow.remote.client import boards_of
 from tvm_flow.tuning.options import check_limits
 from tvm_flow.tuning.records import RecordStore
 
@@ -101,8 +102,8 @@ def bench_of(board: Board, tracker: str | None, key: str | None) -> Bench | None
         if key is not None:
             raise UsageError("--key names a board of a tracker", fix="add --tracker HOST:PORT")
         return None
-    from tvm_flow.remote.bench import BoardBench, boards_of  # noqa: PLC0415 - imports TVM
-
     address = parse_address(tracker)
     boards_of(address, key or board.name)
+    from tvm_flow.remote.bench import BoardBench  # noqa: PLC0415 - imports TVM
+
     return BoardBench(address, key or board.name)

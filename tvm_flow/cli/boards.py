@@ -125,10 +125,10 @@ def _probes(probes: list[Probe]) -> Iterable[RenderableType]:
         verdict = probe.trouble or ("fit (emulated: times mean nothing)" if probe.emulated
                                     else "fit")  # fmt: skip
         times = ["-", "-", "-"]
-        if probe.seconds and probe.noise and probe.gflops:
+        if probe.seconds and probe.noise and probe.gflops and not probe.emulated:
             times = [f"{1e6 * probe.seconds:.1f}", f"{probe.gflops:.1f}", f"{probe.noise:.2f}"]
         shown.add_row(probe.name or probe.address, verdict, *times)
     yield shown
-    for probe in probes:
+    for probe in (probe for probe in probes if not probe.emulated):
         for text in probe.advice:
             yield line(f"{probe.name or probe.address}: {text}")

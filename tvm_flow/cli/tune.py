@@ -115,9 +115,10 @@ def show(report: TuneReport) -> Iterable[RenderableType]:
 
 
 def to_json(model: str, report: TuneReport) -> dict[str, Any]:
-    """A run as plain data; times in seconds per call."""
+    """A run as plain data; times in seconds per call, ``label`` says of what kind."""
     return {
         "model": model,
+        "label": report.label,
         "threads": report.threads,
         "seconds": report.seconds,
         "measured": report.measured,

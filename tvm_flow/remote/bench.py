@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from targets import Board
 from tvm_flow.errors import BoardError, UsageError
 from tvm_flow.remote.address import Address
-from tvm_flow.remote.client import BoardInfo, require_farm
+from tvm_flow.remote.client import boards_of
+from tvm_flow.remote.probe import judged, probe_boards
 from tvm_flow.remote.runner import BoardRunner
 from tvm_flow.remote.seats import Patience, SeatFinder
 from tvm_flow.tuning.bench import TrialRunner
@@ -56,37 +56,26 @@ class BoardBench:
         def check(status: Message) -> None:
             require_board(status, board, emulated=emulated)
 
+        odd: dict[str, str] = {}
+        if self._slots > 1:  # boards that share a run must agree on what is fast
+            probes = judged(probe_boards(self.tracker, self.key, board, self._slots))
+            odd = {probe.address: probe.trouble for probe in probes if probe.trouble}
+            if len(odd) == len(probes):
+                raise BoardError(
+                    f"No board {self.key!r} is fit to measure on",
+                    why="; ".join(f"{place}: {why}" for place, why in odd.items()),
+                    fix=f"tvm-flow boards check {self.key}",
+                )
         return BoardRunner(
             board,
-            SeatFinder(self.tracker, self.key, self._patience),
+            SeatFinder(self.tracker, self.key, self._patience, aside=odd),
             folder,
             options,
             seed,
-            slots=self._slots,
+            slots=self._slots - len(odd),
             emulated=emulated,
             check=check,
         )
-
-
-def boards_of(tracker: Address, key: str) -> Sequence[BoardInfo]:
-    """The boards of a key, at least one. Raises :class:`BoardError`, also where only some of them
-    are emulated."""
-    farm = require_farm(tracker)
-    there = farm.of(key)
-    if not there:
-        known = sorted({board.key for board in farm.boards})
-        raise BoardError(
-            f"No board {key!r} is registered with {tracker}",
-            why=f"it knows {', '.join(known)}" if known else "it knows no board at all",
-            fix=f"start the board's server with --key {key}, or name another with --key",
-        )
-    if len({board.emulated for board in there}) > 1:
-        raise BoardError(
-            f"Some boards {key!r} are emulated and some are not",
-            why="their times must not be mixed",
-            fix="end the emulated ones, or give them another --key",
-        )
-    return there
 
 
 def require_board(status: Message, board: Board, *, emulated: bool) -> None:

@@ -111,6 +111,27 @@ def require_farm(tracker: Address) -> Farm:
         ) from gone
 
 
+def boards_of(tracker: Address, key: str) -> list[BoardInfo]:
+    """The boards of a key, at least one. Raises :class:`BoardError`, also where only some of them
+    are emulated."""
+    farm = require_farm(tracker)
+    there = farm.of(key)
+    if not there:
+        known = sorted({board.key for board in farm.boards})
+        raise BoardError(
+            f"No board {key!r} is registered with {tracker}",
+            why=f"it knows {', '.join(known)}" if known else "it knows no board at all",
+            fix=f"start the board's server with --key {key}, or name another with --key",
+        )
+    if len({board.emulated for board in there}) > 1:
+        raise BoardError(
+            f"Some boards {key!r} are emulated and some are not",
+            why="their times must not be mixed",
+            fix="end the emulated ones, or give them another --key",
+        )
+    return there
+
+
 def _board(info: dict[str, Any]) -> BoardInfo:
     host, port = info["addr"]
     return BoardInfo(

@@ -84,6 +84,7 @@ class BoardRunner:
     def notes(self) -> Sequence[str]:
         """What is being waited for, and what went wrong with boards so far."""
         found = [self._seats.waiting] if self._seats.waiting else []
+        found += [f"board {place} is set aside: {why}" for place, why in self._seats.aside.items()]
         found += [f"{count}x {trouble}" for trouble, count in self._troubles.most_common(3)]
         if self._stock:
             found.append("TVM's own RPC server runs on the board: warm weights, no health checks")

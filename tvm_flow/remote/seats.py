@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tvm_flow.errors import BoardError
@@ -29,10 +30,21 @@ class Closing(Exception):
 
 
 class SeatFinder:
-    """Boards of one key, one seat at a time; from several threads."""
+    """Boards of one key, one seat at a time; from several threads.
 
-    def __init__(self, tracker: Address, key: str, patience: Patience | None = None) -> None:
-        self.tracker, self.key = tracker, key
+    ``aside``: addresses of boards not to use, and why; where the tracker offers one of them, it is
+    left waiting and the next one is asked for.
+    """
+
+    def __init__(
+        self,
+        tracker: Address,
+        key: str,
+        patience: Patience | None = None,
+        *,
+        aside: Mapping[str, str] | None = None,
+    ) -> None:
+        self.tracker, self.key, self.aside = tracker, key, dict(aside or {})
         self._patience = patience or Patience()
         self._closing = threading.Event()
         self._waits: dict[int, str] = {}
@@ -54,7 +66,10 @@ class SeatFinder:
             while True:
                 cause, there = self._ask()
                 if isinstance(cause, Seat):
-                    return cause
+                    place = f"{cause.host}:{cause.port}"
+                    if place not in self.aside:
+                        return cause
+                    cause = f"{place} is set aside: {self.aside[place]}"
                 now = time.monotonic()
                 present = now if there else present
                 if now - present > self._patience.absent or now - began > self._patience.taken:

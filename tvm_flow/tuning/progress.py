@@ -55,6 +55,13 @@ class Progress:
         self._console.print(head + summary(event.report), soft_wrap=True, highlight=False)
 
 
+#: What is said wherever times are shown that no clock of the board gave.
+_MEANING = {
+    "emulated": "these times say nothing about a board",
+    "modelled": "these times rank candidates, no clock gave them",
+}
+
+
 def render(report: TuneReport, rows: int = 1000) -> Group:
     """Table of tasks, those with most time first, and a summary; 80 columns wide."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
@@ -97,6 +104,8 @@ def summary(report: TuneReport) -> str:
     if before and after:
         gain = before / after
         parts.append(f"network about {_time(before)} -> {_time(after)} ({gain:.2f}x, estimated)")
+    if report.label in _MEANING:
+        parts.append(f"{report.label}: {_MEANING[report.label]}")
     if report.phase == "done":
         parts.append(f"{report.stopped} after {_duration(report.seconds)}")
     elif report.phase == "final":

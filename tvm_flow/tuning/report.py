@@ -53,7 +53,8 @@ class TuneReport:
 
     ``measured``: trials of this run; ``total``: with those of earlier runs; ``target``: the total
     asked for; ``skipped``: choices of knobs that no kernel exists for (no trials); ``phase``: what
-    is going on; ``stopped``: why it ended; ``notes``: remarks for the user, one line each.
+    is going on; ``stopped``: why it ended; ``notes``: remarks for the user, one line each;
+    ``label``: what the times are, one of :data:`tvm_flow.tuning.record.LABELS`.
     """
 
     tasks: tuple[TaskReport, ...]
@@ -67,6 +68,7 @@ class TuneReport:
     stopped: str = ""
     interrupted: bool = False
     notes: tuple[str, ...] = ()
+    label: str = "measured"
 
     @property
     def total(self) -> int:

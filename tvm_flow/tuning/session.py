@@ -220,6 +220,7 @@ class Session:
             self.stopped,
             self.interrupted,
             tuple(self._notes()),
+            self.bench.label,
         )
 
     def _notes(self) -> Iterable[str]:
