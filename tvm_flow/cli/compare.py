@@ -11,21 +11,25 @@ from rich.console import RenderableType
 
 from tvm_flow.cli.arguments import (
     Input,
+    Key,
     ModelArgument,
     ModelOption,
     Records,
     Target,
     ThreadList,
+    Tracker,
     Weights,
     model_of,
     shape_or_none,
     thread_counts,
 )
 from tvm_flow.cli.command import Answer, verb
-from tvm_flow.cli.text import line, milliseconds, shape_text, table
+from tvm_flow.cli.text import line, milliseconds, notes, shape_text, table
+from tvm_flow.errors import UsageError
 
 if TYPE_CHECKING:
     from tvm_flow.compare import CompareResult
+    from tvm_flow.remote.compare import BoardComparison
 
 NAMES = {
     "eager": "PyTorch eager",
@@ -41,6 +45,7 @@ def register(app: typer.Typer) -> None:
         "tvm-flow compare fasternet_t0 --threads 1,2",
         "tvm-flow compare resnet18 --weights resnet18.pth --rounds 40 --json",
         "tvm-flow compare fasternet_t0 --bundle build/t0",
+        "tvm-flow compare fasternet_t0 --target rk3399 --tracker 192.168.1.2:9190",
         busy="comparing with PyTorch",
     )(compare)
 
@@ -66,14 +71,30 @@ def compare(
     rounds: Annotated[
         int, typer.Option("--rounds", metavar="N", help="Undisturbed rounds to take.")
     ] = 20,
+    tracker: Tracker = None,
+    key: Key = None,
 ) -> Answer:
-    """Compare a compiled model with PyTorch eager: time and numerics.
+    """Compare a compiled model with PyTorch eager: time and numerics, here or on a board.
 
     Same cores and threads, each competitor in its own process, in turns; the others are stopped
-    meanwhile. A comparison disturbed by other load says so and is not valid.
+    meanwhile. A comparison disturbed by other load says so and is not valid. With --tracker both
+    run on a board of --target; PyTorch only if it is installed there.
     """
     name, shape = model_of(model, model_option), shape_or_none(input)
     counts = thread_counts(threads)
+    if tracker is not None:
+        from tvm_flow.api.compare_board import compare_board  # noqa: PLC0415 - imports torch
+
+        compared_there = compare_board(
+            name, target=target, tracker=tracker, key=key, bundle=bundle, threads=counts,
+            weights=weights, input_shape=shape, records=records, runs=rounds,
+        )  # fmt: skip
+        return Answer(
+            [result.to_json() for result in compared_there],
+            lambda: (part for result in compared_there for part in show_board(result)),
+        )
+    if key is not None:
+        raise UsageError("--key names a board of a tracker", fix="add --tracker HOST:PORT")
     from tvm_flow.api.compare import compare as compared  # noqa: PLC0415 - imports torch
 
     results = compared(
@@ -90,6 +111,44 @@ def compare(
         [result.to_json() for result in results],
         lambda: (part for result in results for part in show(result)),
     )
+
+
+def show_board(result: BoardComparison) -> Iterable[RenderableType]:
+    """One thread count, on a board."""
+    where = f"{result.target} ({result.board})" if result.board else result.target
+    yield line(f"{result.model} on {where}, {result.threads} thread(s), fp32", "bold")
+    made = table("", ">median ms", ">p10", ">p90", ">speed-up")
+    mark = "" if result.label == "measured" else f" ({result.label})"
+    rows = [("PyTorch eager", result.eager, result.speedup), ("tvm-flow", result.bundle, None)]
+    for name, timing, ratio in rows:
+        if timing is not None:
+            times = [milliseconds(t) for t in (timing.median_ms, timing.p10_ms, timing.p90_ms)]
+            made.add_row(name + mark, *times, f"{ratio:.2f}x" if ratio else "")
+    yield made
+    yield line(
+        f"max relative error on the board against PyTorch here {result.max_rel_error:.1e} "
+        f"(tolerance {result.tolerance:.0e})"
+    )
+    if result.eager is None:
+        yield line(f"PyTorch eager was not run on the board: {result.eager_missing}")
+    yield line(_conditions(result))
+    yield from notes(result.notes)
+    yield (
+        line("valid\n", "green")
+        if result.valid
+        else line(f"NOT VALID: {result.reason}\n", "bold red")
+    )
+
+
+def _conditions(result: BoardComparison) -> str:
+    """Temperature and clocks before and after."""
+    told = []
+    for status in (result.before, result.after):
+        celsius, clocks = status.get("temperature_c"), [c for c in status.get("mhz") or [] if c]
+        told.append(f"{celsius:.0f} °C" if celsius is not None else "temperature unknown")
+        told[-1] += f", {min(clocks):.0f} MHz" if clocks else ", clock unknown"
+    governors = sorted({name for name in result.before.get("governor") or [] if name})
+    return f"before {told[0]}; after {told[1]}; governor {', '.join(governors) or 'unknown'}"
 
 
 def show(result: CompareResult) -> Iterable[RenderableType]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from targets import Board
@@ -56,16 +57,7 @@ class BoardBench:
         def check(status: Message) -> None:
             require_board(status, board, emulated=emulated)
 
-        odd: dict[str, str] = {}
-        if self._slots > 1:  # boards that share a run must agree on what is fast
-            probes = judged(probe_boards(self.tracker, self.key, board, self._slots))
-            odd = {probe.address: probe.trouble for probe in probes if probe.trouble}
-            if len(odd) == len(probes):
-                raise BoardError(
-                    f"No board {self.key!r} is fit to measure on",
-                    why="; ".join(f"{place}: {why}" for place, why in odd.items()),
-                    fix=f"tvm-flow boards check {self.key}",
-                )
+        odd = self._odd_boards(board) if self._slots > 1 else {}
         return BoardRunner(
             board,
             SeatFinder(self.tracker, self.key, self._patience, aside=odd),
@@ -76,6 +68,22 @@ class BoardBench:
             emulated=emulated,
             check=check,
         )
+
+    def _odd_boards(self, board: Board) -> dict[str, str]:
+        """Addresses of boards to set aside, and why: those that share a run must agree on what is
+        fast. Where all are noisy they are used all the same: none is better than the others.
+        Raises :class:`BoardError` where not one of them works."""
+        probes = judged(probe_boards(self.tracker, self.key, board, self._slots))
+        if all(probe.trouble for probe in probes):
+            probes = [replace(p, trouble="") if p.seconds is not None else p for p in probes]
+        odd = {probe.address: probe.trouble for probe in probes if probe.trouble}
+        if len(odd) == len(probes):
+            raise BoardError(
+                f"No board {self.key!r} is fit to measure on",
+                why="; ".join(f"{place}: {why}" for place, why in odd.items()),
+                fix=f"tvm-flow boards check {self.key}",
+            )
+        return odd
 
 
 def require_board(status: Message, board: Board, *, emulated: bool) -> None:

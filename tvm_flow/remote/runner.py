@@ -7,6 +7,7 @@ board for what happens before a candidate runs, or when no session can be had an
 
 from __future__ import annotations
 
+import math
 import queue
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ from tvm_flow.tuning.record import OK
 from tvm_flow.tuning.runner import Outcome
 
 OPEN_S = 15.0  # to open a session with a board that the tracker says is free
+_SLACK_S = 5.0  # the board ends what takes too long by itself; this is for its answer
 _STRIKES = 2  # failures of a candidate in sessions of boards that are alive
 _BOARD_FAILURES = 5  # in a row: sessions that do not open, or throttled measurements
 _SLOWEST = 200.0  # times the theoretical time: what a poor candidate may take
@@ -121,7 +123,7 @@ class BoardRunner:
                 opened = self._open(worker, limit_s)
                 answer = opened
                 if opened["status"] == OK:
-                    answer = self._ask(worker, {**common, **request}, limit_s + OPEN_S)
+                    answer = self._ask(worker, {**common, **request}, limit_s + _SLACK_S)
                     if answer["status"] not in ("lost", "throttled"):
                         return answer
                     strikes += answer["status"] == "lost"
@@ -177,7 +179,8 @@ class BoardRunner:
         if self._emulated:
             call_s *= _EMULATED
         size = sum(item.library.stat().st_size for item in built if item.library is not None)
-        upload_s = (size + 8 * 2**20) / _UPLOAD_BYTES_PER_S
+        size += 4 * sum(math.prod(shape) for item in built for shape in item.shapes)
+        upload_s = 2 * size / _UPLOAD_BYTES_PER_S  # outputs come back
         runs_s = len(built) * (4 * call_s + 8 * self._options.trial_budget_s)
         return self._options.trial_timeout_s + upload_s + runs_s
 

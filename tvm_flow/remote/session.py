@@ -91,6 +91,15 @@ class BoardSession:
         evaluator = self._modules[library].time_evaluator(symbol, self._device, number, 1)
         return float(evaluator(*sets[0]).results[0])
 
+    def use_threads(self, library: Any, threads: int, cores: Sequence[int]) -> None:
+        """Let a remote library use its thread pool, or TVM's where it was linked without one."""
+        pool = self._session.get_function("ffi.ModuleGetFunction")(library, "tvm_flow_pool", True)
+        if pool is not None:
+            pool(threads, *cores[:threads])
+            return
+        configure = self._session.get_function("runtime.config_threadpool")
+        configure(-2, threads, *map(str, cores))
+
     def execute(self, argv: Sequence[str], timeout_s: float) -> dict[str, Any]:
         """Run a program in the session's folder on the board: ``code``, ``stdout``, ``stderr``,
         ``timed_out``."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tvm_flow.remote import bundle_trial
 from tvm_flow.remote.health import Throttled, require_steady
 from tvm_flow.remote.session import BoardSession, SessionExpired, SessionLost
 from tvm_flow.tuning import kernel_run
@@ -28,7 +29,7 @@ class BoardDesk:
         self._session: BoardSession | None = None
 
     def handle(self, request: Message) -> Message:
-        """Answer ``prepare``, ``open``, ``measure`` or ``compare``.
+        """Answer ``prepare``, ``open``, ``measure``, ``compare`` or ``bundle``.
 
         Besides the statuses of a trial an answer may have ``lost`` (the session broke: whose fault
         it was, the tuner finds out) and ``throttled`` (the board was too hot or slow to be
@@ -40,8 +41,10 @@ class BoardDesk:
             return self._open(request)
         session, self._session = self._session, None  # closed when this method is left
         assert session is not None
-        action = _measure if request["action"] == "measure" else _compare
         try:
+            if request["action"] == "bundle":
+                return bundle_trial.compare(session, request)
+            action = _measure if request["action"] == "measure" else _compare
             return action(session, kernel_run.prepare(request), request)
         except Exception as error:  # of the candidate, the session or the board
             return _failed(session, error)

@@ -1,0 +1,87 @@
+"""``compare --tracker``: the compiled network against PyTorch eager, both on a board."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from targets import Board
+from tvm_flow.api.boards import board_of
+from tvm_flow.api.compile import compile
+from tvm_flow.api.networks import LoadedModel, load_model
+from tvm_flow.errors import UsageError
+from tvm_flow.frontend.export import export
+from tvm_flow.frontend.quiet import quiet
+from tvm_flow.remote.address import parse_address
+from tvm_flow.remote.client import boards_of
+from tvm_flow.remote.compare import RUNS, BoardComparison, compare_on_board
+
+
+def compare_board(
+    model: str | nn.Module,
+    *,
+    target: str | Board,
+    tracker: str,
+    key: str | None = None,
+    bundle: str | Path | None = None,
+    threads: Sequence[int] | None = None,
+    weights: str | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    records: str | Path | None = None,
+    runs: int = RUNS,
+) -> list[BoardComparison]:
+    """Run a network's bundle on a board, and PyTorch eager there if PyTorch is installed there.
+
+    Parameters
+    ----------
+    model, weights, input_shape, bundle, records: as for :func:`tvm_flow.compare`.
+    target: the kind of board; ``key``: what it is registered as, by default the target's name.
+    tracker: ``HOST:PORT``.
+    threads: numbers of threads, one comparison each; by default the board's own number.
+    runs: timed runs of each competitor (the bundle's before and after eager's).
+
+    Raises :class:`UsageError`, :class:`ModelError`, :class:`CompileError`, :class:`BoardError` and
+    :class:`NumericsError`.
+    """
+    address, board = parse_address(tracker), board_of(target)
+    counts = list(threads or [board.threads])
+    for count in counts:
+        board_of(board, count)
+    if runs < 1:
+        raise UsageError(f"Cannot time {runs} runs", fix="--rounds 1 or more")
+    name = key or board.name
+    boards_of(address, name)  # refuse before minutes are spent compiling
+    loaded = load_model(model, weights=weights, input_shape=input_shape)
+    results = []
+    with tempfile.TemporaryDirectory(prefix="tvm-flow-compare-") as folder:
+        program = _program(loaded, Path(folder) / "model.pt2")
+        for count in counts:
+            path = Path(bundle) if bundle is not None else Path(folder) / f"threads{count}"
+            if bundle is None:
+                compile(
+                    model, output=path, target=board, threads=count, weights=weights,
+                    input_shape=input_shape, records=records,
+                )  # fmt: skip
+            results.append(
+                compare_on_board(
+                    path, board, address, name, program=program, threads=count, runs=runs
+                )
+            )
+    return results
+
+
+def _program(loaded: LoadedModel, path: Path) -> Path | None:
+    """The network as a file PyTorch alone can run; ``None`` for one that came from ONNX."""
+    if loaded.onnx is not None:
+        return None
+    program = loaded.program
+    if program is None:
+        assert loaded.module is not None
+        program = export(loaded.module, loaded.input_shape)
+    with quiet():
+        torch.export.save(program, path)
+    return path

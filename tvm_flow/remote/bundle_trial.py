@@ -1,0 +1,117 @@
+"""In the ``board`` worker: a bundle on a board, and PyTorch eager there where it is installed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_flow.remote.health import Throttled, require_steady, throttling
+from tvm_flow.remote.session import BoardSession
+from tvm_flow.runtime.stats import max_rel_error
+from tvm_flow.tuning.channel import Message
+
+_CPU, _POOLED = 1, 2  # kDLCPU; tvm/runtime/memory/memory_manager.h
+_WARM_UP = 3
+_SCRIPT = Path(__file__).with_name("eager_on_board.py")
+_FIND_TORCH = "import torch, sys; sys.stdout.write(torch.__version__)"
+
+
+def compare(session: BoardSession, request: Message) -> Message:
+    """Run the bundle ``directory`` with ``threads`` on ``cores``, ``runs`` times after a warm-up;
+    then eager (``program``, a ``.pt2``) as often; then the bundle again, so that a board that slows
+    down meanwhile is noticed. Times in seconds per run."""
+    folder = Path(request["directory"])
+    network = BoardNetwork(session, folder, request["threads"], request["cores"])
+    x, want = (np.load(folder / request[name]) for name in ("sample", "expected"))
+    error = max_rel_error(network(x).reshape(want.shape), want)
+    log = [session.status()]
+    verdict = _steady(session)
+    first = network.times(request["runs"])
+    eager = _eager(session, request, log[0])
+    second = network.times(request["runs"]) if eager.get("seconds") else []
+    log.append(session.status())
+    verdict = verdict or throttling(log[0], log[-1])
+    return {"status": "ok", "max_rel_error": error, "seconds": first + second, "eager": eager,
+            "board": log, "invalid": verdict, "drift": _drift(first, second)}  # fmt: skip
+
+
+class BoardNetwork:
+    """A bundle's network on the board, run by its virtual machine there."""
+
+    def __init__(
+        self, session: BoardSession, folder: Path, threads: int, cores: Sequence[int]
+    ) -> None:
+        session.upload(folder / "model.so", "model.so")
+        self._session = session
+        library = session.module("model.so")
+        self._vm: Any = library["vm_load_executable"]()
+        self._vm["vm_initialization"](_CPU, 0, _POOLED)
+        if threads > 1:
+            session.use_threads(library, threads, cores)
+
+    def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The first output for one input."""
+        self._vm["set_input"]("main", self._session.tensor(x))
+        self._vm["invoke_stateful"]("main")
+        result = self._first_output()
+        values: NDArray[np.float32] = result.numpy()
+        return values
+
+    def times(self, runs: int) -> list[float]:
+        """Seconds of single runs on the last input, by the board's clock."""
+        evaluator = self._vm.time_evaluator("invoke_stateful", self._session.device, number=1,
+                                            repeat=_WARM_UP + runs)  # fmt: skip
+        return [float(t) for t in evaluator("main").results[_WARM_UP:]]
+
+    def _first_output(self) -> Any:
+        arity = int(self._vm["get_output_arity"]("main"))
+        return self._vm["get_output"]("main") if arity < 0 else self._vm["get_output"]("main", 0)
+
+
+def _eager(session: BoardSession, request: Message, status: dict[str, Any]) -> dict[str, Any]:
+    """``seconds``, ``torch`` and ``max_rel_error`` against the sample; or ``missing``: why not."""
+    if not session.ours:
+        return {"missing": "TVM's own RPC server cannot start it there"}
+    if status.get("emulated"):
+        return {"missing": "an emulated board has none, and its times mean nothing"}
+    if not request["program"]:
+        return {"missing": "the model has no PyTorch program"}
+    found = session.execute(["python3", "-c", _FIND_TORCH], 120.0)
+    if found["code"] != 0:
+        return {"missing": "PyTorch is not installed on the board (python3 -c 'import torch')"}
+    folder = Path(request["directory"])
+    for file, name in (
+        (_SCRIPT, "eager.py"),
+        (Path(request["program"]), "model.pt2"),
+        (folder / request["sample"], "x.npy"),
+    ):
+        session.upload(file, name)
+    argv = ["python3", "eager.py", "model.pt2", "x.npy", "y.npy", str(request["threads"]),
+            str(request["runs"]), ",".join(map(str, request["cores"]))]  # fmt: skip
+    done = session.execute(argv, request["eager_s"])
+    if done["timed_out"] or done["code"] != 0:
+        words = (done["stderr"].strip().splitlines() or ["no message"])[-1]
+        cause = "it took too long" if done["timed_out"] else words
+        return {"missing": f"PyTorch {found['stdout']} there did not run it: {cause}"}
+    told = json.loads(done["stdout"].splitlines()[-1])
+    assert isinstance(told, dict)
+    return told
+
+
+def _steady(session: BoardSession) -> str:
+    """Wait for the board to cool; why its times are not to be trusted, or an empty text."""
+    try:
+        require_steady(session)
+    except Throttled as hot:
+        return str(hot)
+    return ""
+
+
+def _drift(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Median of the second half over the first, where there are two."""
+    return float(np.median(second) / np.median(first)) if second else None

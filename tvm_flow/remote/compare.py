@@ -1,0 +1,162 @@
+"""A bundle against PyTorch eager, both on the board."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from targets import Board
+from tvm_flow.errors import BoardError, NumericsError
+from tvm_flow.remote.address import Address
+from tvm_flow.remote.bench import require_board
+from tvm_flow.remote.client import Seat, boards_of
+from tvm_flow.remote.health import advice
+from tvm_flow.remote.seats import SeatFinder
+from tvm_flow.runtime import manifest
+from tvm_flow.runtime.stats import Timing, summarise
+from tvm_flow.tuning.channel import Message
+from tvm_flow.tuning.process import WorkerCrashed, WorkerExpired, WorkerProcess
+
+_OPEN_S, _BUNDLE_S, _EAGER_S = 20.0, 300.0, 600.0
+_DRIFT = 1.05
+RUNS = 30
+
+
+@dataclass(frozen=True)
+class BoardComparison:
+    """One bundle on one board. Times are per run, by the board's clock.
+
+    ``label``: ``measured``, or ``emulated``: then they say nothing about a board. ``eager``:
+    PyTorch there, or ``None`` and ``eager_missing`` says why. ``speedup``: eager's median over the
+    bundle's. ``before``, ``after``: what the board told of itself (temperature in °C, clocks in
+    MHz, governor). Where ``valid`` is false, ``reason`` says what was wrong with the conditions.
+    """
+
+    model: str
+    target: str
+    board: str
+    threads: int
+    label: str
+    bundle: Timing
+    max_rel_error: float
+    tolerance: float
+    eager: Timing | None
+    eager_missing: str
+    torch: str
+    speedup: float | None
+    before: dict[str, Any]
+    after: dict[str, Any]
+    valid: bool
+    reason: str
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def compare_on_board(
+    bundle: Path,
+    board: Board,
+    tracker: Address,
+    key: str,
+    *,
+    program: Path | None,
+    threads: int,
+    runs: int = RUNS,
+) -> BoardComparison:
+    """Run ``bundle`` on a board of ``key``, and eager there if PyTorch is installed there.
+
+    ``program``: the network as ``torch.export.save`` writes it, for eager. Raises
+    :class:`BoardError` (none there, lost, of another kind) and :class:`NumericsError` where the
+    bundle's result on its sample is wrong there.
+    """
+    emulated = boards_of(tracker, key)[0].emulated
+    info = manifest.read(bundle)
+    sample = info.data["sample"]
+    request: Message = {
+        "action": "bundle",
+        "directory": str(bundle.absolute()),
+        "sample": sample["input"],
+        "expected": sample["expected"],
+        "program": str(program) if program else "",
+        "threads": threads,
+        "cores": list(board.cores),
+        "runs": runs,
+        "eager_s": _EAGER_S,
+    }
+    status, answer = _ask(SeatFinder(tracker, key).find(), request, board, emulated=emulated)
+    return _result(info, board, threads, status, answer)
+
+
+def _ask(seat: Seat, request: Message, board: Board, *, emulated: bool) -> tuple[Message, Message]:
+    """What the board told of itself, and the answer."""
+    place = f"{seat.host}:{seat.port}"
+    with tempfile.TemporaryDirectory(prefix="tvm-flow-board-") as folder:
+        worker = WorkerProcess("board", (), {}, Path(folder) / "board.log")
+        try:
+            limit = _BUNDLE_S + (_EAGER_S if request["program"] else 0.0)
+            opening = {"action": "open", "seat": list(vars(seat).values()), "limit_s": limit}
+            opened = worker.request(opening, _OPEN_S)
+            if opened["status"] != "ok":
+                raise _failed(place, opened["cause"])
+            require_board(opened["board"], board, emulated=emulated)
+            answer = worker.request(request, limit)
+        except (WorkerCrashed, WorkerExpired) as error:
+            raise _failed(place, str(error)) from error
+        finally:
+            worker.stop()
+    if answer["status"] != "ok":
+        raise _failed(place, f"{answer['status']}: {answer['cause']}")
+    return opened["board"], answer
+
+
+def _result(
+    info: manifest.Manifest, board: Board, threads: int, status: Message, answer: Message
+) -> BoardComparison:
+    error, eager = answer["max_rel_error"], answer["eager"]
+    if not error <= info.tolerance:
+        raise NumericsError(
+            f"The bundle computes wrong values on {status.get('name') or board.name}",
+            why=f"max relative error {error:.2e}, allowed are {info.tolerance:.0e}",
+            fix="compile it again; report it if that does not help",
+        )
+    ours = summarise(answer["seconds"])
+    theirs = summarise(eager["seconds"]) if eager.get("seconds") else None
+    emulated = bool(status.get("emulated", False))
+    reason = answer["invalid"]
+    drift = answer["drift"]
+    if not reason and drift is not None and not 1 / _DRIFT < drift < _DRIFT:
+        reason = f"the bundle took {drift:.2f} times as long after eager as before"
+    before, after = answer["board"][0], answer["board"][-1]
+    return BoardComparison(
+        model=info.model,
+        target=board.name,
+        board=str(status.get("name", "")),
+        threads=threads,
+        label="emulated" if emulated else "measured",
+        bundle=ours,
+        max_rel_error=error,
+        tolerance=info.tolerance,
+        eager=theirs,
+        eager_missing=eager.get("missing", ""),
+        torch=eager.get("torch", ""),
+        speedup=theirs.median_ms / ours.median_ms if theirs else None,
+        before=before,
+        after=after,
+        valid=not reason and not emulated,
+        reason=reason or ("emulated: these times say nothing about a board" if emulated else ""),
+        notes=_advice(before, emulated),
+    )
+
+
+def _advice(status: Message, emulated: bool) -> tuple[str, ...]:
+    return () if emulated else tuple(advice(status))
+
+
+def _failed(place: str, cause: str) -> BoardError:
+    return BoardError(
+        f"The comparison on {place} failed", why=cause,
+        fix="tvm-flow boards check, then repeat it",
+    )  # fmt: skip

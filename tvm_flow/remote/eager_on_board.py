@@ -1,0 +1,42 @@
+"""Runs on a board, not here: PyTorch eager on an exported program, timed like the bundle.
+
+``python3 eager_on_board.py PROGRAM.pt2 INPUT.npy OUTPUT.npy THREADS RUNS CORE,CORE`` prints one
+line of JSON: ``torch`` (version) and ``seconds``, one value per run. It needs PyTorch and nothing
+of tvm-flow.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+
+WARM_UP = 3
+
+
+def main(program: str, given: str, result: str, threads: str, runs: str, cores: str) -> None:
+    wanted = {int(core) for core in cores.split(",")} & os.sched_getaffinity(0)
+    if wanted:
+        os.sched_setaffinity(0, wanted)
+    import numpy as np  # noqa: PLC0415 - after the cores are chosen: its threads inherit them
+    import torch  # noqa: PLC0415
+
+    torch.set_num_threads(int(threads))
+    module = torch.export.load(program).module()
+    x = torch.from_numpy(np.load(given))
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(WARM_UP):
+            y = module(x)
+        for _ in range(int(runs)):
+            start = time.perf_counter()
+            y = module(x)
+            seconds.append(time.perf_counter() - start)
+    first = y[0] if isinstance(y, (tuple, list)) else y
+    np.save(result, first.numpy())
+    print(json.dumps({"torch": torch.__version__, "seconds": seconds}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
