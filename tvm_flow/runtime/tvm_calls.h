@@ -43,9 +43,8 @@ inline ffi::Module load_module(const std::string& path) {
 
 inline ffi::Function function_of(const ffi::Module& module, const std::string& name) {
   auto found = call_global("ffi.ModuleGetFunction", module, ffi::String(name), true);
-  auto function = found.as<ffi::Function>();
-  if (!function) TVM_FFI_THROW(ValueError) << "there is no function " << name;
-  return *function;
+  if (found == nullptr) TVM_FFI_THROW(ValueError) << "there is no function " << name;
+  return found.cast<ffi::Function>();
 }
 
 inline int called_by_tvm(void* function, const TVMFFIAny* args, int32_t count, TVMFFIAny* result) {
