@@ -63,7 +63,7 @@ def test_a_power_cut_leaves_nothing(running_tracker: Tracker) -> None:
 def test_every_target_has_a_cpu_of_its_own_generation(name: str) -> None:
     command = emulator_command(targets.load(name))
     known = subprocess.run(
-        [command[0], "-cpu", "help"], capture_output=True, text=True, timeout=10, check=True
+        [command[0], "-cpu", "help"], capture_output=True, text=True, timeout=10, check=False
     )
     assert command[command.index("-cpu") + 1] in known.stdout.split()
 
