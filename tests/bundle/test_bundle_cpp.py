@@ -14,17 +14,18 @@ import tvm
 import tvm_ffi
 from PIL import Image
 
+import targets
 from tests.bundle.networks import reseal, write
-from tvm_flow.bundle import build_runner, load, run_image
-from tvm_flow.errors import UsageError
+from tvm_flow.boards.deploy import runner_program
+from tvm_flow.bundle import load, run_image
 from tvm_flow.linker import _zig_environment as zig_environment
 
 pytestmark = pytest.mark.timeout(600)  # a machine's first C++ build also builds libc++
 
 
 @pytest.fixture(scope="module")
-def runner(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_runner(pristine, tmp_path_factory.mktemp("cpp") / "runner")
+def runner() -> Path:
+    return runner_program(targets.load("native"))
 
 
 def _run(runner: Path, bundle: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -86,10 +87,17 @@ def test_errors(runner: Path, pristine: Path, copied: Path, tmp_path: Path) -> N
     assert "damaged" in done.stderr
 
 
-def test_another_architecture_needs_its_libraries(tmp_path: Path, runner: Path) -> None:
+def test_errors_of_tvm_are_caught(runner: Path, copied: Path) -> None:
+    """A library that cannot be loaded although it has the right size: TVM throws, we report."""
+    library = copied / "model.so"
+    library.write_bytes(library.read_bytes()[:64] + bytes(library.stat().st_size - 64))
+    done = _run(runner, copied)
+    assert done.returncode == 7, done.stderr
+    assert done.stderr.startswith("error: ")
+
+
+def test_another_architecture_is_refused(tmp_path: Path, runner: Path) -> None:
     bundle = write(tmp_path / "board", "rk3399")
-    with pytest.raises(UsageError, match="libtvm_runtime"):
-        build_runner(bundle, tmp_path / "runner")
     done = _run(runner, bundle)
     assert done.returncode == 7
     assert "another architecture" in done.stderr

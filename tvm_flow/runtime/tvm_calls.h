@@ -45,7 +45,9 @@ inline ffi::Module load_module(const std::string& path) {
 // A function of the module or of what it imports, if there is one.
 inline std::optional<ffi::Function> find_function(const ffi::Module& module,
                                                   const std::string& name) {
-  return call_global("ffi.ModuleGetFunction", module, ffi::String(name), true).as<ffi::Function>();
+  auto found = call_global("ffi.ModuleGetFunction", module, ffi::String(name), true);
+  if (found == nullptr) return std::nullopt;
+  return found.cast<ffi::Function>();
 }
 
 inline ffi::Function function_of(const ffi::Module& module, const std::string& name) {
