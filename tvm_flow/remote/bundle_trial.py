@@ -18,6 +18,8 @@ from tvm_flow.tuning.channel import Message
 _CPU, _POOLED = 1, 2  # kDLCPU; tvm/runtime/memory/memory_manager.h
 _WARM_UP = 3
 _SCRIPT = Path(__file__).with_name("eager_on_board.py")
+#: Where docs/boards.md puts PyTorch, and what the board calls Python.
+_PYTHONS = ("/opt/torch/bin/python3", "python3")
 _FIND_TORCH = "import torch, sys; sys.stdout.write(torch.__version__)"
 
 
@@ -81,9 +83,9 @@ def _eager(session: BoardSession, request: Message, status: dict[str, Any]) -> d
         return {"missing": "an emulated board has none, and its times mean nothing"}
     if not request["program"]:
         return {"missing": "the model has no PyTorch program"}
-    found = session.execute(["python3", "-c", _FIND_TORCH], 120.0)
-    if found["code"] != 0:
-        return {"missing": "PyTorch is not installed on the board (python3 -c 'import torch')"}
+    interpreter, version = _interpreter(session)
+    if not interpreter:
+        return {"missing": f"PyTorch is not installed on the board (tried {', '.join(_PYTHONS)})"}
     folder = Path(request["directory"])
     for file, name in (
         (_SCRIPT, "eager.py"),
@@ -91,16 +93,25 @@ def _eager(session: BoardSession, request: Message, status: dict[str, Any]) -> d
         (folder / request["sample"], "x.npy"),
     ):
         session.upload(file, name)
-    argv = ["python3", "eager.py", "model.pt2", "x.npy", "y.npy", str(request["threads"]),
+    argv = [interpreter, "eager.py", "model.pt2", "x.npy", "y.npy", str(request["threads"]),
             str(request["runs"]), ",".join(map(str, request["cores"]))]  # fmt: skip
     done = session.execute(argv, request["eager_s"])
     if done["timed_out"] or done["code"] != 0:
         words = (done["stderr"].strip().splitlines() or ["no message"])[-1]
         cause = "it took too long" if done["timed_out"] else words
-        return {"missing": f"PyTorch {found['stdout']} there did not run it: {cause}"}
+        return {"missing": f"PyTorch {version} there did not run it: {cause}"}
     told = json.loads(done["stdout"].splitlines()[-1])
     assert isinstance(told, dict)
     return told
+
+
+def _interpreter(session: BoardSession) -> tuple[str, str]:
+    """The first Python on the board that has PyTorch, and which; or two empty texts."""
+    for python in _PYTHONS:
+        found = session.execute([python, "-c", _FIND_TORCH], 120.0)
+        if found["code"] == 0:
+            return python, str(found["stdout"])
+    return "", ""
 
 
 def _steady(session: BoardSession) -> str:
