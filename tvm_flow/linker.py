@@ -127,11 +127,13 @@ def build_cpp(
     lib_dirs: Sequence[PathLike] = (),
     libs: Sequence[str] = (),
     rpath: str | None = None,
+    flags: Sequence[str] = (),
 ) -> Path:
     """Compile C++17 ``sources`` to the program ``output``, native or cross.
 
     The result runs on every Linux of ``arch`` with at least this ``glibc`` (``"2.28"``); libc++ is
-    linked statically. ``libs`` are names as after ``-l``; ``rpath`` may contain ``$ORIGIN``.
+    linked statically. ``libs`` are names as after ``-l``; ``rpath`` may contain ``$ORIGIN``;
+    ``flags`` are added as they are (``-shared -fPIC`` makes a library).
     Raises :class:`EnvironmentFault` without the package ziglang, :class:`CompileError` with the
     compiler's first error.
     """
@@ -143,6 +145,7 @@ def build_cpp(
         )
     with _replacing(Path(output)) as temporary:
         command = [*ZIG, "c++", "-target", f"{arch}-linux-gnu.{glibc}", "-O2", "-std=c++17", "-s"]
+        command += flags
         command += [f"-I{folder}" for folder in include_dirs]
         command += [*map(str, sources), "-o", str(temporary)]
         command += [f"-L{folder}" for folder in lib_dirs]

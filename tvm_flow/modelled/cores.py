@@ -1,0 +1,61 @@
+"""What the model knows of a core beside its target file: simulator names and cache geometry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from targets import Board
+from tvm_flow.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Core:
+    """One core type.
+
+    ``mca``: the scheduling model of LLVM that stands for it; ``emulated``: what ``qemu -cpu``
+    takes; ``l1_ways``, ``l2_ways``: associativity of the data caches; ``l2_cycles``,
+    ``memory_cycles``: load-to-use cycles of the second level and beyond it; ``remark``: what is
+    not this core's own.
+    """
+
+    mca: str
+    emulated: str
+    l1_ways: int
+    l2_ways: int
+    l2_cycles: int
+    memory_cycles: int
+    remark: str = ""
+
+
+#: Associativity: Arm's technical reference manuals of the cores (A53, A57, A72; A78AE), NVIDIA's
+#: Xavier TRM, AMD's optimisation guide for Zen 4. Latencies: of the same order as published
+#: measurements (7-cpu.com for A53, A57, A72); beyond L2 they depend on the board's DRAM.
+CORES = {
+    "cortex-a53": Core("cortex-a53", "cortex-a53", 4, 16, 13, 150),
+    "cortex-a57": Core("cortex-a57", "cortex-a57", 2, 16, 18, 200),
+    "cortex-a72": Core("cortex-a72", "cortex-a72", 2, 16, 18, 200),
+    "carmel": Core(
+        "neoverse-n1", "max", 4, 16, 15, 200,
+        "LLVM has no model of Carmel: Neoverse N1 (4-wide, two 128-bit FMLA per cycle) stands in",
+    ),
+    "cortex-a78ae": Core(
+        "neoverse-n1", "max", 4, 8, 11, 200,
+        "LLVM 16 has no model of Cortex-A78AE: Neoverse N1, the same family, stands in",
+    ),
+    "znver4": Core("znver4", "max", 8, 8, 14, 50),
+}  # fmt: skip
+
+
+def core_of(board: Board) -> Core:
+    """The model of the first core that ``board`` runs on.
+
+    Raises :class:`UsageError` where there is none.
+    """
+    mcpu = board.cluster_of(board.cores[0]).mcpu
+    if mcpu not in CORES:
+        raise UsageError(
+            f"No model of {board.name}'s core",
+            why=f"it is {mcpu}; modelled are {', '.join(sorted(CORES))}",
+            fix="measure on the board, or choose a target with one of these cores",
+        )
+    return CORES[mcpu]

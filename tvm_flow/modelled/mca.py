@@ -1,0 +1,128 @@
+"""Cycles of a recorded kernel, from LLVM's scheduling model of a core (llvm-mca).
+
+Each distinct piece of code is simulated once. A long loop is simulated for a few iterations within
+the code around it, plus the steady state for the iterations left: so the loop's filling and
+draining, and what the core overlaps with it, are in the figure.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tvm_flow.errors import TuningError
+from tvm_flow.modelled.trace import Segment, Trace
+
+#: Iterations of a loop that are simulated together with the code around it.
+_WITHIN = 3
+#: Times every piece of code is simulated in a row.
+_ITERATIONS = 3
+#: Share of all instructions that need not be simulated: what runs once at the start.
+_NEGLIGIBLE = 0.003
+_TIMEOUT_S = 60
+_REGION = re.compile(r"^r(\d+)$")
+
+
+@dataclass(frozen=True)
+class Analyser:
+    """llvm-mc and llvm-mca for one core; ``triple`` and ``cpu`` in LLVM's spelling."""
+
+    disassembler: str
+    simulator: str
+    triple: str
+    cpu: str
+    known: dict[str, float] = field(default_factory=dict)  # cycles by text of code
+
+    def disassemble(self, codes: Sequence[str]) -> list[str]:
+        """Hexadecimal machine code -> assembly, one line each; empty where LLVM knows none."""
+        lines = [" ".join(f"0x{code[i : i + 2]}" for i in range(0, len(code), 2)) for code in codes]
+        command = [self.disassembler, "--disassemble", f"-triple={self.triple}", f"-mcpu={self.cpu}"]
+        text = _run(command, "\n".join(lines))
+        found = [line.strip() for line in text.splitlines() if line.startswith("\t")]
+        found = [line for line in found if not line.startswith(".")]
+        if len(found) != len(codes):
+            raise TuningError(
+                "llvm-mc does not know some instruction of a kernel",
+                why=f"{len(codes) - len(found)} of {len(codes)} were not decoded",
+                fix="install a newer llvm (tvm-flow doctor names the version)",
+            )
+        return found
+
+    def cycles(self, regions: Sequence[Sequence[str]]) -> list[float]:
+        """Cycles per pass of each piece of assembly, run several times in a row."""
+        texts = ["\n".join(lines) for lines in regions]
+        fresh = sorted({text for text in texts if text not in self.known})
+        self.known.update(zip(fresh, self._simulate(fresh), strict=True))
+        return [self.known[text] for text in texts]
+
+    def _simulate(self, pieces: Sequence[str]) -> list[float]:
+        if not pieces:
+            return []
+        text = "".join(
+            f"# LLVM-MCA-BEGIN r{n}\n{piece}\n# LLVM-MCA-END r{n}\n"
+            for n, piece in enumerate(pieces)
+        )
+        command = [
+            self.simulator, f"-mtriple={self.triple}", f"-mcpu={self.cpu}",
+            f"-iterations={_ITERATIONS}", "--json", "--resource-pressure=0", "--instruction-info=0",
+        ]  # fmt: skip
+        answer = _run(command, text)
+        found: dict[int, float] = {}
+        for region in json.loads(answer[answer.index("{") :])["CodeRegions"]:
+            match = _REGION.match(region["Name"])
+            if match:
+                summary = region["SummaryView"]
+                found[int(match[1])] = summary["TotalCycles"] / summary["Iterations"]
+        return [found[n] for n in range(len(pieces))]
+
+
+def kernel_cycles(trace: Trace, analyser: Analyser) -> float:
+    """Cycles of one call without cache misses."""
+    kept = _essential(trace)
+    loops = sorted({chunk for s in kept for chunk, times in s.runs if times > _WITHIN})
+    chunks = sorted({chunk for s in kept for chunk, _ in s.runs})
+    codes = sorted({code for chunk in chunks for code in trace.chunks[chunk]})
+    assembly = dict(zip(codes, analyser.disassemble(codes), strict=True))
+    text = {chunk: [assembly[code] for code in trace.chunks[chunk]] for chunk in chunks}
+    bodies = [_body(segment.runs, text) for segment in kept]
+    cycles = analyser.cycles([*bodies, *(text[chunk] for chunk in loops)])
+    steady = dict(zip(loops, cycles[len(bodies) :], strict=True))
+    total = 0.0
+    for segment, within in zip(kept, cycles, strict=False):
+        beyond = sum((n - _WITHIN) * steady[c] for c, n in segment.runs if n > _WITHIN)
+        total += segment.count * (within + beyond)
+    covered = sum(_size(trace, segment) for segment in kept)
+    return total * trace.instructions / covered
+
+
+def _essential(trace: Trace) -> list[Segment]:
+    """The segments that make up nearly all of the work, most first."""
+    order = sorted(trace.segments, key=lambda s: _size(trace, s), reverse=True)
+    wanted, kept, covered = (1 - _NEGLIGIBLE) * trace.instructions, [], 0
+    for segment in order:
+        if covered >= wanted:
+            break
+        kept.append(segment)
+        covered += _size(trace, segment)
+    return kept
+
+
+def _size(trace: Trace, segment: Segment) -> int:
+    return segment.count * sum(len(trace.chunks[chunk]) * times for chunk, times in segment.runs)
+
+
+def _body(runs: Iterable[tuple[int, int]], text: Mapping[int, Sequence[str]]) -> list[str]:
+    return [line for chunk, times in runs for _ in range(min(times, _WITHIN)) for line in text[chunk]]
+
+
+def _run(command: list[str], text: str) -> str:
+    done = subprocess.run(
+        command, input=text, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+    )
+    if done.returncode:
+        complaint = next((line for line in done.stderr.splitlines() if "error" in line), "")
+        raise TuningError(f"{command[0]} failed", why=complaint or f"exit status {done.returncode}")
+    return done.stdout
