@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING
 
 from targets import Board
 from tvm_flow.api.boards import board_of, records_of
+from tvm_flow.errors import UsageError
 from tvm_flow.tuning.options import check_limits
 from tvm_flow.tuning.records import RecordStore
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from tvm_flow.tuning.bench import Bench
     from tvm_flow.tuning.report import OnEvent, TuneReport
+
+#: Where candidates' times come from.
+RUNNERS = ("measured", "modelled")
 
 
 def prepare(
@@ -43,9 +48,10 @@ def tune(
     input_shape: tuple[int, ...] | None = None,
     records: str | Path | None = None,
     seed: int = 0,
+    runner: str = "measured",
     on_event: OnEvent | None = None,
 ) -> TuneReport:
-    """Tune the kernels of a network on this machine.
+    """Tune the kernels of a network on this machine, or for a board that is not at hand.
 
     Parameters
     ----------
@@ -56,6 +62,8 @@ def tune(
     records: folder with one folder of tuning records per board, which tuning adds to and goes on
         from (default: see :func:`tvm_flow.api.boards.records_root`).
     seed: of the search.
+    runner: ``"measured"`` on this machine's cores, or ``"modelled"``: candidates for an AArch64
+        board are emulated, checked and ranked by a model of its core; their records say so.
     on_event: called after every trial; :class:`tvm_flow.tuning.progress.Progress` is one.
 
     Ctrl-C ends it early; the report then says ``interrupted`` and every record is kept. Raises
@@ -63,6 +71,7 @@ def tune(
     tuner) and :class:`TuningError` where not one kernel could be measured.
     """
     board, store = prepare(target, trials, minutes, threads, records)
+    check_runner(runner)
     # TVM and torch take seconds to import: what can be refused without them is refused by now
     from tvm_flow.api.networks import load_model, to_graph  # noqa: PLC0415
     from tvm_flow.passes.pipeline import last_cache, optimise, tasks_of  # noqa: PLC0415
@@ -78,4 +87,18 @@ def tune(
         threads=threads,
         seed=seed,
         on_event=on_event,
+        bench=_bench(runner),
     )
+
+
+def check_runner(runner: str) -> None:
+    """Raises :class:`UsageError` for a name that is none of :data:`RUNNERS`."""
+    if runner not in RUNNERS:
+        raise UsageError(f"Unknown runner {runner!r}", fix=f"one of {', '.join(RUNNERS)}")
+
+
+def _bench(runner: str) -> Bench:
+    from tvm_flow.modelled.bench import ModelledBench  # noqa: PLC0415 - imports TVM
+    from tvm_flow.tuning.bench import LocalBench  # noqa: PLC0415
+
+    return ModelledBench() if runner == "modelled" else LocalBench()

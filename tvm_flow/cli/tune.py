@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
         app,
         "tvm-flow tune fasternet_t0 --minutes 10",
         "tvm-flow tune shufflenet_v2_x1_0 --trials 1000 --threads 2",
+        "tvm-flow tune fasternet_t0 --target rk3399 --runner modelled --trials 200",
         "tvm-flow tune path/to/file.py:factory --input 1x3x96x96 --records my_logs",
     )(tune)
 
@@ -62,6 +63,12 @@ def tune(
     input: Input = None,
     records: Records = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the search.")] = 0,
+    runner: Annotated[
+        str,
+        typer.Option(
+            "--runner", metavar="R", help="measured; or modelled: rank for an Arm board by a model."
+        ),
+    ] = "measured",
 ) -> Answer:
     """Measure kernels of a model on this machine and record what is found.
 
@@ -70,11 +77,12 @@ def tune(
     """
     from rich.console import Console  # noqa: PLC0415
 
-    from tvm_flow.api.tune import prepare  # noqa: PLC0415
+    from tvm_flow.api.tune import check_runner, prepare  # noqa: PLC0415
     from tvm_flow.api.tune import tune as tuned  # noqa: PLC0415
 
     name = model_of(model, model_option)
     shape = shape_or_none(input)
+    check_runner(runner)
     prepare(target, trials, minutes, threads, records)  # refuses before the imports below
     from tvm_flow.tuning.progress import Progress  # noqa: PLC0415 - imports TVM
 
@@ -89,10 +97,11 @@ def tune(
             input_shape=shape,
             records=records,
             seed=seed,
+            runner=runner,
             on_event=progress,
         )
     code = INTERRUPTED if report.interrupted else 0
-    return Answer(to_json(name, report), lambda: show(report), code)
+    return Answer(to_json(name, report, runner), lambda: show(report), code)
 
 
 def show(report: TuneReport) -> Iterable[RenderableType]:
@@ -105,10 +114,11 @@ def show(report: TuneReport) -> Iterable[RenderableType]:
         yield line(f"stopped by Ctrl-C after {report.measured} trials: {kept}")
 
 
-def to_json(model: str, report: TuneReport) -> dict[str, Any]:
-    """A run as plain data; times in seconds per call."""
+def to_json(model: str, report: TuneReport, label: str) -> dict[str, Any]:
+    """A run as plain data; times in seconds per call, ``label`` says of what kind."""
     return {
         "model": model,
+        "label": label,
         "threads": report.threads,
         "seconds": report.seconds,
         "measured": report.measured,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from targets import Board
 from tvm_flow.errors import UsageError
@@ -59,3 +60,29 @@ def core_of(board: Board) -> Core:
             fix="measure on the board, or choose a target with one of these cores",
         )
     return CORES[mcpu]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """All that the model takes of a board: ``mhz`` is the core's highest clock."""
+
+    core: Core
+    triple: str
+    l1_bytes: int
+    l2_bytes: int
+    mhz: int
+
+    @classmethod
+    def of(cls, board: Board) -> Machine:
+        """Raises :class:`UsageError` where the core is not modelled."""
+        mhz = board.cluster_of(board.cores[0]).max_mhz
+        return cls(core_of(board), board.mtriple, board.l1_bytes, board.l2_bytes, mhz)
+
+    def to_message(self) -> dict[str, Any]:
+        """As plain data, for a worker."""
+        return asdict(self)
+
+    @classmethod
+    def of_message(cls, message: dict[str, Any]) -> Machine:
+        """Inverse of :meth:`to_message`."""
+        return cls(**{**message, "core": Core(**message["core"])})

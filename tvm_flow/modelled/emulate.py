@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from targets import Board
-from tvm_flow.modelled.cores import Core
+from tvm_flow.modelled.cores import Machine
 from tvm_flow.modelled.tools import Tools
 from tvm_flow.modelled.trace import Trace, read_trace
 from tvm_flow.tuning.problem import Guarded
@@ -30,8 +29,7 @@ def emulate(
     buffers: Sequence[Guarded],
     shapes: Sequence[Sequence[int]],
     *,
-    board: Board,
-    core: Core,
+    machine: Machine,
     tools: Tools,
     folder: Path,
     timeout_s: float,
@@ -43,7 +41,8 @@ def emulate(
     arguments, trace = folder / "arguments.bin", folder / "trace.txt"
     trace.unlink(missing_ok=True)
     arguments.write_bytes(_encode(buffers, shapes))
-    caches = f"l1={board.l1_bytes}:{core.l1_ways},l2={board.l2_bytes}:{core.l2_ways}"
+    core = machine.core
+    caches = f"l1={machine.l1_bytes}:{core.l1_ways},l2={machine.l2_bytes}:{core.l2_ways}"
     command = [tools.qemu, "-cpu", core.emulated, "-plugin", f"{tools.plugin},out={trace},{caches}"]
     if tools.sysroot:
         command += ["-L", tools.sysroot]

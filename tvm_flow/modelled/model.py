@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from targets import Board
-from tvm_flow.modelled.cores import Core
+from tvm_flow.modelled.cores import Machine
 from tvm_flow.modelled.mca import Analyser, kernel_cycles
 from tvm_flow.modelled.trace import Trace
 
@@ -28,15 +27,9 @@ class Cost:
         return self.compute + self.memory
 
 
-def cost_of(trace: Trace, core: Core, analyser: Analyser) -> Cost:
+def cost_of(trace: Trace, machine: Machine, analyser: Analyser) -> Cost:
     """Modelled cost of the traced call. Raises :class:`TuningError` if a tool fails."""
-    memory = 0.0
+    core, memory = machine.core, 0.0
     for misses, cycles in ((trace.l1, core.l2_cycles), (trace.l2, core.memory_cycles)):
         memory += cycles * (EXPOSED_RANDOM * misses.random + EXPOSED_STREAMED * misses.streamed)
     return Cost(kernel_cycles(trace, analyser), memory, trace.instructions)
-
-
-def seconds(cost: Cost, board: Board) -> float:
-    """Time at the board's highest clock; where that is unknown, at 1 GHz."""
-    mhz = board.cluster_of(board.cores[0]).max_mhz or 1000
-    return cost.cycles / (1e6 * mhz)
