@@ -21,7 +21,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from schedules.packing import Panels, balanced
-from schedules.vector import Expr, f32, load, loop, registers, splat, store
+from schedules.vector import Expr, f32, load, loop, registers, repeat_lane, splat, store
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class Weights:
     panels: Panels
     k: int
     base: Expr | int = 0  # offset of the first panel in ``buffer``
+    by_lane: int = 0  # vector registers, where products may take a lane of a vector of A
 
 
 #: called per output vector: value reader, tile row, tile col, channel offset, width, valid lanes
@@ -111,8 +112,31 @@ def _accumulate(
                 total = load(acc[panel], where, width) + splat(a, width) * b
                 store(acc[panel], total, where, width)
 
+    def four_steps(a_base: Expr, k_index: Expr) -> None:
+        """Four elements of A per pixel in one load; each product then takes one lane of it."""
+        quads = registers(4 * tile.pixels)
+        with T.unroll(0, tile.rows) as i, T.unroll(0, tile.cols) as j:
+            at = a_base + i * segment.row_pitch + j * segment.col_pitch
+            store(quads, load(segment.buffer, at, 4), (i * tile.cols + j) * 4, 4)
+        for kk in range(4):
+            with T.unroll(0, tile.rows) as i, T.unroll(0, tile.cols) as j:
+                pixel = i * tile.cols + j
+                quad = load(quads, pixel * 4, 4)
+                for panel, width in enumerate(widths):
+                    at = weights.base + (group.first + panel) * lanes * weights.k
+                    b = load(weights.buffer, at + (k_index + kk) * width, width)
+                    total = load(acc[panel], pixel * width, width) + repeat_lane(quad, kk, width) * b
+                    store(acc[panel], total, pixel * width, width)
+
     def reduce_k(a_base: Expr, k_base: Expr) -> None:
         main = segment.k // unroll
+        in_registers = tile.pixels * (len(widths) + 1) + len(widths) <= weights.by_lane
+        if main and in_registers and unroll % 4 == 0:
+            with loop(0, main) as ko, T.unroll(0, unroll // 4) as quad:
+                four_steps(a_base + ko * unroll + quad * 4, k_base + ko * unroll + quad * 4)
+            for kk in range(main * unroll, segment.k):
+                step(a_base + kk, k_base + kk)
+            return
         if main == 1:
             for kk in range(unroll):
                 step(a_base + kk, k_base + kk)

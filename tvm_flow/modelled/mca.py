@@ -18,8 +18,8 @@ from tvm_flow.modelled.trace import Segment, Trace
 
 #: Iterations of a loop that are simulated together with the code around it.
 _WITHIN = 3
-#: Times every piece of code is simulated in a row.
-_ITERATIONS = 3
+#: Instructions over which the steady state of a loop is taken, and those before it.
+_STEADY, _WARM = 256, 128
 #: Share of all instructions that need not be simulated: what runs once at the start.
 _NEGLIGIBLE = 0.003
 _TIMEOUT_S = 60
@@ -69,13 +69,20 @@ class Analyser:
         return [line for line in lines if not line.startswith(".") and line not in _PREFIXES], unknown
 
     def cycles(self, regions: Sequence[Sequence[str]]) -> list[float]:
-        """Cycles per pass of each piece of assembly, run several times in a row."""
+        """Cycles by which each piece of assembly delays its own repetition: what it costs between
+        equal ones, without the filling and draining of the pipeline at the ends."""
         texts = ["\n".join(lines) for lines in regions]
         fresh = sorted({text for text in texts if text not in self.known})
-        self.known.update(zip(fresh, self._simulate(fresh), strict=True))
+        counts = [_copies(text) for text in fresh]
+        jobs = [(text, few) for text, (few, _) in zip(fresh, counts, strict=True)]
+        jobs += [(text, many) for text, (_, many) in zip(fresh, counts, strict=True)]
+        totals = self._simulate(["\n".join([text] * times) for text, times in jobs])
+        for n, (text, (few, many)) in enumerate(zip(fresh, counts, strict=True)):
+            self.known[text] = (totals[len(fresh) + n] - totals[n]) / (many - few)
         return [self.known[text] for text in texts]
 
     def _simulate(self, pieces: Sequence[str]) -> list[float]:
+        """Cycles of each piece, run once."""
         if not pieces:
             return []
         text = "".join(
@@ -84,15 +91,14 @@ class Analyser:
         )
         command = [
             self.simulator, f"-mtriple={self.triple}", f"-mcpu={self.cpu}",
-            f"-iterations={_ITERATIONS}", "--json", "--resource-pressure=0", "--instruction-info=0",
+            "-iterations=1", "--json", "--resource-pressure=0", "--instruction-info=0",
         ]  # fmt: skip
         answer = _run(command, text).stdout
         found: dict[int, float] = {}
         for region in json.loads(answer[answer.index("{") :])["CodeRegions"]:
             match = _REGION.match(region["Name"])
             if match:
-                summary = region["SummaryView"]
-                found[int(match[1])] = summary["TotalCycles"] / summary["Iterations"]
+                found[int(match[1])] = region["SummaryView"]["TotalCycles"]
         return [found[n] for n in range(len(pieces))]
 
 
@@ -129,6 +135,13 @@ def _essential(trace: Trace) -> list[Segment]:
 
 def _size(trace: Trace, segment: Segment) -> int:
     return segment.count * sum(len(trace.chunks[chunk]) * times for chunk, times in segment.runs)
+
+
+def _copies(text: str) -> tuple[int, int]:
+    """How often in a row a piece is simulated, for the difference of the two."""
+    length = text.count("\n") + 1
+    few = max(1, _WARM // length)
+    return few, few + max(1, _STEADY // length)
 
 
 def _body(runs: Iterable[tuple[int, int]], text: Mapping[int, Sequence[str]]) -> list[str]:

@@ -68,6 +68,12 @@ class Cache {
     lines_.assign(sets_ * ways_, 0);
     used_.assign(sets_ * ways_, 0);
   }
+  bool holds(uint64_t line) const {
+    size_t first = (line & (sets_ - 1)) * ways_;
+    for (size_t i = first; i < first + ways_; i++)
+      if (lines_[i] == line + 1) return true;
+    return false;
+  }
   bool access(uint64_t line) {
     size_t first = (line & (sets_ - 1)) * ways_, victim = first;
     for (size_t i = first; i < first + ways_; i++) {
@@ -108,22 +114,17 @@ class Streams {
 
 struct Level {
   Cache cache;
-  Streams streams;
   uint64_t random = 0, streamed = 0;
-  bool access(uint64_t line, bool counted) {
-    if (cache.access(line)) return true;
-    bool follows = streams.continues(line);
-    if (counted) (follows ? streamed : random)++;
-    return false;
-  }
+  void missed(bool follows) { (follows ? streamed : random)++; }
 };
 
 using Run = std::pair<uint32_t, uint32_t>;  // chunk, repetitions
 
 std::string out_path;
 Level l1, l2;
-std::unordered_map<uint64_t, char> seen_lines;
-uint64_t first_touches = 0, instructions = 0, loads_stores = 0;
+Streams streams;
+std::unordered_map<uint64_t, bool> touched;  // line -> its first touch continued a stream
+uint64_t loads_stores = 0;
 bool on = false;
 std::map<std::pair<uint64_t, std::string>, Block*> blocks;
 std::map<std::vector<uint32_t>, uint32_t> chunks;
@@ -171,12 +172,10 @@ void on_access(unsigned, uint32_t info, uint64_t address, void*) {
   loads_stores += on;
   for (; line <= last; line++) {
     if (l1.cache.access(line)) continue;
-    bool fresh = seen_lines.emplace(line, 0).second;
-    bool counted = on && !fresh;
-    first_touches += on && fresh;
-    bool follows = l1.streams.continues(line);
-    if (counted) (follows ? l1.streamed : l1.random)++;
-    l2.access(line, counted);
+    bool follows = streams.continues(line), known = l2.cache.access(line);
+    if (!on || touched.emplace(line, follows).second) continue;  // counted in write_all
+    l1.missed(follows);
+    if (!known) l2.missed(follows);
   }
 }
 
@@ -226,10 +225,15 @@ void on_translation(PluginId, qemu_plugin_tb* tb) {
 }
 
 void write_all(PluginId, void*) {
+  // In a series of calls, a first touch misses unless the call before left the line there.
+  for (auto& [line, follows] : touched) {
+    if (!l1.cache.holds(line)) l1.missed(follows);
+    if (!l2.cache.holds(line)) l2.missed(follows);
+  }
   FILE* file = fopen(out_path.c_str(), "w");
   if (!file) return;
-  fprintf(file, "accesses %" PRIu64 " first %" PRIu64 " l1 %" PRIu64 " %" PRIu64 " l2 %" PRIu64
-          " %" PRIu64 "\n", loads_stores, first_touches, l1.random, l1.streamed, l2.random,
+  fprintf(file, "accesses %" PRIu64 " lines %zu l1 %" PRIu64 " %" PRIu64 " l2 %" PRIu64
+          " %" PRIu64 "\n", loads_stores, touched.size(), l1.random, l1.streamed, l2.random,
           l2.streamed);
   for (auto& [key, block] : blocks) fprintf(file, "block %u %s\n", block->id, block->code.c_str());
   for (auto& [parts, id] : chunks) {

@@ -8,8 +8,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Misses:
-    """Cache lines that were not found, first touches left out. ``streamed`` ones follow a line
-    next to them, which is what hardware prefetchers catch."""
+    """Cache lines that were not found, in a series of calls. ``streamed`` ones follow a line next
+    to them, which is what hardware prefetchers catch."""
 
     random: int
     streamed: int
@@ -26,13 +26,15 @@ class Segment:
 @dataclass(frozen=True)
 class Trace:
     """One call of a kernel. ``chunks``: machine code by number, one hexadecimal text per
-    instruction; ``segments`` cover everything that was executed."""
+    instruction; ``segments`` cover everything that was executed; ``accesses``: loads and stores;
+    ``lines``: different cache lines they touched."""
 
     chunks: dict[int, tuple[str, ...]]
     segments: tuple[Segment, ...]
     l1: Misses
     l2: Misses
     accesses: int
+    lines: int
 
     @property
     def instructions(self) -> int:
@@ -66,4 +68,4 @@ def read_trace(path: Path) -> Trace:
         for number, names in parts.items()
     }
     l1, l2 = (Misses(int(head[i]), int(head[i + 1])) for i in (4, 7))
-    return Trace(chunks, tuple(segments), l1, l2, int(head[0]))
+    return Trace(chunks, tuple(segments), l1, l2, int(head[0]), int(head[2]))
