@@ -50,9 +50,10 @@ class Cpu:
 
     def tile_pixels(self, panels: int, spare: int) -> int:
         """Most pixels of a register tile beside ``panels`` panels per group, ``spare`` registers
-        left. By lane, each pixel also holds a vector of its inputs."""
+        left. By lane, each pixel also holds a vector of its inputs, and LLVM loads ahead: with
+        fewer than seven registers for that, it spills on a Cortex-A53."""
         if self.by_lane:
-            return (self.registers - panels - 2) // (panels + 1)
+            return (self.registers - panels - 7) // (panels + 1)
         return (self.registers - spare) // panels
 
 

@@ -8,28 +8,45 @@ from tvm_flow.modelled.cores import Machine
 from tvm_flow.modelled.mca import Analyser, kernel_cycles
 from tvm_flow.modelled.trace import Trace
 
-#: Share of a miss's latency that the core waits for: of single misses, and of those that follow a
-#: stream, which prefetching has mostly hidden. Chosen on x86 (benchmarks/modelled_validation.py).
-EXPOSED_RANDOM = 0.3
-EXPOSED_STREAMED = 0.05
+#: Cycles by which a cache line that comes from the second level delays a core that reorders, beside
+#: the time its transfer takes. Fitted on x86 (benchmarks/modelled_validation.py).
+EXPOSED = 0.5
+#: The same for a core in order, as shares of the latency: it waits for every load that no
+#: prefetcher has announced. Not fitted: no such core is at hand.
+IN_ORDER_RANDOM, IN_ORDER_STREAMED = 0.5, 0.05
+#: And for lines that come from beyond the second level, on any core.
+BEYOND_RANDOM, BEYOND_STREAMED = 0.3, 0.05
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Cycles of one call: ``compute`` without cache misses, ``memory`` for waiting on them."""
+    """Cycles of one call. ``compute``: without cache misses; ``transfer``: what moving the missed
+    lines takes at least, which overlaps with ``compute``; ``waiting``: for lines, not overlapped.
+    ``l1_misses`` and ``l2_misses`` are (random, streamed) lines."""
 
     compute: float
-    memory: float
+    transfer: float
+    waiting: float
     instructions: int
+    l1_misses: tuple[int, int]
+    l2_misses: tuple[int, int]
 
     @property
     def cycles(self) -> float:
-        return self.compute + self.memory
+        return max(self.compute, self.transfer) + self.waiting
 
 
 def cost_of(trace: Trace, machine: Machine, analyser: Analyser) -> Cost:
     """Modelled cost of the traced call. Raises :class:`TuningError` if a tool fails."""
-    core, memory = machine.core, 0.0
-    for misses, cycles in ((trace.l1, core.l2_cycles), (trace.l2, core.memory_cycles)):
-        memory += cycles * (EXPOSED_RANDOM * misses.random + EXPOSED_STREAMED * misses.streamed)
-    return Cost(kernel_cycles(trace, analyser), memory, trace.instructions)
+    core, l1, l2 = machine.core, trace.l1, trace.l2
+    lines = l1.random + l1.streamed
+    if core.in_order:
+        share = IN_ORDER_RANDOM * l1.random + IN_ORDER_STREAMED * l1.streamed
+        waiting = core.l2_cycles * share
+    else:
+        waiting = EXPOSED * lines
+    waiting += core.memory_cycles * (BEYOND_RANDOM * l2.random + BEYOND_STREAMED * l2.streamed)
+    return Cost(
+        kernel_cycles(trace, analyser), core.line_cycles * lines, waiting, trace.instructions,
+        (l1.random, l1.streamed), (l2.random, l2.streamed),
+    )  # fmt: skip
