@@ -20,8 +20,10 @@ from tvm_flow.modelled.trace import Segment, Trace
 _WITHIN = 3
 #: Instructions over which the steady state of a loop is taken, and those before it.
 _STEADY, _WARM = 256, 128
+#: Instructions from which a piece of code is so long that its ends do not matter.
+_LONG = 600
 #: Share of all instructions that need not be simulated: what runs once at the start.
-_NEGLIGIBLE = 0.003
+_NEGLIGIBLE = 0.01
 _TIMEOUT_S = 60
 #: Printed on a line of their own, before the instruction they belong to.
 _PREFIXES = frozenset({"lock", "rep", "repne", "data16", "notrack"})
@@ -74,11 +76,16 @@ class Analyser:
         texts = ["\n".join(lines) for lines in regions]
         fresh = sorted({text for text in texts if text not in self.known})
         counts = [_copies(text) for text in fresh]
-        jobs = [(text, few) for text, (few, _) in zip(fresh, counts, strict=True)]
-        jobs += [(text, many) for text, (_, many) in zip(fresh, counts, strict=True)]
-        totals = self._simulate(["\n".join([text] * times) for text, times in jobs])
-        for n, (text, (few, many)) in enumerate(zip(fresh, counts, strict=True)):
-            self.known[text] = (totals[len(fresh) + n] - totals[n]) / (many - few)
+        jobs = {
+            (text, n): "\n".join([text] * n)
+            for text, pair in zip(fresh, counts, strict=True)
+            for n in pair
+            if n
+        }
+        totals = dict(zip(jobs, self._simulate(list(jobs.values())), strict=True))
+        for text, (few, many) in zip(fresh, counts, strict=True):
+            total = totals[text, many] - totals.get((text, few), 0.0)
+            self.known[text] = total / (many - few)
         return [self.known[text] for text in texts]
 
     def _simulate(self, pieces: Sequence[str]) -> list[float]:
@@ -140,6 +147,8 @@ def _size(trace: Trace, segment: Segment) -> int:
 def _copies(text: str) -> tuple[int, int]:
     """How often in a row a piece is simulated, for the difference of the two."""
     length = text.count("\n") + 1
+    if length >= _LONG:
+        return 0, 1
     few = max(1, _WARM // length)
     return few, few + max(1, _STEADY // length)
 
