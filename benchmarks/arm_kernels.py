@@ -1,7 +1,7 @@
 """Code quality for Arm cores without a board: ``python -m benchmarks.arm_kernels --help``.
 
-The kernels where a network's time goes, with default schedules, against the core's bound: the cycles
-that their multiply-accumulates take at the core's FMLA rate. All figures are modelled (emulated
+The kernels where a network's time goes, with default schedules, against the core's bound: the
+cycles that their multiply-accumulates take at the core's FMLA rate. All figures are modelled (emulated
 execution, LLVM's scheduling model of the core); none is measured on a board.
 """
 
@@ -94,7 +94,8 @@ def main() -> None:
                 rows.append({"target": target, "mcpu": board.mcpu, "kernel": title, **row})
                 print(
                     f"{board.mcpu:12} {title:38} modelled {row['cycles']:>9.0f} cycles "
-                    f"({row['compute_cycles']:>9.0f} without misses), bound {row['bound_cycles']:>9.0f}: "
+                    f"({row['compute_cycles']:>9.0f} without misses), "
+                    f"bound {row['bound_cycles']:>9.0f}: "
                     f"{row['share_of_bound']:4.0%} of the FMLA rate"
                 )
     document = {

@@ -1,8 +1,8 @@
 """Does the model rank kernels as a clock does? ``python -m benchmarks.modelled_validation --help``.
 
-The model of :mod:`tvm_flow.modelled` is applied to this machine's own core, as an AVX2 one (QEMU 7.2
-has no AVX-512): random schedules of several operators are built, emulated and modelled, then timed
-on a pinned core. Reported is Spearman's rank correlation of modelled and measured time, within each
+The model of :mod:`tvm_flow.modelled` is applied to this machine's own core, as an AVX2 one (QEMU
+7.2 has no AVX-512): random schedules of several operators are built, emulated and modelled, then
+timed on a pinned core. Reported is Spearman's rank correlation of modelled and measured time, within each
 workload and over all schedules (time per multiply-accumulate). A measured time is the lowest mean
 of several rounds spread over the whole measurement: other load only ever adds to it.
 """
@@ -177,7 +177,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--schedules", type=int, default=18, help="per workload")
     parser.add_argument("--rounds", type=int, default=8, help="of measuring")
-    parser.add_argument("--model", default="znver4", choices=sorted(CORES), help="model of this CPU")
+    parser.add_argument(
+        "--model", default="znver4", choices=sorted(CORES), help="model of this CPU"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=results.path_for("modelled-validation"))
     return parser.parse_args()

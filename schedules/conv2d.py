@@ -125,9 +125,7 @@ class Conv2d(Family):
         if pixels * knobs["nv"] > cpu.registers - 1 - min(knobs["nv"], 2):
             raise InvalidKnobs(f"{pixels}x{knobs['nv']} accumulators do not fit {cpu.registers}")
         with IRBuilder() as builder, prim_func(self, workload, cpu, name) as args:
-            weights = Weights(
-                args["weight"], args["bias"], panels, s.k, by_lane=cpu.by_lane
-            )
+            weights = Weights(args["weight"], args["bias"], panels, s.k, by_lane=cpu.by_lane)
             emit = emit_flat if s.flat else emit_rows
             emit(s, cpu, knobs, args, weights, workload.text("act"), workload.text("res"))
         return builder.get()

@@ -240,9 +240,7 @@ class _Walk:
 
     def _weights(self, weight: str, bias: str, n: int, k: int) -> Weights:
         panels = Panels(n, self.cpu.lanes)
-        return Weights(
-            self.args[weight], self.args[bias], panels, k, by_lane=self.cpu.by_lane
-        )
+        return Weights(self.args[weight], self.args[bias], panels, k, by_lane=self.cpu.by_lane)
 
 
 register(MbConv())

@@ -113,13 +113,7 @@ class PConvFamily(Family):
         cnv = 1 if panels.tail and panels.count == 2 else min(2, panels.count)
         most = cpu.tile_pixels(cnv, 2 + cnv)
         cmt = balanced(s.w, min(s.w, most))[0][0]
-        cth = (
-            1
-            if s.wino
-            else 2
-            if cmt == s.w and 2 * cmt <= most and s.h > 1
-            else 1
-        )
+        cth = 1 if s.wino else 2 if cmt == s.w and 2 * cmt <= most and s.h > 1 else 1
         if s.wino:
             tiles = -(-s.w // s.wino) * -(-knobs["rb"] // s.wino)
             cmt = balanced(tiles, min(tiles, most))[0][0]

@@ -99,9 +99,7 @@ class TileEmitter:
     def _weights(self, index: int) -> Weights:
         weight, bias, k, n = products(self.s)[index]
         panels = Panels(n, self.cpu.lanes)
-        return Weights(
-            self.args[weight], self.args[bias], panels, k, by_lane=self.cpu.by_lane
-        )
+        return Weights(self.args[weight], self.args[bias], panels, k, by_lane=self.cpu.by_lane)
 
     def _conv(self, rows: int, epilogue: Callable[[Expr, Expr], Epilogue]) -> None:
         """The k x k convolution of the first channels, from a zero-bordered scratch."""

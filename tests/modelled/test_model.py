@@ -69,7 +69,10 @@ def executed(trace: Trace, mnemonic: str) -> int:
 @pytest.mark.parametrize("workload", [POINTWISE, DEPTHWISE], ids=lambda w: w.op)
 def test_every_multiplication_is_counted(workload: Workload, tmp_path: Path) -> None:
     """Four lanes each; at the border, depthwise leaves out taps that fall outside."""
-    macs, found = lookup(workload.op).macs(workload), 4 * executed(traced(workload, tmp_path), "fmla")
+    macs, found = (
+        lookup(workload.op).macs(workload),
+        4 * executed(traced(workload, tmp_path), "fmla"),
+    )
     if workload is POINTWISE:
         assert found == macs
     else:
@@ -137,7 +140,8 @@ def test_what_llvm_does_not_know_counts_as_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hidden", "package"), [("qemu", "qemu-user"), ("llvm", "llvm-19"), ("libc", "libc6-arm64-cross")]
+    ("hidden", "package"),
+    [("qemu", "qemu-user"), ("llvm", "llvm-19"), ("libc", "libc6-arm64-cross")],
 )
 def test_a_missing_package_is_named(
     hidden: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

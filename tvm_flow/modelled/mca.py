@@ -68,7 +68,9 @@ class Analyser:
         done = _run([*command, f"-mcpu={self.cpu}"], text, may_fail=True)
         lines = [line.strip() for line in done.stdout.splitlines() if line.startswith("\t")]
         unknown = {int(number) - 1 for number in _UNKNOWN.findall(done.stderr)}
-        return [line for line in lines if not line.startswith(".") and line not in _PREFIXES], unknown
+        return [
+            line for line in lines if not line.startswith(".") and line not in _PREFIXES
+        ], unknown
 
     def cycles(self, regions: Sequence[Sequence[str]]) -> list[float]:
         """Cycles by which each piece of assembly delays its own repetition: what it costs between
@@ -154,7 +156,9 @@ def _copies(text: str) -> tuple[int, int]:
 
 
 def _body(runs: Iterable[tuple[int, int]], text: Mapping[int, Sequence[str]]) -> list[str]:
-    return [line for chunk, times in runs for _ in range(min(times, _WITHIN)) for line in text[chunk]]
+    return [
+        line for chunk, times in runs for _ in range(min(times, _WITHIN)) for line in text[chunk]
+    ]
 
 
 def _run(

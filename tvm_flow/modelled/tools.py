@@ -62,9 +62,7 @@ def _missing(what: str, why: str, package: str) -> EnvironmentFault:
 def _qemu(arch: str) -> str:
     found = shutil.which(f"qemu-{arch}")
     if found is None:
-        raise _missing(
-            "Kernels cannot be modelled here", f"qemu-{arch} is not installed", "qemu"
-        )
+        raise _missing("Kernels cannot be modelled here", f"qemu-{arch} is not installed", "qemu")
     version = _version(found)
     if not _QEMU_MAJOR[0] <= version < _QEMU_MAJOR[1]:
         raise EnvironmentFault(
@@ -89,7 +87,9 @@ def _version(program: str) -> int:
 
 def _llvm() -> tuple[str, str]:
     for version in _LLVM:
-        disassembler, analyser = (shutil.which(f"{name}-{version}") for name in ("llvm-mc", "llvm-mca"))
+        disassembler, analyser = (
+            shutil.which(f"{name}-{version}") for name in ("llvm-mc", "llvm-mca")
+        )
         if disassembler and analyser:
             return disassembler, analyser
     raise _missing(
@@ -110,13 +110,11 @@ def _sysroot(arch: str) -> str:
 
 def build_helpers(arch: str) -> tuple[Path, Path]:
     """The driver for ``arch`` and the plugin for this machine, from the user's cache."""
-    include = importlib.util.find_spec("tvm_ffi")
-    assert include is not None and include.origin is not None
     driver = _cached("driver", arch, "")
     if not driver.exists():
         build_cpp(
             [_SOURCES / "driver.cc"], driver, arch=arch, glibc=_GLIBC,
-            include_dirs=[Path(include.origin).parent / "include"], flags=["-rdynamic"],
+            include_dirs=[_ffi_headers()], flags=["-rdynamic"],
         )  # fmt: skip
     plugin = _cached("plugin", platform.machine(), ".so")
     if not plugin.exists():
@@ -125,6 +123,16 @@ def build_helpers(arch: str) -> tuple[Path, Path]:
             flags=["-shared", "-fPIC"],
         )  # fmt: skip
     return driver, plugin
+
+
+def _ffi_headers() -> Path:
+    """C headers of TVM's foreign function interface, which come with its wheel."""
+    found = importlib.util.find_spec("tvm_ffi")
+    if found is None or found.origin is None:
+        raise EnvironmentFault(
+            "The headers of apache-tvm-ffi are missing", why="it is not installed", fix="make venv"
+        )
+    return Path(found.origin).parent / "include"
 
 
 def _cached(name: str, arch: str, suffix: str) -> Path:

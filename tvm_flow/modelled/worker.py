@@ -58,9 +58,7 @@ def _evaluate(given: Problem, library: Message, request: Message) -> Message:
                 folder=Path(folder), timeout_s=request["emulation_timeout_s"],
             )  # fmt: skip
         given.check(buffers, request["tolerance"])
-        analyser = _analyser(
-            tools.disassembler, tools.analyser, machine.triple, machine.core.mca
-        )
+        analyser = _analyser(tools.disassembler, tools.analyser, machine.triple, machine.core.mca)
         seconds = cost_of(trace, machine, analyser).cycles / (1e6 * machine.mhz)
     except EmulationFailed as error:
         return {"status": error.status, "cause": str(error)[:300]}
