@@ -1,8 +1,8 @@
 """Code quality for Arm cores without a board: ``python -m benchmarks.arm_kernels --help``.
 
 The kernels where a network's time goes, with default schedules, against the core's bound: the
-cycles that their multiply-accumulates take at the core's FMLA rate. All figures are modelled (emulated
-execution, LLVM's scheduling model of the core); none is measured on a board.
+cycles that their multiply-accumulates take at the core's FMLA rate. All figures are modelled
+(emulated execution, LLVM's scheduling model of the core); none is measured on a board.
 """
 
 from __future__ import annotations

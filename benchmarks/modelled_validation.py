@@ -2,9 +2,9 @@
 
 The model of :mod:`tvm_flow.modelled` is applied to this machine's own core, as an AVX2 one (QEMU
 7.2 has no AVX-512): random schedules of several operators are built, emulated and modelled, then
-timed on a pinned core. Reported is Spearman's rank correlation of modelled and measured time, within each
-workload and over all schedules (time per multiply-accumulate). A measured time is the lowest mean
-of several rounds spread over the whole measurement: other load only ever adds to it.
+timed on a pinned core. Reported is Spearman's rank correlation of modelled and measured time,
+within each workload and over all schedules (time per multiply-accumulate). A measured time is the
+lowest mean of several rounds spread over the whole measurement: other load only ever adds to it.
 """
 
 from __future__ import annotations
