@@ -72,6 +72,8 @@ def tune(
     """
     board, store = prepare(target, trials, minutes, threads, records)
     check_runner(runner)
+    bench = _bench(runner)
+    bench.plan(board, threads)
     # TVM and torch take seconds to import: what can be refused without them is refused by now
     from tvm_flow.api.networks import load_model, to_graph  # noqa: PLC0415
     from tvm_flow.passes.pipeline import last_cache, optimise, tasks_of  # noqa: PLC0415
@@ -87,7 +89,7 @@ def tune(
         threads=threads,
         seed=seed,
         on_event=on_event,
-        bench=_bench(runner),
+        bench=bench,
     )
 
 
