@@ -42,6 +42,20 @@ class Cpu:
     l2_bytes: int
     threads: int = 1
 
+    @property
+    def by_lane(self) -> int:
+        """Number of vector registers where a multiplication can take its factor from any lane of
+        a register, as NEON's can (told by four lanes and 32 registers), else 0."""
+        return self.registers if (self.lanes, self.registers) == (4, 32) else 0
+
+    def tile_pixels(self, panels: int, spare: int) -> int:
+        """Most pixels of a register tile beside ``panels`` panels per group, ``spare`` registers
+        left. By lane, each pixel also holds a vector of its inputs, and LLVM loads ahead: with
+        fewer than seven registers for that, it spills on a Cortex-A53."""
+        if self.by_lane:
+            return (self.registers - panels - 7) // (panels + 1)
+        return (self.registers - spare) // panels
+
 
 @dataclass(frozen=True)
 class Workload:

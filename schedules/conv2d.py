@@ -125,7 +125,7 @@ class Conv2d(Family):
         if pixels * knobs["nv"] > cpu.registers - 1 - min(knobs["nv"], 2):
             raise InvalidKnobs(f"{pixels}x{knobs['nv']} accumulators do not fit {cpu.registers}")
         with IRBuilder() as builder, prim_func(self, workload, cpu, name) as args:
-            weights = Weights(args["weight"], args["bias"], panels, s.k)
+            weights = Weights(args["weight"], args["bias"], panels, s.k, by_lane=cpu.by_lane)
             emit = emit_flat if s.flat else emit_rows
             emit(s, cpu, knobs, args, weights, workload.text("act"), workload.text("res"))
         return builder.get()
@@ -145,7 +145,7 @@ def default_tile(s: Shape, cpu: Cpu, act: str) -> Knobs:
     """
     panels = Panels(s.co, cpu.lanes).count
     nv = min(2, panels)
-    most = (cpu.registers - 3) // nv
+    most = cpu.tile_pixels(nv, 3)
     if s.flat:
         return _default_flat(s, cpu, act, panels, nv, most)
     if s.nchw or s.k <= 32:
@@ -163,9 +163,9 @@ def _default_flat(s: Shape, cpu: Cpu, act: str, panels: int, nv: int, most: int)
     ku = 4
     if pixels < 4:  # matrix-vector product: width instead of height
         nv = min(8, panels)
-        most = max(1, (cpu.registers - 3) // nv)
+        most = max(1, cpu.tile_pixels(nv, 3))
     elif s.k <= 32 or act in HEAVY_ACTIVATIONS:
-        nv, most, ku = 1, 8, 2
+        nv, most, ku = 1, 8, 4 if cpu.by_lane else 2
     mt = min(pixels, most)
     tiles = tile_count(pixels, mt)
     blocks = max(1, tiles // max(1, 4 * cpu.threads))

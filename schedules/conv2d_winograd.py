@@ -76,7 +76,7 @@ class Conv2dWinograd(Family):
             rows = min(share, max(rows, -(-28 // across)))  # weights are streamed once per block
         nv = min(2, Panels(workload["co"], cpu.lanes).count)
         tiles = rows * across
-        mt = balanced(tiles, min(tiles, (cpu.registers - 2 - nv) // nv))[0][0]
+        mt = balanced(tiles, min(tiles, cpu.tile_pixels(nv, 2 + nv)))[0][0]
         return {"rows": rows, "mt": mt, "nv": nv, "ku": 4, "order": 1}
 
     def space(self, workload: Workload, cpu: Cpu) -> Space:
@@ -139,7 +139,7 @@ def _block(
         m=m, rows=rows, width=w, ci=ci, pad=pad, pitch=pitch, weight=args["weight"],
         bias=args["bias"], panels=Panels(co, cpu.lanes),
         tiling=Tiling(knobs["mt"], knobs["nv"], knobs["ku"], bool(knobs["order"])),
-        epilogue=epilogue,
+        epilogue=epilogue, by_lane=cpu.by_lane,
     ).emit()  # fmt: skip
 
 

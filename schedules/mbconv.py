@@ -127,7 +127,7 @@ class MbConv(Family):
             "chunks": max(1, -(-cpu.threads // w["n"])),
             "mt1": min(w["w"], 8),
             "nv1": 1,
-            "mt2": min(last.ow, (cpu.registers - 3) // nv),
+            "mt2": min(last.ow, cpu.tile_pixels(nv, 3)),
             "nv2": nv,
             "ku": 2,
             "tile": min(last.ow, 7 if cpu.registers >= 32 else 4),
@@ -239,7 +239,8 @@ class _Walk:
         return Tiling(self.knobs[f"mt{index}"], self.knobs[f"nv{index}"], self.knobs["ku"], True)
 
     def _weights(self, weight: str, bias: str, n: int, k: int) -> Weights:
-        return Weights(self.args[weight], self.args[bias], Panels(n, self.cpu.lanes), k)
+        panels = Panels(n, self.cpu.lanes)
+        return Weights(self.args[weight], self.args[bias], panels, k, by_lane=self.cpu.by_lane)
 
 
 register(MbConv())

@@ -1,9 +1,9 @@
 """The register-tiled matrix product every dense kernel is made of.
 
 One microkernel computes ``rows x cols`` output pixels by a few vector panels of output channels.
-Accumulators stay in vector registers over the whole reduction; the A operand is broadcast one
-element at a time, so that any affine pixel layout (padded rows, strides, channel slices) costs
-nothing; the B operand is the packed weight stream of :mod:`schedules.packing`.
+Accumulators stay in vector registers over the whole reduction; the A operand is read pixel by
+pixel, so that any affine pixel layout (padded rows, strides, channel slices) costs nothing;
+the B operand is the packed weight stream of :mod:`schedules.packing`.
 
 The reduction is a list of *segments*: runs of K contiguous A elements per pixel. A 1x1
 convolution is one segment, a 3x3 convolution over a padded buffer is three (the three columns of
@@ -21,119 +21,11 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from schedules.packing import Panels, balanced
-from schedules.vector import Expr, f32, load, loop, registers, splat, store
-
-
-@dataclass(frozen=True)
-class Tile:
-    """Output pixels of one microkernel call: ``rows`` x ``cols``."""
-
-    rows: int
-    cols: int
-
-    @property
-    def pixels(self) -> int:
-        return self.rows * self.cols
-
-
-@dataclass(frozen=True)
-class Segment:
-    """``k`` contiguous elements of A per pixel, repeated over ``repeats``.
-
-    Element kk of repeat indices (r0, r1, ...) for pixel (i, j) of the tile is
-    ``buffer[base + i*row_pitch + j*col_pitch + r0*step0 + r1*step1 + ... + kk]``;
-    the packed weight row is ``k0 + (r0*count1*... + r1*... + ...)*k + kk``.
-    """
-
-    buffer: tirx.Buffer
-    base: Expr | int
-    row_pitch: int
-    col_pitch: int
-    k: int
-    k0: int = 0
-    repeats: tuple[tuple[int, int], ...] = ()  # (count, step)
-
-    def at(self, base: Expr | int) -> Segment:
-        """The same segment with ``base`` added to its address."""
-        return Segment(
-            self.buffer, self.base + base, self.row_pitch, self.col_pitch, self.k, self.k0,
-            self.repeats,
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Packed weights (and bias) of one product with total reduction length ``k``."""
-
-    buffer: tirx.Buffer
-    bias: tirx.Buffer | None
-    panels: Panels
-    k: int
-    base: Expr | int = 0  # offset of the first panel in ``buffer``
-
+from schedules.reduction import Group, Reduction, Segment, Tile, Weights
+from schedules.vector import Expr, f32, load, loop, registers, store
 
 #: called per output vector: value reader, tile row, tile col, channel offset, width, valid lanes
 Epilogue = Callable[[Callable[[], Expr], Expr, Expr, Expr, int, int], None]
-
-
-@dataclass(frozen=True)
-class Group:
-    """Panels handled together: ``count`` full ones from panel ``first``, then maybe the tail."""
-
-    first: Expr | int
-    full: int
-    tail: int
-
-    def widths(self, lanes: int) -> list[int]:
-        """Vector width of each panel."""
-        return [lanes] * self.full + ([self.tail] if self.tail else [])
-
-
-def _accumulate(
-    tile: Tile,
-    segment: Segment,
-    weights: Weights,
-    group: Group,
-    acc: list[tirx.Buffer],
-    unroll: int,
-) -> None:
-    """acc += A(segment) * B(group) over the segment's whole reduction."""
-    lanes = weights.panels.lanes
-    widths = group.widths(lanes)
-
-    def step(a_base: Expr, k_index: Expr) -> None:
-        with T.unroll(0, tile.rows) as i, T.unroll(0, tile.cols) as j:
-            a = segment.buffer[a_base + i * segment.row_pitch + j * segment.col_pitch]
-            for panel, width in enumerate(widths):
-                at = weights.base + (group.first + panel) * lanes * weights.k + k_index * width
-                where = (i * tile.cols + j) * width
-                b = load(weights.buffer, at, width)
-                total = load(acc[panel], where, width) + splat(a, width) * b
-                store(acc[panel], total, where, width)
-
-    def reduce_k(a_base: Expr, k_base: Expr) -> None:
-        main = segment.k // unroll
-        if main == 1:
-            for kk in range(unroll):
-                step(a_base + kk, k_base + kk)
-        elif main:
-            with T.serial(0, main) as ko, T.unroll(0, unroll) as ki:
-                step(a_base + ko * unroll + ki, k_base + ko * unroll + ki)
-        for kk in range(main * unroll, segment.k):
-            step(a_base + kk, k_base + kk)
-
-    def repeat(depth: int, a_base: Expr, k_base: Expr) -> None:
-        if depth == len(segment.repeats):
-            reduce_k(a_base, k_base)
-            return
-        count, step_a = segment.repeats[depth]
-        inner = segment.k
-        for n, _ in segment.repeats[depth + 1 :]:
-            inner *= n
-        with T.serial(0, count) as r:
-            repeat(depth + 1, a_base + r * step_a, k_base + r * inner)
-
-    repeat(0, tirx.IntImm("int32", 0) + segment.base, tirx.IntImm("int32", segment.k0))
 
 
 def microkernel(
@@ -156,7 +48,7 @@ def microkernel(
             start = f32(0.0, width) if weights.bias is None else load(weights.bias, at, width)
             store(acc[panel], start, (i * tile.cols + j) * width, width)
     for segment in segments:
-        _accumulate(tile, segment, weights, group, acc, unroll)
+        Reduction(tile, segment, weights, group, acc, unroll).emit()
     with T.unroll(0, tile.rows) as i, T.unroll(0, tile.cols) as j:
         for panel, width in enumerate(widths):
             where = (i * tile.cols + j) * width

@@ -107,19 +107,13 @@ class PConvFamily(Family):
     def default(self, workload: Workload, cpu: Cpu) -> Knobs:
         s = Shape.of(workload)
         heavy = s.n1 and workload.text("act") in HEAVY_ACTIVATIONS
-        knobs = {"rb": _default_rows(s, cpu), "ku": 2 if heavy else 4}
+        knobs = {"rb": _default_rows(s, cpu), "ku": 2 if heavy and not cpu.by_lane else 4}
         panels = Panels(s.cc, cpu.lanes)
         # full and narrow panels in one group would broadcast every pixel at two widths
         cnv = 1 if panels.tail and panels.count == 2 else min(2, panels.count)
-        most = (cpu.registers - 2 - cnv) // cnv
+        most = cpu.tile_pixels(cnv, 2 + cnv)
         cmt = balanced(s.w, min(s.w, most))[0][0]
-        cth = (
-            1
-            if s.wino
-            else 2
-            if cmt == s.w and 2 * cmt * cnv <= cpu.registers - 2 - cnv and s.h > 1
-            else 1
-        )
+        cth = 1 if s.wino else 2 if cmt == s.w and 2 * cmt <= most and s.h > 1 else 1
         if s.wino:
             tiles = -(-s.w // s.wino) * -(-knobs["rb"] // s.wino)
             cmt = balanced(tiles, min(tiles, most))[0][0]
@@ -128,7 +122,7 @@ class PConvFamily(Family):
             if n:
                 small = heavy and index == 1
                 nv = 1 if small else min(2, Panels(n, cpu.lanes).count)
-                most = 8 if small else (cpu.registers - 2 - nv) // nv
+                most = 8 if small else cpu.tile_pixels(nv, 2 + nv)
                 knobs |= {f"mt{index}": min(most, knobs["rb"] * s.w), f"nv{index}": nv}
                 knobs[f"order{index}"] = 1
         return knobs

@@ -98,7 +98,8 @@ class TileEmitter:
 
     def _weights(self, index: int) -> Weights:
         weight, bias, k, n = products(self.s)[index]
-        return Weights(self.args[weight], self.args[bias], Panels(n, self.cpu.lanes), k)
+        panels = Panels(n, self.cpu.lanes)
+        return Weights(self.args[weight], self.args[bias], panels, k, by_lane=self.cpu.by_lane)
 
     def _conv(self, rows: int, epilogue: Callable[[Expr, Expr], Epilogue]) -> None:
         """The k x k convolution of the first channels, from a zero-bordered scratch."""
@@ -141,6 +142,7 @@ class TileEmitter:
             weight=self.args["conv"], bias=self.args["conv_bias"],
             panels=Panels(s.cc, self.cpu.lanes),
             tiling=Tiling(knobs["cmt"], knobs["cnv"], knobs["ku"], True), epilogue=epilogue,
+            by_lane=self.cpu.by_lane,
         ).emit()  # fmt: skip
 
     def _pointwise(

@@ -82,6 +82,11 @@ def take(vector: Expr, start: int, count: int) -> Expr:
     return tirx.Shuffle([vector], [tirx.IntImm("int32", start + i) for i in range(count)])
 
 
+def repeat_lane(vector: Expr, lane: int, width: int) -> Expr:
+    """One lane of a vector, repeated over ``width`` lanes."""
+    return tirx.Shuffle([vector], [tirx.IntImm("int32", lane)] * width)
+
+
 def interleave(even: Expr, odd: Expr, width: int) -> Expr:
     """``even[0], odd[0], even[1], odd[1], ...`` as one vector of ``2*width`` lanes."""
     order = [i + half * width for i in range(width) for half in (0, 1)]

@@ -85,6 +85,7 @@ class Winograd:
     panels: Panels
     tiling: Tiling
     epilogue: Callable[[Expr, Expr], Epilogue]
+    by_lane: int = 0  # as in Weights
 
     @property
     def across(self) -> int:
@@ -107,7 +108,7 @@ class Winograd:
             product(
                 self.tiles,
                 self.tiling,
-                Weights(self.weight, None, self.panels, self.ci, base),
+                Weights(self.weight, None, self.panels, self.ci, base, self.by_lane),
                 lambda p: [Segment(v, position * stride + p * self.ci, 0, self.ci, self.ci)],
                 lambda p: self._to(out, position * self.tiles + p),
             )

@@ -134,7 +134,7 @@ def build_cpp(
 
     The result runs on every Linux of ``arch`` with at least this ``glibc`` (``"2.28"``); libc++ is
     linked statically. ``libs`` are names as after ``-l``; ``rpath`` may contain ``$ORIGIN``;
-    ``flags`` go to the compiler as they are.
+    ``flags`` are added as they are (``-shared -fPIC`` makes a library).
     Raises :class:`EnvironmentFault` without the package ziglang, :class:`CompileError` with the
     compiler's first error.
     """

@@ -7,11 +7,8 @@ from schedules.base import Family, Workload
 from targets import Board
 from tvm_flow.passes.emit import Choice
 from tvm_flow.passes.pipeline import cpu_of
-from tvm_flow.tuning.record import Record
+from tvm_flow.tuning.record import TRUSTED, Record
 from tvm_flow.tuning.records import RecordStore
-
-# In order of trust. An emulator's clock is not among them: it ranks schedules wrongly.
-TRUSTED = ("measured", "modelled")
 
 
 class RecordChooser:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from tvm_flow.tuning.bench import Bench
     from tvm_flow.tuning.report import OnEvent, TuneReport
 
+#: Where candidates' times come from.
+RUNNERS = ("measured", "modelled")
+
 
 def prepare(
     target: str | Board,
@@ -49,9 +52,10 @@ def tune(
     seed: int = 0,
     tracker: str | None = None,
     key: str | None = None,
+    runner: str = "measured",
     on_event: OnEvent | None = None,
 ) -> TuneReport:
-    """Tune the kernels of a network on this machine, or on boards behind a tracker.
+    """Tune the kernels of a network: here, on boards behind a tracker, or by a model of a board.
 
     Parameters
     ----------
@@ -65,6 +69,8 @@ def tune(
     tracker: ``HOST:PORT`` of the RPC tracker the boards are registered with; all boards of the key
         are used at once.
     key: what they are registered as, by default the target's name.
+    runner: ``"measured"`` on this machine's cores, or ``"modelled"``: candidates for an AArch64
+        board are emulated, checked and ranked by a model of its core; their records say so.
     on_event: called after every trial; :class:`tvm_flow.tuning.progress.Progress` is one.
 
     Ctrl-C ends it early; the report then says ``interrupted`` and every record is kept. Raises
@@ -73,7 +79,7 @@ def tune(
     kernel could be measured.
     """
     board, store = prepare(target, trials, minutes, threads, records)
-    bench = bench_of(board, tracker, key)
+    bench = bench_of(board, threads, runner=runner, tracker=tracker, key=key)
     # TVM and torch take seconds to import: what can be refused without them is refused by now
     from tvm_flow.api.networks import load_model, to_graph  # noqa: PLC0415
     from tvm_flow.passes.pipeline import last_cache, optimise, tasks_of  # noqa: PLC0415
@@ -93,14 +99,29 @@ def tune(
     )
 
 
-def bench_of(board: Board, tracker: str | None, key: str | None) -> Bench | None:
-    """Where to measure: boards behind ``tracker``, or ``None`` for this machine.
+def bench_of(
+    board: Board, threads: int, *, runner: str, tracker: str | None, key: str | None
+) -> Bench | None:
+    """Where to measure: boards behind ``tracker``, a model, or ``None`` for this machine.
 
-    Raises :class:`UsageError`, and :class:`BoardError` where the tracker has no such board.
+    Raises :class:`UsageError` for what does not go together, :class:`BoardError` where the tracker
+    has no such board, and :class:`EnvironmentFault` where the model's tools are missing.
     """
+    if runner not in RUNNERS:
+        raise UsageError(f"Unknown runner {runner!r}", fix=f"one of {', '.join(RUNNERS)}")
+    if tracker is None and key is not None:
+        raise UsageError("--key names a board of a tracker", fix="add --tracker HOST:PORT")
+    if runner == "modelled":
+        if tracker is not None:
+            raise UsageError(
+                "--runner modelled needs no tracker", fix="leave one of --runner and --tracker out"
+            )
+        from tvm_flow.modelled.bench import ModelledBench  # noqa: PLC0415 - imports TVM
+
+        modelled = ModelledBench()
+        modelled.plan(board, threads)
+        return modelled
     if tracker is None:
-        if key is not None:
-            raise UsageError("--key names a board of a tracker", fix="add --tracker HOST:PORT")
         return None
     address = parse_address(tracker)
     boards_of(address, key or board.name)

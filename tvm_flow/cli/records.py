@@ -63,9 +63,12 @@ def show(folder: Folder = None, target: Target = "native", records: Records = No
 
 
 def _rows(store: RecordStore) -> Iterable[dict[str, Any]]:
+    from tvm_flow.tuning.record import TRUSTED  # noqa: PLC0415
+
     groups: dict[tuple[str, int], int] = Counter((r.workload, r.threads) for r in store.records)
     for (workload, threads), trials in sorted(groups.items()):
-        best = store.best(workload, threads)
+        kinds = (store.best(workload, threads, labels=[label]) for label in TRUSTED)
+        best = next(filter(None, kinds), None)
         fits = best is not None and best.threads == threads
         yield {
             "workload": workload,
@@ -74,6 +77,7 @@ def _rows(store: RecordStore) -> Iterable[dict[str, Any]]:
             "best_s": best.median_s if best and fits else None,
             "knobs": best.knobs if best and fits else None,
             "sha": best.sha if best and fits else None,
+            "label": best.label if best and fits else None,
         }
 
 
@@ -83,11 +87,11 @@ def _tables(data: dict[str, Any]) -> Iterable[RenderableType]:
 
     yield line(f"{data['directory']}: {data['records']} records", "bold")
     if data["workloads"]:
-        made = table("kernel", ">threads", ">trials", ">best", "record")
+        made = table("kernel", ">threads", ">trials", ">best", "label", "record")
         for row in data["workloads"]:
             made.add_row(
                 short_name(Workload.parse(row["workload"])), str(row["threads"]),
-                str(row["trials"]), duration(row["best_s"]), row["sha"] or "-",
+                str(row["trials"]), duration(row["best_s"]), row["label"] or "-", row["sha"] or "-",
             )  # fmt: skip
         yield made
     for cause, times in data["causes"].items():

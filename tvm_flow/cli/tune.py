@@ -34,6 +34,7 @@ def register(app: typer.Typer) -> None:
         "tvm-flow tune fasternet_t0 --minutes 10",
         "tvm-flow tune shufflenet_v2_x1_0 --trials 1000 --threads 2",
         "tvm-flow tune fasternet_t0 --target rk3399 --tracker 192.168.1.2:9190",
+        "tvm-flow tune fasternet_t0 --target rk3399 --runner modelled --trials 200",
         "tvm-flow tune path/to/file.py:factory --input 1x3x96x96 --records my_logs",
     )(tune)
 
@@ -67,6 +68,12 @@ def tune(
     tracker: Tracker = None,
     key: Key = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the search.")] = 0,
+    runner: Annotated[
+        str,
+        typer.Option(
+            "--runner", metavar="R", help="measured; or modelled: rank for an Arm board by a model."
+        ),
+    ] = "measured",
 ) -> Answer:
     """Measure kernels of a model, here or on boards (--tracker), and record what is found.
 
@@ -82,7 +89,7 @@ def tune(
     shape = shape_or_none(input)
     # refuses before the imports below
     board, _ = prepare(target, trials, minutes, threads, records)
-    bench_of(board, tracker, key)
+    bench_of(board, threads, runner=runner, tracker=tracker, key=key)
     from tvm_flow.tuning.progress import Progress  # noqa: PLC0415 - imports TVM
 
     with Progress(Console(stderr=True)) as progress:
@@ -98,6 +105,7 @@ def tune(
             seed=seed,
             tracker=tracker,
             key=key,
+            runner=runner,
             on_event=progress,
         )
     code = INTERRUPTED if report.interrupted else 0

@@ -50,6 +50,17 @@ class Guarded:
         return tvm.runtime.from_dlpack(self.array.reshape(shape))
 
     @property
+    def lead(self) -> int:
+        """Bytes of guard zone before the array."""
+        return _GUARD
+
+    @property
+    def zone(self) -> NDArray[np.uint8]:
+        """The array's bytes with a guard zone on either side."""
+        start = self.array.ctypes.data - self.memory.ctypes.data - _GUARD
+        return self.memory[start : start + self.array.nbytes + 2 * _GUARD]
+
+    @property
     def guards_intact(self) -> bool:
         start = self.array.ctypes.data - self.memory.ctypes.data
         before, after = self.memory[:start], self.memory[start + self.array.nbytes :]

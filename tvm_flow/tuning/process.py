@@ -38,7 +38,7 @@ class WorkerProcess:
 
     Parameters
     ----------
-    role: ``"build"`` or ``"run"``.
+    role: ``"build"``, ``"run"`` or ``"model"``.
     cores: ids of the cores it may use; empty for all.
     environment: variables added to ours.
     log: file for what it prints (also crash messages of libraries).

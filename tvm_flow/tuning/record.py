@@ -20,6 +20,9 @@ OK = "ok"
 STATUSES = (OK, "build_error", "run_error", "crashed", "timeout", "wrong_result")
 #: Where a time comes from: a clock on the board, an emulator's clock, or a model of the core.
 LABELS = ("measured", "emulated", "modelled")
+#: Those that kernels are chosen by, in order of trust. An emulator's clock is not among them: it
+#: ranks schedules wrongly.
+TRUSTED = ("measured", "modelled")
 #: ``search``: one trial of the search. ``final``: the best candidates and the default, measured
 #: again side by side on a quiet machine; within one session only these compare with each other.
 STAGES = ("search", "final")

@@ -31,11 +31,15 @@ class Outcome:
 
 
 class Runner:
-    """One run worker. ``folder`` keeps reference outputs for the next one after a crash."""
+    """One worker of the given ``role``. ``folder`` keeps reference outputs for the next one after
+    a crash; ``extra`` is added to every request."""
 
     slots = 1
 
-    def __init__(self, plan: CorePlan, folder: Path, options: TuneOptions, seed: int) -> None:
+    def __init__(
+        self, plan: CorePlan, folder: Path, options: TuneOptions, seed: int, *,
+        role: str = "run", extra: Message | None = None,
+    ) -> None:  # fmt: skip
         environment = {
             "TVM_NUM_THREADS": str(len(plan.measure)),
             "TVM_BIND_THREADS": "0",  # the process is confined already
@@ -43,8 +47,9 @@ class Runner:
             "OPENBLAS_NUM_THREADS": "1",  # a spinning pool would disturb
         }
         self._options = options
-        self._common = {"seed": seed, "cache": str(folder), "tolerance": options.tolerance}
-        self._worker = WorkerProcess("run", plan.measure, environment, folder / "run.log")
+        common = {"seed": seed, "cache": str(folder), "tolerance": options.tolerance}
+        self._common = {**common, **(extra or {})}
+        self._worker = WorkerProcess(role, plan.measure, environment, folder / f"{role}.log")
         self._prepared: set[str] = set()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="runner")
         self._pool.submit(self._worker.start)  # it gets ready while the first candidate is built

@@ -1,4 +1,4 @@
-"""A worker of the tuner: ``python -m tvm_flow.tuning.worker build|run|board [CORE,CORE]``.
+"""A worker of the tuner: ``python -m tvm_flow.tuning.worker build|run|board|model [CORE,CORE]``.
 
 It speaks :mod:`tvm_flow.tuning.channel` on its standard streams; whatever libraries and kernels
 print goes to standard error. A candidate may crash it: then the tuner starts another.
@@ -40,6 +40,10 @@ def _handler(role: str) -> Callable[[Message], Message]:
         from tvm_flow.remote import trials  # noqa: PLC0415
 
         return trials.BoardDesk().handle
+    if role == "model":
+        from tvm_flow.modelled import worker  # noqa: PLC0415
+
+        return worker.handle
     from tvm_flow.tuning import kernel_run  # noqa: PLC0415
 
     return kernel_run.handle

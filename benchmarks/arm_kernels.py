@@ -1,0 +1,113 @@
+"""Code quality for Arm cores without a board: ``python -m benchmarks.arm_kernels --help``.
+
+The kernels where a network's time goes, with default schedules, against the core's bound: the
+cycles that their multiply-accumulates take at the core's FMLA rate. All figures are modelled
+(emulated execution, LLVM's scheduling model of the core); none is measured on a board.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import targets
+from benchmarks import results
+from schedules import conv2d, depthwise
+from schedules.base import Workload
+from schedules.registry import lookup
+from targets import Board
+from tvm_flow.errors import TuningError, TvmFlowError
+from tvm_flow.modelled.cores import Machine
+from tvm_flow.modelled.emulate import EmulationFailed, emulate
+from tvm_flow.modelled.mca import Analyser
+from tvm_flow.modelled.model import cost_of
+from tvm_flow.modelled.tools import find_tools
+from tvm_flow.tuning import kernel_build
+from tvm_flow.tuning.problem import problem
+from tvm_flow.tuning.tasks import cpu_of, describe
+
+_TOLERANCE = 1e-4
+KERNELS: dict[str, Workload] = {
+    "pconv_block 56x56x40 (FasterNet-T0)": Workload.make(
+        "pconv_block", n=1, h=56, w=56, c=40, cc=10, k=3, hidden=80, act="gelu", res="pre"
+    ),
+    "pconv_block 14x14x160 (FasterNet-T0)": Workload.make(
+        "pconv_block", n=1, h=14, w=14, c=160, cc=40, k=3, hidden=320, act="gelu", res="pre"
+    ),
+    "1x1 28x28 80>160": conv2d.workload(n=1, h=28, w=28, ci=80, co=160, act="relu"),
+    "1x1 28x28 58>58 (ShuffleNetV2)": conv2d.workload(n=1, h=28, w=28, ci=58, co=58, act="relu"),
+    "3x3 28x28 64>64": conv2d.workload(
+        n=1, h=28, w=28, ci=64, co=64, kh=3, kw=3, ph=1, pw=1, act="relu"
+    ),
+    "depthwise 28x28x58 (ShuffleNetV2)": depthwise.workload(n=1, h=28, w=28, c=58),
+    "depthwise 28x28x116": depthwise.workload(n=1, h=28, w=28, c=116),
+}
+
+
+def model(board: Board, workload: Workload, folder: Path) -> dict[str, Any]:
+    """Modelled cycles of the default schedule, and the bound. Raises :class:`TuningError`."""
+    cpu, machine, tools = cpu_of(board), Machine.of(board), find_tools(board.arch)
+    family = lookup(workload.op)
+    request = {**describe(workload, board, cpu), "knobs": family.default(workload, cpu)}
+    library = folder / "kernel.so"
+    answer = kernel_build.handle({**request, "library": str(library)})
+    if answer["status"] != "ok":
+        raise TuningError(f"{workload} was not built for {board.name}", why=answer["cause"])
+    given = problem(
+        workload.key, cpu, kind="llvm", family_module="schedules.families", seed=0,
+        cache=str(folder),
+    )  # fmt: skip
+    buffers = given.buffers()
+    try:
+        trace = emulate(
+            str(library), buffers, answer["shapes"], machine=machine, tools=tools, folder=folder,
+            timeout_s=120,
+        )  # fmt: skip
+    except EmulationFailed as error:
+        raise TuningError(f"{workload} did not run for {board.name}", why=str(error)) from error
+    given.check(buffers, _TOLERANCE)
+    analyser = Analyser(tools.disassembler, tools.analyser, machine.triple, machine.core.mca)
+    cost = cost_of(trace, machine, analyser)
+    per_cycle = board.lanes * board.cluster_of(board.cores[0]).fma_per_cycle
+    bound = family.macs(workload) / per_cycle
+    return {
+        "knobs": request["knobs"], "bound_cycles": bound, "compute_cycles": cost.compute,
+        "cycles": cost.cycles, "instructions": cost.instructions,
+        "share_of_bound": bound / cost.cycles,
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--targets", default="rk3399,rk3399-little", help="separated by commas")
+    parser.add_argument("--out", type=Path, default=results.path_for("arm-kernels"))
+    given = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="tvm-flow-arm-") as name:
+        for target in given.targets.split(","):
+            board = targets.load(target)
+            for title, workload in KERNELS.items():
+                row = model(board, workload, Path(name))
+                rows.append({"target": target, "mcpu": board.mcpu, "kernel": title, **row})
+                print(
+                    f"{board.mcpu:12} {title:38} modelled {row['cycles']:>9.0f} cycles "
+                    f"({row['compute_cycles']:>9.0f} without misses), "
+                    f"bound {row['bound_cycles']:>9.0f}: "
+                    f"{row['share_of_bound']:4.0%} of the FMLA rate"
+                )
+    document = {
+        "schema": results.SCHEMA, "kind": "arm-kernels", "label": "modelled",
+        "commit": results.commit(), "kernels": rows,
+    }  # fmt: skip
+    results.write(document, given.out)
+    print(f"written to {given.out}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except TvmFlowError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,227 @@
+"""Does the model rank kernels as a clock does? ``python -m benchmarks.modelled_validation --help``.
+
+The model of :mod:`tvm_flow.modelled` is applied to this machine's own core, as an AVX2 one (QEMU
+7.2 has no AVX-512): random schedules of several operators are built, emulated and modelled, then
+timed on a pinned core. Reported is Spearman's rank correlation of modelled and measured time,
+within each workload and over all schedules (time per multiply-accumulate). A measured time is the
+lowest mean of several rounds spread over the whole measurement: other load only ever adds to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+
+import targets
+from benchmarks import results
+from schedules import conv2d, depthwise
+from schedules.base import Knobs, Workload
+from schedules.registry import lookup
+from targets.native import VARIABLE
+from tvm_flow.errors import TvmFlowError, UsageError
+from tvm_flow.modelled.cores import CORES, Machine
+from tvm_flow.modelled.emulate import emulate
+from tvm_flow.modelled.mca import Analyser
+from tvm_flow.modelled.model import Cost, cost_of
+from tvm_flow.modelled.tools import find_tools
+from tvm_flow.tuning import kernel_build
+from tvm_flow.tuning.problem import Problem, problem
+from tvm_flow.tuning.tasks import cpu_of, describe
+
+_ROUND_S, _REPEATS = 0.003, 3
+_TOLERANCE = 1e-4
+
+
+def _block(h: int, c: int, act: str) -> Workload:
+    return Workload.make(
+        "pconv_block", n=1, h=h, w=h, c=c, cc=c // 4, k=3, hidden=2 * c, act=act, res="pre"
+    )
+
+
+WORKLOADS = [
+    conv2d.workload(n=1, h=28, w=28, ci=80, co=160, act="relu"),
+    conv2d.workload(n=1, h=14, w=14, ci=160, co=320, act="gelu"),
+    conv2d.workload(n=1, h=28, w=28, ci=58, co=58, act="relu"),
+    conv2d.workload(n=1, h=28, w=28, ci=64, co=64, kh=3, kw=3, ph=1, pw=1, act="relu"),
+    conv2d.workload(n=1, h=14, w=14, ci=128, co=64, kh=3, kw=3, ph=1, pw=1, act="relu"),
+    depthwise.workload(n=1, h=28, w=28, c=116),
+    depthwise.workload(n=1, h=56, w=56, c=64, sh=2, sw=2, act="relu6"),
+    _block(14, 160, "gelu"),
+    _block(28, 80, "relu"),
+]
+
+
+@dataclass
+class Trial:
+    """One schedule; ``measured_s`` in seconds per call, ``cost`` in cycles."""
+
+    workload: Workload
+    knobs: Knobs
+    cost: Cost
+    library: Path
+    measured_s: float = float("inf")
+
+
+class Validation:
+    """Builds, models and times; files go to ``folder``."""
+
+    def __init__(self, folder: Path, core: str, seed: int) -> None:
+        self.folder, self.seed = folder, seed
+        self.board = targets.load("native")
+        self.cpu, self.tools = cpu_of(self.board), find_tools(self.board.arch)
+        self.machine = Machine(
+            CORES[core], self.board.mtriple, self.board.l1_bytes, self.board.l2_bytes, 1000
+        )
+        self.analyser = Analyser(
+            self.tools.disassembler, self.tools.analyser, self.board.mtriple, CORES[core].mca
+        )
+
+    def problem(self, workload: Workload) -> Problem:
+        return problem(
+            workload.key, self.cpu, kind="llvm", family_module="schedules.families",
+            seed=self.seed, cache=str(self.folder),
+        )  # fmt: skip
+
+    def schedules(self, workload: Workload, count: int) -> list[Trial]:
+        """The default and random others, checked and modelled."""
+        family, rng = lookup(workload.op), random.Random(f"{self.seed} {workload.key}")
+        space = family.space(workload, self.cpu)
+        tried: set[tuple[int, ...]] = set()
+        found: list[Trial] = []
+        for attempt in range(100 * count):
+            knobs = {name: rng.choice(choices) for name, choices in space.items()}
+            if attempt == 0:
+                knobs = family.default(workload, self.cpu)
+            values = tuple(knobs[name] for name in space)
+            trial = None if values in tried else self._model(workload, knobs)
+            tried.add(values)
+            found += [trial] if trial else []
+            if len(found) == count:
+                break
+        return found
+
+    def _model(self, workload: Workload, knobs: Knobs) -> Trial | None:
+        library = self.folder / f"{len(list(self.folder.glob('*.so')))}.so"
+        request = {**describe(workload, self.board, self.cpu), "knobs": knobs}
+        answer = kernel_build.handle({**request, "library": str(library)})
+        if answer["status"] != "ok":
+            return None
+        given = self.problem(workload)
+        buffers = given.buffers()
+        trace = emulate(
+            str(library), buffers, answer["shapes"], machine=self.machine, tools=self.tools,
+            folder=self.folder, timeout_s=60,
+        )  # fmt: skip
+        given.check(buffers, _TOLERANCE)
+        return Trial(workload, knobs, cost_of(trace, self.machine, self.analyser), library)
+
+    def measure(self, trials: Sequence[Trial], rounds: int) -> None:
+        """Fill in the measured times, all schedules in turn in each round."""
+        buffers = {t.workload.key: self.problem(t.workload).buffers() for t in trials}
+        for number in range(rounds):
+            print(f"round {number + 1} of {rounds}", file=sys.stderr)
+            for trial in trials:
+                module = tvm.runtime.load_module(str(trial.library))
+                arguments = [b.tensor(b.array.shape) for b in buffers[trial.workload.key]]
+                calls = 1 if trial.measured_s > 1 else int(_ROUND_S / trial.measured_s) + 1
+                clock: Any = module.time_evaluator(
+                    kernel_build.SYMBOL, tvm.cpu(), number=calls, repeat=_REPEATS
+                )
+                trial.measured_s = min(trial.measured_s, *clock(*arguments).results)
+
+
+def spearman(a: Sequence[float], b: Sequence[float]) -> float:
+    """Rank correlation (no ties are expected of times)."""
+    ranks = [np.argsort(np.argsort(np.asarray(v))) for v in (a, b)]
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def summary(trials: Sequence[Trial]) -> dict[str, Any]:
+    """Correlations by workload, their mean, and over all schedules per multiply-accumulate."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(trial.workload.key, []).append(trial)
+    within = {}
+    for key, group in groups.items():
+        times = [t.measured_s for t in group]
+        chosen = min(group, key=lambda t: t.cost.cycles)
+        within[key] = {
+            "schedules": len(group),
+            "spearman": spearman([t.cost.cycles for t in group], times),
+            "slowest_over_fastest": max(times) / min(times),
+            "models_choice_over_fastest": chosen.measured_s / min(times),
+        }
+    macs = [lookup(t.workload.op).macs(t.workload) for t in trials]
+    pairs = list(zip(trials, macs, strict=True))
+    return {
+        "schedules": len(trials),
+        "spearman_within_mean": float(np.mean([w["spearman"] for w in within.values()])),
+        "spearman_pooled_per_mac": spearman(
+            [t.cost.cycles / m for t, m in pairs], [t.measured_s / m for t, m in pairs]
+        ),
+        "workloads": within,
+    }
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--schedules", type=int, default=18, help="per workload")
+    parser.add_argument("--rounds", type=int, default=8, help="of measuring")
+    parser.add_argument(
+        "--model", default="znver4", choices=sorted(CORES), help="model of this CPU"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=results.path_for("modelled-validation"))
+    return parser.parse_args()
+
+
+def main() -> None:
+    given = _arguments()
+    if given.schedules < 3 or given.rounds < 1:
+        raise UsageError("Too few to correlate", fix="--schedules 3 or more, --rounds 1 or more")
+    os.environ[VARIABLE] = "avx2"
+    cores = sorted(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory(prefix="tvm-flow-validation-") as name:
+        run = Validation(Path(name), given.model, given.seed)
+        os.sched_setaffinity(0, cores[1:] or cores)  # the first core is kept for measuring
+        trials = []
+        for workload in WORKLOADS:
+            print(workload.key, file=sys.stderr)
+            trials += run.schedules(workload, given.schedules)
+        os.sched_setaffinity(0, cores[:1])
+        run.measure(trials, given.rounds)
+    found = summary(trials)
+    rows = [
+        {
+            "workload": t.workload.key, "knobs": t.knobs, **asdict(t.cost),
+            "modelled_cycles": t.cost.cycles, "measured_s": t.measured_s,
+        }
+        for t in trials
+    ]  # fmt: skip
+    document = {
+        "schema": results.SCHEMA, "kind": "modelled-validation", "commit": results.commit(),
+        "machine": results.machine(), "model": given.model, "summary": found, "schedules": rows,
+    }  # fmt: skip
+    results.write(document, given.out)
+    for key, row in found["workloads"].items():
+        print(f"{row['spearman']:6.3f}  {row['models_choice_over_fastest']:5.2f}  {key}")
+    print(f"{found['spearman_within_mean']:6.3f}  mean within {found['schedules']} schedules")
+    print(f"{found['spearman_pooled_per_mac']:6.3f}  over all, per multiply-accumulate")
+    print(f"written to {given.out}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except TvmFlowError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,168 @@
+"""The model on small kernels: what it counts is exact, what it says is bounded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import targets
+from schedules import conv2d, depthwise
+from schedules.base import Knobs, Workload
+from schedules.registry import lookup
+from targets import Board
+from tvm_flow.errors import EnvironmentFault, UsageError
+from tvm_flow.modelled import tools as modelled_tools
+from tvm_flow.modelled.bench import ModelledBench
+from tvm_flow.modelled.cores import CORES, Machine
+from tvm_flow.modelled.emulate import emulate
+from tvm_flow.modelled.mca import Analyser, kernel_cycles
+from tvm_flow.modelled.model import cost_of
+from tvm_flow.modelled.tools import find_tools
+from tvm_flow.modelled.trace import Trace, read_trace
+from tvm_flow.tuning import kernel_build
+from tvm_flow.tuning.problem import problem
+from tvm_flow.tuning.tasks import cpu_of, describe
+
+pytestmark = pytest.mark.timeout(60)
+A72 = targets.load("rk3399")
+POINTWISE = conv2d.workload(n=1, h=14, w=14, ci=32, co=64, act="relu")
+DEPTHWISE = depthwise.workload(n=1, h=14, w=14, c=32)
+
+
+def analyser(board: Board) -> Analyser:
+    found, machine = find_tools(board.arch), Machine.of(board)
+    return Analyser(found.disassembler, found.analyser, machine.triple, machine.core.mca)
+
+
+def traced(workload: Workload, folder: Path, knobs: Knobs | None = None) -> Trace:
+    """One call of a kernel for the A72, its result checked."""
+    cpu, family, library = cpu_of(A72), lookup(workload.op), str(folder / "kernel.so")
+    knobs = knobs or family.default(workload, cpu)
+    request = {**describe(workload, A72, cpu), "knobs": knobs, "library": library}
+    answer = kernel_build.handle(request)
+    assert answer["status"] == "ok", answer
+    given = problem(workload.key, cpu, kind="llvm", family_module="schedules.families", seed=0,
+                    cache=str(folder))  # fmt: skip
+    buffers = given.buffers()
+    trace = emulate(library, buffers, answer["shapes"], machine=Machine.of(A72),
+                    tools=find_tools("aarch64"), folder=folder, timeout_s=30)  # fmt: skip
+    given.check(buffers, 1e-4)
+    return trace
+
+
+def executed(trace: Trace, mnemonic: str) -> int:
+    """How many instructions of a kind were executed."""
+    codes = sorted({code for chunk in trace.chunks.values() for code in chunk})
+    lines = dict(zip(codes, analyser(A72).disassemble(codes), strict=True))
+    per_chunk = {
+        number: sum(lines[code].split()[0] == mnemonic for code in chunk)
+        for number, chunk in trace.chunks.items()
+    }
+    return sum(
+        segment.count * sum(per_chunk[chunk] * times for chunk, times in segment.runs)
+        for segment in trace.segments
+    )
+
+
+@pytest.mark.parametrize("workload", [POINTWISE, DEPTHWISE], ids=lambda w: w.op)
+def test_every_multiplication_is_counted(workload: Workload, tmp_path: Path) -> None:
+    """Four lanes each; at the border, depthwise leaves out taps that fall outside."""
+    macs, found = (
+        lookup(workload.op).macs(workload),
+        4 * executed(traced(workload, tmp_path), "fmla"),
+    )
+    if workload is POINTWISE:
+        assert found == macs
+    else:
+        assert found == (14 * 3 - 2) ** 2 * 32 < macs
+
+
+def test_cycles_are_near_the_bound_of_the_core(tmp_path: Path) -> None:
+    """One FMLA of four lanes a cycle; a good kernel takes little more."""
+    trace = traced(POINTWISE, tmp_path)
+    bound = lookup("conv2d").macs(POINTWISE) / 4
+    cost = cost_of(trace, Machine.of(A72), analyser(A72))
+    assert bound <= cost.compute < 1.5 * bound
+    assert cost.cycles >= cost.compute
+    assert cost.instructions > bound
+
+
+def test_a_small_tile_is_slower(tmp_path: Path) -> None:
+    """One sum at a time waits for itself."""
+    default = lookup("conv2d").default(POINTWISE, cpu_of(A72))
+    one = {**default, "mt": 1, "nv": 1}
+    slow = kernel_cycles(traced(POINTWISE, tmp_path, one), analyser(A72))
+    assert slow > 1.5 * kernel_cycles(traced(POINTWISE, tmp_path), analyser(A72))
+
+
+def test_caches_of_the_board_count(tmp_path: Path) -> None:
+    trace = traced(POINTWISE, tmp_path)
+    assert trace.l1.random + trace.l1.streamed < 3 * trace.lines
+    assert trace.l2.random + trace.l2.streamed < 20  # everything fits into 512 KiB
+    assert trace.lines * 64 > 4 * (14 * 14 * (32 + 64) + 32 * 64)
+
+
+def test_the_core_in_order_pays_for_latency() -> None:
+    """A chain of dependent sums and the same number of independent ones."""
+    chain = ["fmla v0.4s, v1.4s, v2.s[0]"] * 8
+    apart = [f"fmla v{n}.4s, v30.4s, v31.s[0]" for n in range(8)]
+    for target in ("rk3399", "rk3399-little"):
+        dependent, independent = analyser(targets.load(target)).cycles([chain, apart])
+        assert dependent > 1.9 * independent
+
+
+def test_every_board_has_a_model() -> None:
+    for name in targets.names():
+        board = targets.load(name)
+        if board.arch == "aarch64":
+            assert Machine.of(board).core in CORES.values()
+
+
+def test_machine_survives_a_message() -> None:
+    assert Machine.of_message(Machine.of(A72).to_message()) == Machine.of(A72)
+
+
+def test_a_trace_without_code_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "trace.txt").write_text("accesses 0 lines 0 l1 0 0 l2 0 0\n")
+    with pytest.raises(ValueError, match="recorded nothing"):
+        read_trace(tmp_path / "trace.txt")
+
+
+def test_what_llvm_does_not_know_counts_as_nothing() -> None:
+    x86 = replace(analyser(A72), triple="x86_64-linux-gnu", cpu="znver4", known={})
+    codes = [*["90"] * 20, "f048010580e91300", "c5fc1185"]  # nop, lock add, the half of a vmovups
+    found = x86.disassemble(codes)
+    assert len(found) == len(codes)
+    assert found[-1] == "nop"
+    assert found[-2].startswith("addq")
+
+
+@pytest.mark.parametrize(
+    ("hidden", "package"),
+    [("qemu", "qemu-user"), ("llvm", "llvm-19"), ("libc", "libc6-arm64-cross")],
+)
+def test_a_missing_package_is_named(
+    hidden: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for program in ("qemu-aarch64", "llvm-mc-19", "llvm-mca-19"):
+        if hidden not in program and not (hidden == "llvm" and program.startswith("llvm")):
+            found = modelled_tools.shutil.which(program)
+            assert found is not None
+            (tmp_path / program).symlink_to(found)
+    if hidden == "libc":
+        monkeypatch.setattr(modelled_tools, "_SYSROOTS", {"aarch64": tmp_path})
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EnvironmentFault, match=f"apt-get install {package}"):
+        find_tools("aarch64")
+
+
+def test_what_is_not_modelled_is_refused() -> None:
+    with pytest.raises(UsageError, match="2 threads are not modelled"):
+        ModelledBench().plan(A72, 2)
+    with pytest.raises(UsageError, match="AArch64"):
+        ModelledBench().plan(replace(A72, arch="x86_64"), 1)
+    other = replace(A72.clusters[1], mcpu="cortex-a999")
+    with pytest.raises(UsageError, match="No model of rk3399's core"):
+        ModelledBench().plan(replace(A72, clusters=(A72.clusters[0], other)), 1)
