@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
@@ -143,9 +144,7 @@ class Reduction:
         for kk in range(4):
             with self._pixels(a_base) as (pixel, _):
                 quad = load(quads, pixel * 4, 4)
-                self._multiply(
-                    pixel, k_index + kk, lambda width, q=quad, n=kk: repeat_lane(q, n, width)
-                )
+                self._multiply(pixel, k_index + kk, partial(repeat_lane, quad, kk))
 
     @contextmanager
     def _pixels(self, base: Expr) -> Iterator[tuple[Expr, Expr]]:
