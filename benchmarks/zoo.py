@@ -19,12 +19,13 @@ def _plan() -> tuple[argparse.Namespace, campaign.Plan]:
     parser = campaign.parser(str(__doc__), order, "--models")
     parser.add_argument("--no-busy", action="store_true", help="leave the busy second core out")
     arguments = parser.parse_args()
+    # every network once before the next setting: an interrupted run then has whole tables
     plan = [
         (name, threads, busy)
-        for name in arguments.cases
         for threads in arguments.threads
         for busy in (False, True)
         if not busy or (threads > 1 and not arguments.no_busy)
+        for name in arguments.cases
     ]
     return arguments, plan
 
