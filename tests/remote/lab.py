@@ -36,9 +36,14 @@ _KEYS = itertools.count()
 class FlowTracker(Tracker):
     """``tvm-flow tracker`` instead of TVM's."""
 
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        super().__init__()
+        self._host = host
+
     def start(self) -> None:
+        place = ["--host", self._host, "--port", str(self.port)]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tvm_flow", "tracker", "--port", str(self.port)],
+            [sys.executable, "-m", "tvm_flow", "tracker", *place],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, cwd=ROOT,
         )  # fmt: skip
         until(self._answers, 60)

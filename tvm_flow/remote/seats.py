@@ -14,6 +14,7 @@ from tvm_flow.remote.client import NoneFree, Seat, TrackerGone
 
 _ASK_S = 2.0  # one question to the tracker
 _PAUSE_S = 0.5
+_SILENT_S = 8.0  # our server says something every 2 s, also during sessions
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,12 @@ class SeatFinder:
             there = client.summary(self.tracker).of(self.key)
         except (TrackerGone, TimeoutError) as gone:
             return f"no tracker answers at {self.tracker} ({gone})", False
+        silent = [board.silent_s or 0.0 for board in there if board.health]
+        if silent and len(silent) == len(there) and min(silent) > _SILENT_S:
+            return (
+                f"board {self.key!r} has said nothing for {min(silent):.0f} s: it is frozen, or "
+                "its network is cut"
+            ), False
         if there:
             return f"others use the {len(there)} board(s) {self.key!r}", True
         return f"no board {self.key!r} is registered with {self.tracker}", False

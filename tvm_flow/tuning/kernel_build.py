@@ -7,6 +7,7 @@ import importlib
 import tvm
 
 from schedules.base import Cpu, InvalidKnobs, Workload
+from schedules.lowering import compile_kernel
 from schedules.registry import lookup
 from tvm_flow.errors import CompileError
 from tvm_flow.linker import find_linker
@@ -33,8 +34,8 @@ def handle(request: Message) -> Message:
     except Exception as error:  # a fault of the generator is a fault of this candidate only
         return {"status": "build_error", "cause": f"generator: {one_line(error)}"}
     try:
-        module = tvm.IRModule({SYMBOL: kernel.with_attr("global_symbol", SYMBOL)})
-        built = tvm.compile(module, target=tvm.target.Target(request["target"]))
+        # as in a bundle: with other pass settings the tuner would rank other code
+        built = compile_kernel(kernel.with_attr("global_symbol", SYMBOL), request["target"])
         linker = find_linker(request["arch"]).fcompile
         pool = pool_objects(request["arch"], request["glibc"], cpu.threads)
         built.export_library(request["library"], fcompile=linker, addons=pool)
