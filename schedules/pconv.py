@@ -118,11 +118,12 @@ class PConvFamily(Family):
             tiles = -(-s.w // s.wino) * -(-knobs["rb"] // s.wino)
             cmt = balanced(tiles, min(tiles, most))[0][0]
         knobs |= {"cmt": cmt, "cnv": cnv, "cth": cth}
-        for index, n in ((1, s.n1), (2, s.n2)):
+        for index, k, n in ((1, s.c, s.n1), (2, s.n1, s.n2)):
             if n:
                 small = heavy and index == 1
                 nv = 1 if small else min(2, Panels(n, cpu.lanes).count)
-                most = 8 if small else cpu.tile_pixels(nv, 2 + nv)
+                tallest = min(cpu.tile_pixels(nv, 2 + nv), cpu.resident_pixels(k))
+                most = 8 if small else tallest
                 knobs |= {f"mt{index}": min(most, knobs["rb"] * s.w), f"nv{index}": nv}
                 knobs[f"order{index}"] = 1
         return knobs
