@@ -37,7 +37,7 @@ demo: venv
 	@$(BIN)/tvm-flow demo
 
 test: venv
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not board and not gpu"
+	$(BIN)/python -m pytest -m "not slow and not board and not gpu"
 
 test-slow: venv
 	$(BIN)/python -m pytest -m "not gpu"
