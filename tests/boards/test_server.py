@@ -101,3 +101,12 @@ def _sleeping(*times: str) -> list[int]:
     commands = ((process.pid, process.info["cmdline"]) for process in
                 psutil.process_iter(["cmdline"]))  # fmt: skip
     return [pid for pid, words in commands if words and words[0] == "sleep" and words[1] in times]
+
+
+def test_the_tracker_knows_a_board_that_calls_itself_registered(
+    start: Start, running_tracker: Tracker
+) -> None:
+    for number in range(5):  # several, for it was a race
+        start(key=f"known{number}")
+        keys = {listed["key"] for listed in running_tracker.boards()}
+        assert f"server:known{number}" in keys

@@ -99,8 +99,13 @@ def test_exit_codes_are_those_of_the_errors() -> None:
 
 def test_what_is_left_out_is_little() -> None:
     """Exactly these commands are not run here."""
+    farm = "192.168.1.10:9190"
     left_out = [c for b in BLOCKS if b["left_out"] for c in commands(b["text"])]
     assert left_out == [
         "make demo", "make test", "tvm-flow tune fasternet_t0 --minutes 10", "tvm-flow demo",
+        f"tvm-flow tracker --host {farm.partition(':')[0]}",
+        f"tvm-flow boards check raspberry-pi-4 --tracker {farm}",
+        f"tvm-flow tune fasternet_t0 --target raspberry-pi-4 --tracker {farm} --minutes 60",
+        f"tvm-flow compare fasternet_t0 --target raspberry-pi-4 --tracker {farm} --threads 4",
         'make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"',
     ]  # fmt: skip

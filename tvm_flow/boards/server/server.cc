@@ -112,10 +112,13 @@ bool Server::input_ended() const {
 }
 
 void Server::on_tracker_up() {
-  log("registered with tracker " + options_.tracker_host + ":" + options_.tracker_port + " as " +
-      options_.key);
   send_info();
   if (!session_) offer();
+  // Answers come in order: with this one the tracker knows all of the above.
+  tracker_.send("[" + std::to_string(kPing) + "]", [this](const ffi::Any&) {
+    log("registered with tracker " + options_.tracker_host + ":" + options_.tracker_port + " as " +
+        options_.key);
+  });
 }
 
 void Server::send_info() {
