@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from tvm.target import Target
 
 from schedules.lowering import pass_context
 from targets import Board
+from tvm_flow.constants import Array, lift_constants
 from tvm_flow.errors import CompileError
 from tvm_flow.linker import find_linker
 from tvm_flow.lowered import Lowered
@@ -42,8 +43,8 @@ class MemoryPlan:
     """What TVM's planner decided, in bytes.
 
     ``storages``: the shared buffers intermediate tensors live in; ``unshared``: the sum of all
-    intermediate tensors, which is what an allocation per tensor would take; ``weights``: constants
-    in the library.
+    intermediate tensors, which is what an allocation per tensor would take; ``weights``: in the
+    file beside the library.
     """
 
     storages: tuple[int, ...]
@@ -57,9 +58,11 @@ class MemoryPlan:
 
 @dataclass(frozen=True)
 class Built:
-    """An executable with what was noted while lowering it."""
+    """An executable with what was noted while lowering it; ``weights`` are the values of the last
+    parameters of its ``main``."""
 
     executable: Any
+    weights: tuple[Array, ...]
     target: Target
     calls: tuple[KernelCall, ...]
     memory: MemoryPlan
@@ -74,8 +77,9 @@ def build_executable(lowered: Lowered) -> Built:
     target = Target(lowered.board.tvm_target())
     try:
         with target, pass_context():
-            planned = _plan_passes()(lowered.mod)
-            calls, memory = tuple(_calls(planned["main"])), _memory(planned["main"])
+            lifted, weights = lift_constants(lowered.mod)
+            planned = _plan_passes()(lifted)
+            calls, memory = tuple(_calls(planned["main"])), _memory(planned["main"], weights)
             executable = relax.build(planned, target=target, relax_pipeline=_finish_passes())
     except Exception as error:  # TVM raises many types; none of them is the user's to catch
         raise CompileError(
@@ -83,7 +87,7 @@ def build_executable(lowered: Lowered) -> Built:
             why=_last_line(error),
             fix="run again with --debug and report it",
         ) from error
-    return Built(executable, target, calls, memory)
+    return Built(executable, weights, target, calls, memory)
 
 
 def export(built: Built, path: Path, board: Board) -> None:
@@ -93,7 +97,7 @@ def export(built: Built, path: Path, board: Board) -> None:
     """
     # LLVM aborts the whole process where it cannot write an object file, so look before.
     for folder in (Path(tempfile.gettempdir()), path.parent):
-        _require_space(folder, 2 * built.memory.weights + _CODE_BYTES)
+        _require_space(folder, built.memory.weights + _CODE_BYTES)
     try:
         built.executable.export_library(
             str(path),
@@ -157,20 +161,15 @@ def _calls(main: relax.Function) -> Iterator[KernelCall]:
             yield KernelCall(call.op.name_hint, total)
 
 
-def _memory(main: relax.Function) -> MemoryPlan:
+def _memory(main: relax.Function, weights: Sequence[Array]) -> MemoryPlan:
     storages, unshared = [], 0
-    constants: dict[Any, int] = {}
     for call in _bound_calls(main):
         name = getattr(call.op, "name", "")
         if name == "relax.memory.alloc_storage":
             storages.append(int(call.args[0].values[0]))
         elif name == "relax.memory.alloc_tensor":
             unshared += _shape_bytes(call.args[2].values, str(call.args[3].value))
-        elif isinstance(call.op, tvm.ir.GlobalVar):
-            constants |= {
-                a: _tensor_bytes(a) for a in call.args if isinstance(a, tvm.ir.GenericConst)
-            }
-    return MemoryPlan(tuple(storages), unshared, sum(constants.values()))
+    return MemoryPlan(tuple(storages), unshared, sum(array.nbytes for array in weights))
 
 
 def _tensor_bytes(value: Any) -> int:

@@ -20,12 +20,14 @@ from tvm_flow import __version__, runtime
 from tvm_flow.boards import deploy
 from tvm_flow.boards.server_build import FLAGS
 from tvm_flow.build import Built, build_executable, export
+from tvm_flow.constants import write_weights
 from tvm_flow.errors import CompileError, UsageError
 from tvm_flow.lowered import Lowered
 from tvm_flow.publish import publish
 from tvm_flow.roofline import peak_of
 from tvm_flow.runtime import machine, manifest, verify
 from tvm_flow.runtime.session import LABELS, Bundle, CheckReport, check, load, run_image
+from tvm_flow.runtime.weights import NAME as WEIGHTS
 
 __all__ = ["Bundle", "CheckReport", "check", "load", "run_image", "write_bundle"]
 
@@ -192,7 +194,8 @@ def _target(directory: Path, built: Built, board: Board) -> dict[str, Any]:
 
 
 def _document(directory: Path, built: Built, lowered: Lowered, tolerance: float) -> dict[str, Any]:
-    """The manifest, without its own hash."""
+    """The manifest, without its own hash; writes the weights it tells the places of."""
+    weights = write_weights(directory / WEIGHTS, built.weights)
     return {
         "format": manifest.FORMAT,
         "schema": manifest.SCHEMA,
@@ -211,6 +214,7 @@ def _document(directory: Path, built: Built, lowered: Lowered, tolerance: float)
         "kernels": [asdict(kernel) for kernel in lowered.kernels],
         "calls": [asdict(call) for call in built.calls],
         "memory": asdict(built.memory),
+        "weights": weights,
         "sample": {"input": SAMPLE, "expected": EXPECTED, "tolerance": tolerance},
         "cpp_build": _cpp_command(lowered),
         "files": {

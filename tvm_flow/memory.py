@@ -34,7 +34,7 @@ class MemoryReport:
     """All in bytes.
 
     ``storages``: the buffers the planner shares between intermediate tensors, ``arena`` their sum,
-    ``unshared`` what one buffer per tensor would take. ``weights``: constants in the library.
+    ``unshared`` what one buffer per tensor would take. ``weights``: the file beside the library.
     ``peak_rss``: of a fresh Python process that loads and runs the bundle; ``baseline_rss``: of
     one that only loads the interpreter, NumPy and TVM's runtime.
     """

@@ -105,7 +105,7 @@ def show(report: ProfileReport) -> Iterable[RenderableType]:
 def _memory(report: MemoryReport) -> RenderableType:
     made = table("memory", ">size", title="Memory")
     rows = {
-        "weights, in the library": report.weights,
+        "weights, beside the library": report.weights,
         f"intermediate tensors, {len(report.storages)} shared buffers": report.arena,
         "the same with one buffer per tensor": report.unshared,
         "inputs and outputs": report.inputs + report.outputs,

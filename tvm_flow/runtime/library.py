@@ -5,17 +5,20 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tvm_ffi
+from numpy.typing import NDArray
 
 from tvm_flow.errors import BundleError, EnvironmentFault, UsageError
 from tvm_flow.runtime import machine
 
 _CPU, _POOLED_ALLOCATOR = 1, 2  # kDLCPU; tvm/runtime/memory/memory_manager.h
+_BOUND = "tvm_flow_network"
 _POOL = "tvm_flow_pool"  # set-up function of the pool linked into the library
 _ONE_CORE_PER_THREAD = -2  # kSpecifyOneCorePerThread, tvm/src/runtime/threading_backend.h
 
@@ -29,8 +32,9 @@ class Program:
     main: Any
 
 
-def open_program(path: Path) -> Program:
-    """Load the library and start its virtual machine. Raises :class:`BundleError`.
+def open_program(path: Path, weights: Sequence[NDArray[Any]]) -> Program:
+    """Load the library, start its virtual machine and hand it its weights. Raises
+    :class:`BundleError`.
 
     Of TVM only ``libtvm_runtime`` is loaded, not the compiler: that saves seconds of start-up and
     over 100 MiB, which matters on a board.
@@ -40,7 +44,9 @@ def open_program(path: Path) -> Program:
         library = tvm_ffi.load_module(str(path))
         vm = library["vm_load_executable"]()
         vm["vm_initialization"](_CPU, 0, _POOLED_ALLOCATOR)
-        return Program(library, vm, vm["main"])
+        # ``main`` with its last parameters bound; True: its result is returned
+        vm["save_function"]("main", _BOUND, True, *map(tvm_ffi.from_dlpack, weights))
+        return Program(library, vm, vm[_BOUND])
     except (RuntimeError, AttributeError, OSError) as error:
         reason = str(error).strip().splitlines()
         raise BundleError(

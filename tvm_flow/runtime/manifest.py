@@ -13,7 +13,7 @@ from tvm_flow.errors import BundleError
 
 NAME = "manifest.json"
 FORMAT = "tvm-flow-bundle"
-SCHEMA = 1
+SCHEMA = 2
 REWRITE = "write the bundle again with tvm-flow compile, or copy it again"
 
 
@@ -22,6 +22,15 @@ class TensorSpec:
     """Name, shape and NumPy type name of one input or output."""
 
     name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class WeightSpec:
+    """Where in the file of weights a tensor starts, in bytes, its shape and NumPy type name."""
+
+    offset: int
     shape: tuple[int, ...]
     dtype: str
 
@@ -48,6 +57,13 @@ class Manifest:
     @property
     def outputs(self) -> list[TensorSpec]:
         return list(_specs(self.data["outputs"]))
+
+    @property
+    def weights(self) -> list[WeightSpec]:
+        return [
+            WeightSpec(int(item["offset"]), tuple(map(int, item["shape"])), item["dtype"])
+            for item in self.data["weights"]
+        ]
 
     @property
     def target(self) -> dict[str, Any]:

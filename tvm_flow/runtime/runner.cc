@@ -3,8 +3,12 @@
 // The build command is in README.md and, as "cpp_build", in manifest.json.
 //
 // Exit codes are tvm-flow's: 2 wrong usage, 7 bad bundle, 8 wrong numbers.
+#include <fcntl.h>
 #include <sched.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #include <tvm/ffi/container/tensor.h>
+#include <tvm/ffi/dtype.h>
 #include <tvm/ffi/extra/json.h>
 
 #include <chrono>
@@ -39,7 +43,7 @@ ffi::Any read_manifest(const fs::path& bundle) {
   ffi::String error;
   ffi::Any manifest = ffi::json::Parse(slurp(bundle / "manifest.json"), &error);
   if (!error.empty()) broken("cannot read manifest.json: " + std::string(error));
-  if (get(manifest, "schema").cast<int64_t>() != 1) broken("manifest.json has another schema");
+  if (get(manifest, "schema").cast<int64_t>() != 2) broken("manifest.json has another schema");
   for (const auto& [name, entry] : get(manifest, "files").cast<ffi::json::Object>()) {
     fs::path path = bundle / std::string(name.cast<ffi::String>());
     std::error_code missing;
@@ -69,6 +73,43 @@ struct AlignedMemory {
   }
   void FreeData(DLTensor* t) { std::free(t->data); }
 };
+
+// A tensor in memory that belongs to somebody else.
+struct BorrowedMemory {
+  char* data;
+  void AllocData(DLTensor* t) { t->data = data; }
+  void FreeData(DLTensor*) {}
+};
+
+// The weights, in the order of main's last parameters. Their file stays mapped until the process
+// ends, and is shared with others that run the same bundle.
+std::vector<ffi::Tensor> map_weights(const fs::path& path, const ffi::json::Array& places) {
+  std::vector<ffi::Tensor> weights;
+  if (places.empty()) return weights;
+  size_t size = fs::file_size(path);
+  int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  void* mapped = mmap(nullptr, size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, file, 0);
+  if (file < 0 || mapped == MAP_FAILED) broken("cannot map " + path.string());
+  close(file);
+  for (const ffi::Any& place : places) {
+    ffi::Shape shape(integers(list(place, "shape")));
+    DLDataType type = ffi::StringToDLDataType(get(place, "dtype").cast<ffi::String>());
+    char* data = static_cast<char*>(mapped) + get(place, "offset").cast<int64_t>();
+    weights.push_back(
+        ffi::Tensor::FromNDAlloc(BorrowedMemory{data}, shape, type, DLDevice{kDLCPU, 0}));
+  }
+  return weights;
+}
+
+// main with its last parameters bound to the weights.
+ffi::Function bind_weights(const ffi::Module& vm, const std::vector<ffi::Tensor>& weights) {
+  const char* name = "tvm_flow_network";
+  std::vector<ffi::AnyView> arguments{"main", name, true};
+  arguments.insert(arguments.end(), weights.begin(), weights.end());
+  tvm_calls::call_packed(tvm_calls::function_of(vm, "save_function"), arguments.data(),
+                         arguments.size());
+  return tvm_calls::function_of(vm, name);
+}
 
 std::vector<int64_t> choose_cores(const ffi::Any& target) {
   cpu_set_t allowed;
@@ -219,7 +260,8 @@ int main(int argc, char** argv) try {
   std::vector<int64_t> cores = choose_cores(target);
   int64_t compiled = std::min<int64_t>(get(target, "threads").cast<int64_t>(), cores.size());
   use_threads(library, o.threads ? o.threads : compiled, cores);
-  ffi::Function network = tvm_calls::function_of(vm, "main");
+  ffi::Function network =
+      bind_weights(vm, map_weights(o.bundle / "weights.bin", list(manifest, "weights")));
 
   auto x = ffi::Tensor::FromNDAlloc(AlignedMemory(), ffi::Shape(in.shape), {kDLFloat, 32, 1},
                                     {kDLCPU, 0});
