@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from benchmarks.engines import OURS, Engine, environments
 from benchmarks.engines.convert import converted
 from benchmarks.race import Peer, PeerRace
 from tvm_flow import roofline
+from tvm_flow.boards.deploy import runner_program
 from tvm_flow.errors import TvmFlowError
 from tvm_flow.runtime import max_rel_error
 from tvm_flow.timing import Contestant, Measurement
@@ -94,7 +97,18 @@ def measure(
         memory = race.peak_rss_bytes()
         outputs = race.outputs
     _fill(run, measured, flops, _eager(case, sample), outputs, memory)
+    if OURS in memory:
+        folder = Path(peers[OURS].contestant.options["directory"])
+        run.engines[OURS]["runner_peak_rss_mib"] = _runner_memory(folder, threads)
     return run
+
+
+def _runner_memory(bundle: Path, threads: int) -> float:
+    """Peak resident MiB of the C++ runner with a bundle, by its own account."""
+    runner = runner_program(targets.load("native"))
+    command = [str(runner), "--bundle", str(bundle), "--threads", str(threads)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    return float(done.stdout.splitlines()[-1].split()[0])
 
 
 def _peer(engine: Engine, case: str, threads: int) -> Peer:

@@ -132,6 +132,9 @@ def _memory(runs: Sequence[Run]) -> str:
     run = next((r for r in single if r["case"] == "fasternet_t0"), single[0])
     have = [n for n in (*PEERS, OURS) if "peak_rss_mib" in run["engines"].get(n, {})]
     rows = [[_title(n), f"{run['engines'][n]['peak_rss_mib']:.0f}"] for n in have]
+    runner = run["engines"].get(OURS, {}).get("runner_peak_rss_mib")
+    if runner is not None:
+        rows.append(["**tvm-flow**, the bundle's C++ runner", f"{runner:.0f}"])
     return _grid([[f"{run['case']}, 1 thread", "peak resident memory of the process, MiB"], *rows])
 
 

@@ -32,7 +32,7 @@ from tvm_flow.runtime.weights import NAME as WEIGHTS
 __all__ = ["Bundle", "CheckReport", "check", "load", "run_image", "write_bundle"]
 
 Array = NDArray[np.float32]
-SAMPLE, SAMPLE_RAW, EXPECTED = "sample_input.npy", "sample_input.bin", "sample_expected.npy"
+SAMPLE, SAMPLE_RAW = "sample_input.npy", "sample_input.bin"
 _RUNTIME = Path(runtime.__file__).parent
 
 
@@ -41,7 +41,7 @@ def write_bundle(
     out_dir: Path | str,
     *,
     sample_input: Array,
-    expected: Array,
+    expected: Sequence[Array],
     tolerance: float = 1e-4,
     labels: Sequence[str] | None = None,
     runner: bool = False,
@@ -53,8 +53,8 @@ def write_bundle(
     ----------
     out_dir: directory to create. An existing bundle there is replaced in one step once the new
         one is complete; any other non-empty directory is refused.
-    sample_input, expected: an input of the network and PyTorch's output for it; both are stored,
-        so that ``check`` works on the target without PyTorch.
+    sample_input, expected: an input of the network and PyTorch's outputs for it; stored, so that
+        ``check`` works on the target without PyTorch.
     tolerance: largest accepted ``max_rel_error`` on the sample.
     labels: class names, one per output.
     runner: include the C++ runner for the board, TVM's runtime libraries and an installer.
@@ -106,11 +106,12 @@ def _refuse_foreign(target: Path) -> None:
         )
 
 
-def _require_sample(lowered: Lowered, sample: Array, expected: Array) -> None:
-    for what, array, info in (
-        ("sample input", sample, lowered.inputs[0]),
-        ("expected output", expected, lowered.outputs[0]),
-    ):
+def _require_sample(lowered: Lowered, sample: Array, expected: Sequence[Array]) -> None:
+    outputs = [
+        ("expected output", array, info)
+        for array, info in zip(expected, lowered.outputs, strict=True)
+    ]
+    for what, array, info in [("sample input", sample, lowered.inputs[0]), *outputs]:
         if array.shape != info.shape or array.dtype != info.dtype:
             raise UsageError(
                 f"the {what} is {array.shape} {array.dtype}, the network's {info.name} is "
@@ -121,10 +122,15 @@ def _require_sample(lowered: Lowered, sample: Array, expected: Array) -> None:
             raise UsageError(f"the {what} contains NaN or infinity", fix="use another sample")
 
 
-def _save_sample(directory: Path, sample: Array, expected: Array) -> None:
+def _save_sample(directory: Path, sample: Array, expected: Sequence[Array]) -> None:
     np.save(directory / SAMPLE, np.ascontiguousarray(sample))
     np.ascontiguousarray(sample).tofile(directory / SAMPLE_RAW)
-    np.save(directory / EXPECTED, np.ascontiguousarray(expected))
+    for name, array in zip(_expected_names(len(expected)), expected, strict=True):
+        np.save(directory / name, np.ascontiguousarray(array))
+
+
+def _expected_names(outputs: int) -> list[str]:
+    return ["sample_expected.npy", *(f"sample_expected_{n}.npy" for n in range(2, outputs + 1))]
 
 
 def _fill(
@@ -215,7 +221,11 @@ def _document(directory: Path, built: Built, lowered: Lowered, tolerance: float)
         "calls": [asdict(call) for call in built.calls],
         "memory": asdict(built.memory),
         "weights": weights,
-        "sample": {"input": SAMPLE, "expected": EXPECTED, "tolerance": tolerance},
+        "sample": {
+            "input": SAMPLE,
+            "expected": _expected_names(len(lowered.outputs)),
+            "tolerance": tolerance,
+        },
         "cpp_build": _cpp_command(lowered),
         "files": {
             str(path.relative_to(directory)): {

@@ -52,7 +52,7 @@ def write_weights(path: Path, arrays: Sequence[Array]) -> list[dict[str, Any]]:
 
 
 @mutator
-class _Lifter(PyExprMutator):  # type: ignore[misc]
+class _Lifter(PyExprMutator):
     def __init__(self, mod: tvm.IRModule) -> None:
         super().__init__(mod)
         self.parameters: dict[Any, relax.Var] = {}

@@ -28,3 +28,12 @@ class Untraceable(Tiny):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(x if x.abs().sum() >= 0 else -x)
+
+
+class TwoOutputs(Tiny):
+    """Classes, and the picture they are made of."""
+
+    example_input_shape = networks.SHAPE
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
+        return super().forward(x), self.conv(x)

@@ -74,7 +74,7 @@ def lowered(board_name: str = "native") -> Lowered:
 
 def write(path: Path, board: str = "native", **options: Any) -> Path:
     x = sample()
-    return write_bundle(lowered(board), path, sample_input=x, expected=reference(x), **options)
+    return write_bundle(lowered(board), path, sample_input=x, expected=[reference(x)], **options)
 
 
 def reseal(directory: Path, change: Callable[[dict[str, Any]], None] = lambda _: None) -> None:

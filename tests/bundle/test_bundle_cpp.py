@@ -15,9 +15,12 @@ import tvm_ffi
 from PIL import Image
 
 import targets
+import tvm_flow
+from tests.bundle.modules import TwoOutputs
 from tests.bundle.networks import reseal, write
 from tvm_flow.boards.deploy import runner_program
-from tvm_flow.bundle import load, run_image
+from tvm_flow.bundle import check, load, run_image
+from tvm_flow.errors import NumericsError
 from tvm_flow.linker import _zig_environment as zig_environment
 
 pytestmark = pytest.mark.timeout(600)  # a machine's first C++ build also builds libc++
@@ -116,3 +119,23 @@ def test_the_documented_command_builds_it(pristine: Path, tmp_path: Path) -> Non
     subprocess.run(["bash", "-c", command], cwd=bundle, env=environment, check=True)
     done = subprocess.run([bundle / "runner", "--check"], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_output_is_checked(runner: Path, two_outputs: Path) -> None:
+    done = _run(runner, two_outputs, "--check")
+    assert done.returncode == 0, done.stderr
+    assert "check passed" in done.stdout
+    assert check(two_outputs).max_rel_error < 1e-5
+    second = two_outputs / "sample_expected_2.npy"
+    np.save(second, np.load(second) + np.float32(0.1))
+    reseal(two_outputs)
+    assert _run(runner, two_outputs, "--check").returncode == 8
+    with pytest.raises(NumericsError, match="wrong values"):
+        check(two_outputs)
+
+
+@pytest.fixture
+def two_outputs(tmp_path: Path) -> Path:
+    """A network whose second output is a picture, not classes."""
+    tvm_flow.compile(TwoOutputs(), threads=1, output=tmp_path / "two")
+    return tmp_path / "two"

@@ -56,7 +56,7 @@ def test_truncated_manifest(copied: Path) -> None:
     _refused(copied, "cannot read")
 
 
-@pytest.mark.parametrize("name", ["model.so", "sample_expected.npy", "run.py"])
+@pytest.mark.parametrize("name", ["model.so", "weights.bin", "sample_expected.npy", "run.py"])
 def test_missing_file(copied: Path, name: str) -> None:
     (copied / name).unlink()
     _refused(copied, "incomplete", name)

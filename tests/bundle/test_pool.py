@@ -140,7 +140,7 @@ def test_a_bundle_for_two_threads_has_the_pool(tmp_path: Path) -> None:
         lowered(), board=dataclasses.replace(targets.load("native"), threads=2)
     )
     path = write_bundle(
-        network, tmp_path / "two", sample_input=sample(), expected=reference(sample())
+        network, tmp_path / "two", sample_input=sample(), expected=[reference(sample())]
     )
     bundle = load(path)
     assert bundle.threads == 2

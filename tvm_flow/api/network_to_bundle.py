@@ -82,20 +82,20 @@ def build(
     )
 
 
-def _sample(loaded: LoadedModel, lowered: Lowered) -> tuple[Array, Array]:
-    """A random input, the same for every compilation, and the reference output, as the bundle
+def _sample(loaded: LoadedModel, lowered: Lowered) -> tuple[Array, list[Array]]:
+    """A random input, the same for every compilation, and the reference outputs, as the bundle
     takes and gives them."""
     rng = np.random.default_rng(SAMPLE_SEED)
     sample = rng.standard_normal(loaded.input_shape, np.float32)
-    expected = loaded.run(sample)[0].astype(np.float32, copy=False)
-    if not np.isfinite(expected).all():
+    expected = [output.astype(np.float32, copy=False) for output in loaded.run(sample)]
+    if not all(np.isfinite(output).all() for output in expected):
         raise UsageError(
             f"{loaded.name} gives NaN or infinity for a random input",
             why="its weights may be broken, or its input is not what it was trained on",
             fix="check the weights with PyTorch",
         )
     if lowered.layout == "NHWC":
-        sample, expected = (_nhwc(array) for array in (sample, expected))
+        sample, expected = _nhwc(sample), [_nhwc(output) for output in expected]
     return sample, expected
 
 

@@ -14,7 +14,7 @@ from tvm_flow.elf import NotElf, needed_glibc, version_key
 from tvm_flow.errors import CompileError
 
 RUNNER, INSTALLER = "runner", "install.sh"
-SOURCES = ("runner.cc", "runner_inputs.h", "tvm_calls.h")
+SOURCES = ("runner.cc", "runner_inputs.h", "runner_manifest.h", "tvm_calls.h")
 _INSTALLER = Path(__file__).with_name("bundle_files") / INSTALLER
 
 

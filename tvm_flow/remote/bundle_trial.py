@@ -31,8 +31,9 @@ def compare(session: BoardSession, request: Message) -> Message:
     down meanwhile is noticed. Times in seconds per run."""
     folder = Path(request["directory"])
     network = BoardNetwork(session, folder, request["threads"], request["cores"])
-    x, want = (np.load(folder / request[name]) for name in ("sample", "expected"))
-    error = max_rel_error(network(x).reshape(want.shape), want)
+    wanted = [np.load(folder / name) for name in request["expected"]]
+    outputs = network(np.load(folder / request["sample"]))
+    error = max(max_rel_error(y, want) for y, want in zip(outputs, wanted, strict=True))
     log = [session.status()]
     verdict = _steady(session)
     first = network.times(request["runs"])
@@ -59,23 +60,20 @@ class BoardNetwork:
         if threads > 1:
             session.use_threads(library, threads, cores)
 
-    def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The first output for one input."""
+    def __call__(self, x: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """The outputs for one input."""
         self._vm["set_input"]("main", self._session.tensor(x), *self._weights)
         self._vm["invoke_stateful"]("main")
-        result = self._first_output()
-        values: NDArray[np.float32] = result.numpy()
-        return values
+        arity = int(self._vm["get_output_arity"]("main"))  # -1: one tensor, no tuple
+        if arity < 0:
+            return [self._vm["get_output"]("main").numpy()]
+        return [self._vm["get_output"]("main", n).numpy() for n in range(arity)]
 
     def times(self, runs: int) -> list[float]:
         """Seconds of single runs on the last input, by the board's clock."""
         evaluator = self._vm.time_evaluator("invoke_stateful", self._session.device, number=1,
                                             repeat=_WARM_UP + runs)  # fmt: skip
         return [float(t) for t in evaluator("main").results[_WARM_UP:]]
-
-    def _first_output(self) -> Any:
-        arity = int(self._vm["get_output_arity"]("main"))
-        return self._vm["get_output"]("main") if arity < 0 else self._vm["get_output"]("main", 0)
 
 
 def _eager(session: BoardSession, request: Message, status: dict[str, Any]) -> dict[str, Any]:

@@ -6,67 +6,22 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mman.h>
-#include <unistd.h>
+#include <tvm/ffi/container/array.h>
 #include <tvm/ffi/container/tensor.h>
 #include <tvm/ffi/dtype.h>
-#include <tvm/ffi/extra/json.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 
 #include "runner_inputs.h"
+#include "runner_manifest.h"
 #include "tvm_calls.h"
 
 namespace ffi = tvm::ffi;
 using tvm_calls::call;
 
-[[noreturn]] void broken(const std::string& message) { throw Failure{7, message}; }
-
-// ---------------------------------------------------------------- manifest
-ffi::Any get(const ffi::Any& object, const char* key) {
-  auto map = object.cast<ffi::json::Object>();
-  if (map.find(ffi::String(key)) == map.end()) broken(std::string("manifest.json lacks ") + key);
-  return map[ffi::String(key)];
-}
-ffi::json::Array list(const ffi::Any& object, const char* key) {
-  return get(object, key).cast<ffi::json::Array>();
-}
-std::vector<int64_t> integers(const ffi::json::Array& array) {
-  std::vector<int64_t> values;
-  for (const ffi::Any& item : array) values.push_back(item.cast<int64_t>());
-  return values;
-}
-
-ffi::Any read_manifest(const fs::path& bundle) {
-  if (!fs::exists(bundle / "manifest.json")) broken(bundle.string() + " is not a bundle");
-  ffi::String error;
-  ffi::Any manifest = ffi::json::Parse(slurp(bundle / "manifest.json"), &error);
-  if (!error.empty()) broken("cannot read manifest.json: " + std::string(error));
-  if (get(manifest, "schema").cast<int64_t>() != 2) broken("manifest.json has another schema");
-  for (const auto& [name, entry] : get(manifest, "files").cast<ffi::json::Object>()) {
-    fs::path path = bundle / std::string(name.cast<ffi::String>());
-    std::error_code missing;
-    auto size = fs::file_size(path, missing);
-    if (missing || static_cast<int64_t>(size) != get(entry, "size").cast<int64_t>())
-      broken("the bundle is damaged: " + path.string() + " is missing or has another size");
-  }
-  int64_t machine = get(get(manifest, "target"), "elf_machine").cast<int64_t>();
-#if defined(__x86_64__)
-  const int64_t here = 62;
-#elif defined(__aarch64__)
-  const int64_t here = 183;
-#endif
-  if (machine != here) broken("model.so is for another architecture (ELF machine " +
-                              std::to_string(machine) + ", this is " + std::to_string(here) + ")");
-  TVMFFIVersion loaded;
-  TVMFFIGetVersion(&loaded);
-  if (loaded.minor != TVM_FFI_VERSION_MINOR || loaded.patch != TVM_FFI_VERSION_PATCH)
-    broken("libtvm_ffi.so is another version than this runner was built for");
-  return manifest;
-}
-
-// ---------------------------------------------------------------- running
 struct AlignedMemory {
   void AllocData(DLTensor* t) {
     t->data = std::aligned_alloc(64, (ffi::GetDataSize(*t) + 63) / 64 * 64);
@@ -191,19 +146,48 @@ Options parse(int argc, char** argv) {
   return o;
 }
 
-void compare(const Floats& result, const fs::path& bundle, const ffi::Any& sample,
-             const Spec& out) {
-  double tolerance = get(sample, "tolerance").cast<double>(), scale = 1e-30, worst = 0;
-  Floats expected =
-      read_npy(bundle / std::string(get(sample, "expected").cast<ffi::String>()), out);
+// Largest difference as a fraction of the largest expected magnitude.
+double max_rel_error(const Floats& result, const Floats& expected) {
+  double scale = 1e-30, worst = 0;
   for (float e : expected) scale = std::max(scale, std::abs(double(e)));
   for (size_t i = 0; i < result.size(); i++) {
     double difference = std::abs(double(result[i]) - expected[i]);
     worst = std::isnan(difference) ? INFINITY : std::max(worst, difference);
   }
-  std::printf("max relative error %.2e (tolerance %.0e)\n", worst / scale, tolerance);
-  if (!(worst / scale <= tolerance)) throw Failure{8, "wrong values on this machine"};
+  return worst / scale;
+}
+
+void compare(const std::vector<Floats>& results, const fs::path& bundle, const ffi::Any& sample,
+             const std::vector<Spec>& outputs) {
+  double tolerance = get(sample, "tolerance").cast<double>(), worst = 0;
+  ffi::json::Array files = list(sample, "expected");
+  if (files.size() != outputs.size()) broken("manifest.json lacks results to compare with");
+  for (size_t i = 0; i < outputs.size(); i++) {
+    fs::path file = bundle / std::string(files[i].cast<ffi::String>());
+    worst = std::max(worst, max_rel_error(results[i], read_npy(file, outputs[i])));
+  }
+  std::printf("max relative error %.2e (tolerance %.0e)\n", worst, tolerance);
+  if (!(worst <= tolerance)) throw Failure{8, "wrong values on this machine"};
   std::printf("check passed\n");
+}
+
+std::vector<Floats> run(const ffi::Function& network, const ffi::Tensor& x,
+                        const std::vector<Spec>& outputs) {
+  ffi::Any answer = call(network, x);
+  std::vector<ffi::Tensor> tensors;
+  if (auto single = answer.as<ffi::Tensor>()) {
+    tensors.push_back(*single);
+  } else {
+    for (const ffi::Any& item : answer.cast<ffi::Array<ffi::Any>>())
+      tensors.push_back(item.cast<ffi::Tensor>());
+  }
+  if (tensors.size() != outputs.size()) broken("model.so has other outputs than manifest.json");
+  std::vector<Floats> results;
+  for (size_t i = 0; i < tensors.size(); i++) {
+    auto values = static_cast<const float*>(tensors[i].data_ptr());
+    results.emplace_back(values, values + outputs[i].size());
+  }
+  return results;
 }
 
 void print_classes(const Floats& result, int64_t top) {
@@ -243,13 +227,24 @@ void print_time(const ffi::Function& network, const ffi::Tensor& x, int64_t runs
               emulated() ? " EMULATED: says nothing about a board" : "");
 }
 
+// The largest resident size this process has had. QEMU's own where that emulates.
+void print_memory() {
+  if (emulated()) return;
+  std::string status = slurp("/proc/self/status");
+  size_t place = status.find("VmHWM:");
+  if (place == std::string::npos) return;
+  std::printf("%.1f MiB peak memory\n", std::strtod(status.c_str() + place + 6, nullptr) / 1024);
+}
+
 int main(int argc, char** argv) try {
   Options o = parse(argc, argv);
   ffi::Any manifest = read_manifest(o.bundle), target = get(manifest, "target");
   ffi::json::Array inputs = list(manifest, "inputs"), outputs = list(manifest, "outputs");
-  if (inputs.size() != 1 || outputs.size() != 1) usage("this runner takes one input and output");
+  if (inputs.size() != 1) usage("this runner gives a network one input");
   bool nhwc = get(manifest, "layout").cast<ffi::String>() == "NHWC";
-  Spec in{integers(list(inputs[0], "shape")), nhwc}, out{integers(list(outputs[0], "shape")), nhwc};
+  Spec in{integers(list(inputs[0], "shape")), nhwc};
+  std::vector<Spec> out;
+  for (const ffi::Any& o : outputs) out.push_back({integers(list(o, "shape")), nhwc});
   ffi::Any sample = get(manifest, "sample");
   fs::path stored = o.bundle / std::string(get(sample, "input").cast<ffi::String>());
   Floats values = read_input(o.check || o.input.empty() ? stored : o.input, in);
@@ -266,13 +261,12 @@ int main(int argc, char** argv) try {
   auto x = ffi::Tensor::FromNDAlloc(AlignedMemory(), ffi::Shape(in.shape), {kDLFloat, 32, 1},
                                     {kDLCPU, 0});
   std::copy(values.begin(), values.end(), static_cast<float*>(x.data_ptr()));
-  ffi::Tensor y = call(network, x).cast<ffi::Tensor>();
-  const float* logits = static_cast<const float*>(y.data_ptr());
-  Floats result(logits, logits + out.size());
+  std::vector<Floats> results = run(network, x, out);
 
-  if (o.check) compare(result, o.bundle, sample, out);
-  print_classes(result, o.top);
+  if (o.check) compare(results, o.bundle, sample, out);
+  print_classes(results[0], o.top);
   print_time(network, x, o.runs);
+  print_memory();
   return 0;
 } catch (const Failure& failure) {
   std::fprintf(stderr, "error: %s\n", failure.message.c_str());

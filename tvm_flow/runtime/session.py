@@ -154,9 +154,10 @@ def check(bundle: Bundle | Path | str, *, threads: int | None = None) -> CheckRe
     if not isinstance(bundle, Bundle):
         bundle = load(bundle, threads=threads)
     sample = bundle.manifest.data["sample"]
-    actual = bundle(np.load(bundle.directory / sample["input"]))
-    expected = np.load(bundle.directory / sample["expected"])
-    error = max_rel_error(actual, expected)
+    results = bundle(np.load(bundle.directory / sample["input"]))
+    actual = results if isinstance(results, tuple) else (results,)
+    wanted = (np.load(bundle.directory / name) for name in sample["expected"])
+    error = max(max_rel_error(a, w) for a, w in zip(actual, wanted, strict=True))
     report = CheckReport(error, bundle.manifest.tolerance, bundle.threads)
     if not error <= report.tolerance:
         raise NumericsError(
