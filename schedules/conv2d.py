@@ -166,6 +166,8 @@ def _default_flat(s: Shape, cpu: Cpu, act: str, panels: int, nv: int, most: int)
         most = max(1, cpu.tile_pixels(nv, 3))
     elif s.k <= 32 or act in HEAVY_ACTIVATIONS:
         nv, most, ku = 1, 8, 4 if cpu.by_lane else 2
+    else:
+        most = min(most, cpu.resident_pixels(s.k))
     mt = min(pixels, most)
     tiles = tile_count(pixels, mt)
     blocks = max(1, tiles // max(1, 4 * cpu.threads))

@@ -11,10 +11,14 @@ from tvm_flow.graph import Array, Node
 _WINDOW = ("kh", "kw", "sh", "sw", "ph", "pw")
 
 
-#: A Winograd's transformed weights are up to four times the plain ones; above this size they come
-#: from memory for every block of pixels and the direct algorithm wins.
-WINOGRAD_WEIGHT_BYTES = 4 << 20
+#: Fewest channels for which Winograd's transforms are worth their while.
 WINOGRAD_CHANNELS = 16
+#: What reading one weight from memory costs, in multiply-accumulates. Read off ResNet-18 on Zen 4;
+#: a Cortex-A72 (7 G multiply-accumulates and 5 GB/s) is not far from it.
+WEIGHT_COST = 12
+#: In a PConv the transformed weights compete for the cache with those of the 1x1s after it: above
+#: this many bytes the direct algorithm wins, and F(2x2) above so many channels on small pictures.
+PCONV_WEIGHT_BYTES, PCONV_F2_CHANNELS, PCONV_F2_PIXELS = 4 << 20, 96, 196
 
 
 def candidates(node: Node) -> list[Workload]:
@@ -26,10 +30,9 @@ def candidates(node: Node) -> list[Workload]:
     if maker is None:
         return []
     direct = maker(node)
-    wino = _winograd(node, direct)
-    if wino is None:
-        return [direct]
-    return [wino, direct] if _winograd_pays(node) else [direct, wino]
+    if node.op.startswith("pconv"):
+        return _pconv_candidates(node, direct)
+    return _conv2d_candidates(node, direct) if node.op == "conv2d" else [direct]
 
 
 def workload_of(node: Node) -> Workload | None:
@@ -37,29 +40,39 @@ def workload_of(node: Node) -> Workload | None:
     return next(iter(candidates(node)), None)
 
 
-def _winograd(node: Node, direct: Workload) -> Workload | None:
-    """The same by Winograd F(4x4, 3x3), where that exists."""
+def _pconv_candidates(node: Node, direct: Workload) -> list[Workload]:
+    if node.attrs["k"] != 3:
+        return [direct]
+    channels, pixels = node.attrs["cc"], node.shape[1] * node.shape[2]
+    small = channels >= PCONV_F2_CHANNELS and pixels <= PCONV_F2_PIXELS
+    wino = Workload.make(node.op, **dict(direct.params), wino=2 if small else 4)
+    large = 36 * 4 * channels**2 > PCONV_WEIGHT_BYTES
+    pays = channels >= WINOGRAD_CHANNELS and pixels >= 49 and not large
+    return [wino, direct] if pays else [direct, wino]
+
+
+def _conv2d_candidates(node: Node, direct: Workload) -> list[Workload]:
+    """Direct, and the better of F(2x2) and F(4x4) where these exist."""
     a = node.attrs
-    if node.op.startswith("pconv"):
-        return Workload.make(node.op, **dict(direct.params), wino=4) if a["k"] == 3 else None
-    if node.op != "conv2d" or a["nchw"] or a.get("mix"):
-        return None
-    if tuple(a[k] for k in _WINDOW) != (3, 3, 1, 1, 1, 1):
-        return None
+    window = tuple(a[k] for k in _WINDOW)
+    if a["nchw"] or a.get("mix") or window != (3, 3, 1, 1, 1, 1):
+        return [direct]
+    _, h, w, co = node.shape
+    m = min((2, 4), key=lambda size: _winograd_cost(size, h, w))
     kept = {
         k: v
         for k, v in direct.params
         if k in ("n", "h", "w", "ci", "co", "icp", "ic0", "act", "res")
     }
-    return Workload.make("conv2d_winograd", m=4, **kept)
+    wino = Workload.make("conv2d_winograd", m=m, **kept)
+    pays = _winograd_cost(m, h, w) < 9 * (h * w + WEIGHT_COST)
+    narrow = min(co, direct["ci"]) < WINOGRAD_CHANNELS
+    return [wino, direct] if pays and not narrow else [direct, wino]
 
 
-def _winograd_pays(node: Node) -> bool:
-    weight = node.weights["conv" if node.op.startswith("pconv") else "weight"]
-    co, ci = weight.shape[:2]
-    pixels = node.shape[1] * node.shape[2]
-    large = 36 * 4 * co * ci > WINOGRAD_WEIGHT_BYTES
-    return min(ci, co) >= WINOGRAD_CHANNELS and pixels >= 49 and not large
+def _winograd_cost(m: int, h: int, w: int) -> int:
+    """Multiply-accumulates and weights to read, per input and output channel."""
+    return (m + 2) ** 2 * (-(-h // m) * -(-w // m) + WEIGHT_COST)
 
 
 def plain_weights(node: Node) -> dict[str, Array]:
