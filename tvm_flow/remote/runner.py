@@ -87,7 +87,8 @@ class BoardRunner:
         """What is being waited for, and what went wrong with boards so far."""
         found = [self._seats.waiting] if self._seats.waiting else []
         found += [f"board {place} is set aside: {why}" for place, why in self._seats.aside.items()]
-        found += [f"{count}x {trouble}" for trouble, count in self._troubles.most_common(3)]
+        troubles = Counter(dict(self._troubles))  # other threads go on counting
+        found += [f"{count}x {trouble}" for trouble, count in troubles.most_common(3)]
         if self._stock:
             found.append("TVM's own RPC server runs on the board: warm weights, no health checks")
         return found
