@@ -5,8 +5,8 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +37,22 @@ def refuse_foreign(target: Path, what: str, is_ours: Callable[[Path], bool]) -> 
 
 
 @contextmanager
+def beside(place: Path) -> Iterator[Path]:
+    """An empty folder next to ``place``, deleted where the block ends and has not moved it.
+
+    Its name is known before it is made (``tempfile`` tells it after): a Ctrl-C in between leaves
+    nothing either. Raises ``OSError``.
+    """
+    folder = place.with_name(f".{place.name}.{secrets.token_hex(8)}")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir()
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def replaced(target: Path, what: str) -> Iterator[Path]:
     """A folder to fill, which takes the place of ``target`` in one step where the block ends
     without an exception; else ``target`` stays as it was. Nothing is left beside it either way.
@@ -44,23 +60,19 @@ def replaced(target: Path, what: str) -> Iterator[Path]:
     Where ``target`` is a link, what it leads to is replaced. Raises :class:`CompileError` for an
     ``OSError``, also for one of the block: ``what`` (a bundle, a kit) cannot be written.
     """
-    staging: Path | None = None
     try:
         place = target.resolve()
-        place.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
-        staging.chmod(0o755)  # mkdtemp makes it private
-        yield staging
-        publish(staging, place)
+        with beside(place) as staging:
+            yield staging
+            publish(staging, place)
     except OSError as error:
+        above = str(target.parent)
+        cause = error.strerror or str(error)
         raise CompileError(
             f"cannot write the {what} {target}",
-            why=error.strerror or str(error),
+            why=f"{above}: {cause}" if error.filename == above else cause,
             fix="free some space, or choose another --output",
         ) from error
-    finally:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
 
 
 def publish(staging: Path, target: Path) -> None:
