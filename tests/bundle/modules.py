@@ -28,3 +28,17 @@ class Untraceable(Tiny):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(x if x.abs().sum() >= 0 else -x)
+
+
+class TwoHeads(Tiny):
+    """The same with a second output, the feature map; ``scale`` changes only that one."""
+
+    example_input_shape = networks.SHAPE
+
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
+        y = self.bn(self.conv(x)).relu()
+        return y.mean((2, 3)), self.scale * y
