@@ -14,6 +14,7 @@ from typing import Any
 
 from tvm_flow.errors import BoardError
 from tvm_flow.remote.address import Address
+from tvm_flow.tuning.channel import Message
 
 _MAGIC = 0x2F271
 _REQUEST, _SUMMARY, _SUCCESS = 4, 6, 0
@@ -36,6 +37,15 @@ class Seat:
     host: str
     port: int
     match_key: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    def opening(self, limit_s: float) -> Message:
+        """What asks a ``board`` worker for a session of at most ``limit_s`` seconds there."""
+        return {"action": "open", "seat": [self.host, self.port, self.match_key],
+                "limit_s": limit_s}  # fmt: skip
 
 
 @dataclass(frozen=True)

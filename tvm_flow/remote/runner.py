@@ -154,14 +154,12 @@ class BoardRunner:
             seat = self._seats.find()
         except Closing:
             raise WorkerStopped from None
-        place = f"{seat.host}:{seat.port}"
-        request = {"action": "open", "seat": list(vars(seat).values()), "limit_s": limit_s}
-        answer = self._ask(worker, request, OPEN_S)
+        answer = self._ask(worker, seat.opening(limit_s), OPEN_S)
         if answer["status"] == OK:
             self._check(answer["board"])
             self._stock = self._stock or not answer["ours"]
             return answer
-        return {"status": "lost", "cause": f"{place} gives no session: {answer['cause']}"}
+        return {"status": "lost", "cause": f"{seat.place} gives no session: {answer['cause']}"}
 
     def _ask(self, worker: WorkerProcess, request: Message, timeout_s: float) -> Message:
         try:
