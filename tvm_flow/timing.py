@@ -140,16 +140,11 @@ class Worker:
         self._stop()
         return reply
 
-    def output(self, array: Array) -> Array:
-        """The network's (first) output for ``array``, which stays its input."""
-        return self.outputs(array)[0]
-
     def outputs(self, array: Array) -> list[Array]:
-        """The same with all outputs, in the network's order."""
-        folder = Path(self._folder.name)
-        given, made = folder / "input.npy", folder / "outputs.npz"
+        """All outputs of the network, in its order, for ``array``, which stays its input."""
+        given, made = (str(Path(self._folder.name) / name) for name in ("input.npy", "outputs.npz"))
         np.save(given, array)
-        self.ask({"do": "output", "input": str(given), "outputs": str(made)})
+        self.ask({"do": "output", "input": given, "outputs": made})
         with np.load(made) as results:
             return [results[name] for name in results.files]
 
