@@ -90,7 +90,7 @@ class PeerRace(Race):
                 worker = PeerWorker(name, peer, self.threads, self.cores)
                 try:
                     worker.wait_ready()
-                    self.outputs[name] = worker.output(self.sample)
+                    self.outputs[name] = worker.outputs(self.sample)[0]
                 except TvmFlowError as error:
                     worker.close()
                     self.failures[name] = str(error)

@@ -9,7 +9,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from schedules import activations
-from schedules.base import Cpu, Knobs, Workload
+from schedules.base import Cpu, Knobs
 from schedules.microkernel import (
     Epilogue,
     Group,
@@ -25,6 +25,7 @@ from schedules.microkernel import (
     product,
     tile_count,
 )
+from schedules.sliding import Sliding
 from schedules.staging import Source, stage_rows
 from schedules.vector import Expr, bind, interleave, load_valid, store_valid
 
@@ -32,38 +33,17 @@ PixelIndex = Callable[[Expr, Expr], Expr]
 
 
 @dataclass(frozen=True)
-class Shape:
+class Shape(Sliding):
     """The workload's integers and what follows from them."""
 
-    n: int
-    h: int
-    w: int
     ci: int
     co: int
-    kh: int
-    kw: int
-    sh: int
-    sw: int
-    ph: int
-    pw: int
     icp: int
     ic0: int
     nchw: int
     mix: int
     bcp: int
     bc0: int
-
-    @classmethod
-    def of(cls, workload: Workload) -> Shape:
-        return cls(**{name: workload[name] for name in cls.__dataclass_fields__})
-
-    @property
-    def oh(self) -> int:
-        return (self.h + 2 * self.ph - self.kh) // self.sh + 1
-
-    @property
-    def ow(self) -> int:
-        return (self.w + 2 * self.pw - self.kw) // self.sw + 1
 
     @property
     def k(self) -> int:

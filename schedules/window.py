@@ -14,39 +14,18 @@ from functools import partial
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from schedules.base import Workload
 from schedules.microkernel import for_flat, parallel, tile_count
+from schedules.sliding import Sliding
 from schedules.vector import Expr, load, loop, pieces, registers, store
 
 
 @dataclass(frozen=True)
-class WindowShape:
-    """n images of h x w with ``cp`` channels, of which ``c`` from ``c0`` are swept."""
+class WindowShape(Sliding):
+    """Images with ``cp`` channels, of which ``c`` from ``c0`` are swept."""
 
-    n: int
-    h: int
-    w: int
     c: int
     cp: int
     c0: int
-    kh: int
-    kw: int
-    sh: int
-    sw: int
-    ph: int
-    pw: int
-
-    @classmethod
-    def of(cls, workload: Workload) -> WindowShape:
-        return cls(**{name: workload[name] for name in cls.__dataclass_fields__})
-
-    @property
-    def oh(self) -> int:
-        return (self.h + 2 * self.ph - self.kh) // self.sh + 1
-
-    @property
-    def ow(self) -> int:
-        return (self.w + 2 * self.pw - self.kw) // self.sw + 1
 
     @property
     def interior(self) -> tuple[int, int]:

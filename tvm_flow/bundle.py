@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -21,9 +20,9 @@ from tvm_flow.boards import deploy
 from tvm_flow.boards.server_build import FLAGS
 from tvm_flow.build import Built, build_executable, export
 from tvm_flow.constants import write_weights
-from tvm_flow.errors import CompileError, UsageError
+from tvm_flow.errors import UsageError
 from tvm_flow.lowered import Lowered
-from tvm_flow.publish import publish
+from tvm_flow.publish import refuse_foreign, replaced
 from tvm_flow.roofline import peak_of
 from tvm_flow.runtime import machine, manifest, verify
 from tvm_flow.runtime.session import LABELS, Bundle, CheckReport, check, load, run_image
@@ -66,44 +65,17 @@ def write_bundle(
     untouched.
     """
     target = Path(out_dir).absolute()
-    _refuse_foreign(target)
+    refuse_foreign(target, "bundle", manifest.is_bundle)
     _require_sample(lowered, sample_input, expected)
     built = build_executable(lowered)
-    staging: Path | None = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        staging.chmod(0o755)  # mkdtemp makes it private
+    with replaced(target, "bundle") as staging:
         _save_sample(staging, sample_input, expected)
         _fill(staging, built, lowered, labels, runner)
         document = _document(staging, built, lowered, tolerance)
         (staging / manifest.NAME).write_text(manifest.seal(document), encoding="utf-8")
         if accept is not None:
             accept(staging)
-        publish(staging, target)
-    except OSError as error:
-        raise CompileError(
-            f"cannot write the bundle {target}",
-            why=error.strerror or str(error),
-            fix="free some space, or choose another --output",
-        ) from error
-    finally:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
     return target
-
-
-def _refuse_foreign(target: Path) -> None:
-    try:
-        occupied = target.exists() and (not target.is_dir() or any(target.iterdir()))
-    except OSError as error:
-        raise CompileError(f"cannot read {target}", why=error.strerror or str(error)) from error
-    if occupied and not manifest.is_bundle(target):
-        raise UsageError(
-            f"{target} exists and is not a bundle",
-            why="writing there would delete what is in it",
-            fix="choose another --output, or empty it",
-        )
 
 
 def _require_sample(lowered: Lowered, sample: Array, expected: Sequence[Array]) -> None:

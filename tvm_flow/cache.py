@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from tvm_flow.errors import EnvironmentFault
+from tvm_flow.publish import beside
 
 
 def cache_root() -> Path:
@@ -26,14 +25,9 @@ def cached_folder(name: str, make: Callable[[Path], None]) -> Path:
     if target.is_dir():
         return target
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        try:
+        with beside(target) as fresh:
             make(fresh)
-            fresh.chmod(0o755)
             _publish(fresh, target)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
     except OSError as error:
         raise EnvironmentFault(
             f"Cannot write to the cache {target.parent}",

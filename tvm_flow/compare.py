@@ -25,13 +25,14 @@ RANDOM_INPUTS = 3
 
 @dataclass(frozen=True)
 class Numerics:
-    """Bundle against plain eager over several inputs: the worst error and cosine of any of them,
-    and the share of rows whose largest logit is the same class."""
+    """Bundle against plain eager over several inputs: the worst error and cosine of any output for
+    any of them, and the share of rows of the first output whose largest logit is the same class."""
 
     max_rel_error: float
     cosine: float
     top1_agreement: float
     inputs: int
+    outputs: int
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class CompareResult:
             "cosine": self.numerics.cosine,
             "top1_agreement": self.numerics.top1_agreement,
             "inputs_compared": self.numerics.inputs,
+            "outputs_compared": self.numerics.outputs,
             "rounds": self.rounds,
             "disturbed_rounds": self.disturbed_rounds,
             "valid": self.valid,
@@ -132,8 +134,10 @@ def compare(
             with Race(contestants, threads=count) as race:
                 # The sample comes last, so that it is what is timed.
                 outputs = {
-                    name: [race.output(name, a) for a in reversed(arrays)] for name in contestants
+                    name: [race.outputs_of(name, a) for a in reversed(arrays)]
+                    for name in contestants
                 }
+                _require_alike(outputs["bundle"][0], outputs["eager"][0])
                 measured = race.measure(rounds, round_s)
             agreement = numerics(outputs["bundle"], outputs["eager"])
             results.append(_result(info, count, arrays[0].shape, measured, agreement))
@@ -186,14 +190,26 @@ def _result(
     )
 
 
-def numerics(actual: Sequence[Array], expected: Sequence[Array]) -> Numerics:
-    """Compare outputs pair by pair; the last axis is the classes."""
+def _require_alike(bundle: Sequence[Array], eager: Sequence[Array]) -> None:
+    """Raise :class:`UsageError` where the bundle cannot be of this model."""
+    made, wanted = (", ".join("x".join(map(str, a.shape)) for a in o) for o in (bundle, eager))
+    if made != wanted:
+        raise UsageError(
+            "The bundle is of another model",
+            why=f"the model gives {wanted} and the bundle {made}",
+            fix="name the model it was compiled from, or compile again",
+        )
+
+
+def numerics(actual: Sequence[Sequence[Array]], expected: Sequence[Sequence[Array]]) -> Numerics:
+    """Compare pair by pair: for every input, every output. The last axis is the classes."""
     errors, cosines, same = [], [], []
-    for a, e in zip(actual, expected, strict=True):
-        x, y = a.astype(np.float64).ravel(), e.astype(np.float64).ravel()
-        norms = float(np.linalg.norm(x) * np.linalg.norm(y))
-        errors.append(max_rel_error(a, e))
-        cosines.append(float(x @ y) / norms if norms else float(norms == 0))
-        same.append(a.argmax(-1).ravel() == e.argmax(-1).ravel())
+    for made, wanted in zip(actual, expected, strict=True):
+        for a, e in zip(made, wanted, strict=True):
+            x, y = a.astype(np.float64).ravel(), e.astype(np.float64).ravel()
+            norms = float(np.linalg.norm(x) * np.linalg.norm(y))
+            errors.append(max_rel_error(a, e))
+            cosines.append(float(x @ y) / norms if norms else float(norms == 0))
+        same.append(made[0].argmax(-1).ravel() == wanted[0].argmax(-1).ravel())
     agreement = float(np.concatenate(same).mean())
-    return Numerics(max(errors), min(cosines), agreement, len(errors))
+    return Numerics(max(errors), min(cosines), agreement, len(expected), len(expected[0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,12 +71,14 @@ class EagerRun:
         self._input = torch.from_numpy(array).contiguous(memory_format=self._format)
 
     @torch.inference_mode()
-    def run(self) -> torch.Tensor:
-        result: torch.Tensor = self._module(self._input)
-        return result
+    def run(self) -> Any:
+        return self._module(self._input)
 
-    def output(self) -> Array:
-        return self.run().contiguous().numpy()
+    def output(self) -> list[Array]:
+        """All outputs: the model returns one tensor, or a flat tuple or list of them."""
+        result = self.run()
+        parts = result if isinstance(result, tuple | list) else [result]
+        return [part.contiguous().numpy() for part in parts]
 
 
 def contestant(

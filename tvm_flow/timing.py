@@ -140,13 +140,13 @@ class Worker:
         self._stop()
         return reply
 
-    def output(self, array: Array) -> Array:
-        """The network's output for ``array``, which stays its input."""
-        paths = {name: str(Path(self._folder.name) / f"{name}.npy") for name in ("input", "output")}
-        np.save(paths["input"], array)
-        self.ask({"do": "output", **paths})
-        result: Array = np.load(paths["output"])
-        return result
+    def outputs(self, array: Array) -> list[Array]:
+        """All outputs of the network, in its order, for ``array``, which stays its input."""
+        given, made = (str(Path(self._folder.name) / name) for name in ("input.npy", "outputs.npz"))
+        np.save(given, array)
+        self.ask({"do": "output", "input": given, "outputs": made})
+        with np.load(made) as results:
+            return [results[name] for name in results.files]
 
     def close(self) -> None:
         self._process.kill()
@@ -220,9 +220,9 @@ class Race:
     ) -> None:
         self._stack.close()
 
-    def output(self, name: str, array: Array) -> Array:
-        """Output of one competitor; ``array`` is also what it is timed on from now on."""
-        return self.workers[name].output(array)
+    def outputs_of(self, name: str, array: Array) -> list[Array]:
+        """All outputs of one competitor; ``array`` is also what it is timed on from now on."""
+        return self.workers[name].outputs(array)
 
     def measure(self, rounds: int = 20, round_s: float = ROUND_S) -> Measurement:
         """Time until ``rounds`` undisturbed rounds are taken, at most twice as many in all.
@@ -295,5 +295,5 @@ def interleaved(
     """
     with Race(contestants, threads=threads) as race:
         for name, array in inputs.items():
-            race.output(name, array)
+            race.outputs_of(name, array)
         return race.measure(rounds, round_s)

@@ -12,6 +12,7 @@ import importlib
 import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -32,8 +33,8 @@ class Runnable(Protocol):
     def run(self) -> object:
         """One run, timed as it is."""
 
-    def output(self) -> NDArray[np.float32]:
-        """Run once and return the result."""
+    def output(self) -> NDArray[np.float32] | Sequence[NDArray[np.float32]]:
+        """Run once and return the result, or all of them where the network has several."""
 
 
 def timed_round(runnable: Runnable, seconds: float) -> list[float]:
@@ -66,7 +67,8 @@ def _answer(runnable: Runnable, message: channel.Message) -> channel.Message:
         return {"times": timed_round(runnable, message["seconds"])}
     runnable.set_input(np.load(message["input"]))
     if message["do"] == "output":
-        np.save(message["output"], runnable.output())
+        result = runnable.output()
+        np.savez(message["outputs"], *(result if isinstance(result, tuple | list) else [result]))
     return {}
 
 

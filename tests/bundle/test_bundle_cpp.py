@@ -16,7 +16,7 @@ from PIL import Image
 
 import targets
 import tvm_flow
-from tests.bundle.modules import TwoOutputs
+from tests.bundle.modules import TwoHeads
 from tests.bundle.networks import reseal, write
 from tvm_flow.boards.deploy import runner_program
 from tvm_flow.bundle import check, load, run_image
@@ -137,5 +137,5 @@ def test_every_output_is_checked(runner: Path, two_outputs: Path) -> None:
 @pytest.fixture
 def two_outputs(tmp_path: Path) -> Path:
     """A network whose second output is a picture, not classes."""
-    tvm_flow.compile(TwoOutputs(), threads=1, output=tmp_path / "two")
+    tvm_flow.compile(TwoHeads(), threads=1, output=tmp_path / "two")
     return tmp_path / "two"

@@ -12,7 +12,8 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
-from tests.bundle.modules import Tiny, Untraceable
+import tvm_flow
+from tests.bundle.modules import Tiny, TwoHeads, Untraceable
 from tests.bundle.networks import SHAPE, sample
 from tvm_flow.compare import compare, numerics
 from tvm_flow.eager import EagerRun, fold_batch_norm, load_module
@@ -26,7 +27,7 @@ def test_compare(pristine: Path) -> None:
     assert document["model"] == "tiny"
     assert document["threads"] == 1
     assert document["input_shape"] == list(SHAPE)
-    assert document["inputs_compared"] == 5
+    assert (document["inputs_compared"], document["outputs_compared"]) == (5, 1)
     assert document["max_rel_error"] < 1e-5
     assert document["cosine"] > 0.99999
     assert document["top1_agreement"] == 1
@@ -62,7 +63,7 @@ def test_eager_variants_compute_the_same(variant: str) -> None:
         expected = module(torch.from_numpy(sample())).numpy()
     run = EagerRun(module, variant)
     run.set_input(sample())
-    np.testing.assert_allclose(run.output(), expected, atol=1e-5)
+    np.testing.assert_allclose(run.output(), [expected], atol=1e-5)
 
 
 def test_folding_leaves_no_batch_norm_and_the_original_alone() -> None:
@@ -98,13 +99,35 @@ def test_onnx_has_no_eager_form(tmp_path: Path) -> None:
         load_module(str(tmp_path / "m.onnx"))
 
 
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_every_output_is_compared(tmp_path: Path, layout: str) -> None:
+    """Two heads, of which the second is another network's in the second comparison."""
+    options = {"records": tmp_path, "threads": 1, "layout": layout}
+    made = tvm_flow.compile(TwoHeads(), output=tmp_path / "b", **options)
+    (right,) = compare(TwoHeads(), made, threads=(1,), rounds=1, round_s=0.01)
+    assert (right.numerics.outputs, right.numerics.inputs) == (2, 4)
+    assert right.numerics.max_rel_error < 1e-5
+    (wrong,) = compare(TwoHeads(scale=1.5), made, threads=(1,), rounds=1, round_s=0.01)
+    assert wrong.numerics.max_rel_error == pytest.approx(1 / 3, rel=1e-3)
+    assert wrong.numerics.top1_agreement == 1, "of the first output"
+
+
+def test_a_bundle_of_another_model(pristine: Path) -> None:
+    """With other outputs: nothing to compare."""
+    with pytest.raises(UsageError, match=r"gives 1x8, 1x8x16x16 and the bundle 1x8"):
+        compare(TwoHeads(), pristine, threads=(1,), rounds=1, round_s=0.01)
+
+
 def test_numerics() -> None:
     a = np.array([[1, 2, 3]], np.float32)
-    same = numerics([a, a], [a, a])
-    assert (same.max_rel_error, same.top1_agreement, same.inputs) == (0, 1, 2)
+    same = numerics([[a], [a]], [[a], [a]])
+    assert (same.max_rel_error, same.top1_agreement, same.inputs, same.outputs) == (0, 1, 2, 1)
     assert same.cosine == pytest.approx(1)
-    differs = numerics([a, a[:, ::-1]], [a, a])
+    differs = numerics([[a], [a[:, ::-1]]], [[a], [a]])
     assert differs.max_rel_error == pytest.approx(2 / 3)
     assert differs.top1_agreement == 0.5
     assert differs.cosine == pytest.approx(10 / 14)
-    assert numerics([a * np.nan], [a]).max_rel_error == float("inf")
+    assert numerics([[a * np.nan]], [[a]]).max_rel_error == float("inf")
+    second = numerics([[a, a[:, ::-1]]], [[a, a]])
+    assert (second.max_rel_error, second.outputs) == (pytest.approx(2 / 3), 2)
+    assert second.top1_agreement == 1

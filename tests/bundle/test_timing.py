@@ -38,7 +38,7 @@ def test_ratio_of_known_times() -> None:
 
 def test_each_runs_alone_on_the_chosen_cores() -> None:
     with Race({"a": _busy(1), "b": _busy(1)}, threads=1) as race:
-        cores, threads, omp, total = race.output("a", INPUT)
+        ((cores, threads, omp, total),) = race.outputs_of("a", INPUT)
         assert (cores, threads, omp, total) == (1, 1, 1, 4)
         for worker in race.workers.values():
             status = Path(f"/proc/{worker.probe.pid}/status").read_text()

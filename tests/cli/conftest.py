@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,7 +22,8 @@ Done = subprocess.CompletedProcess[str]
 
 def environment(**more: str) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if k not in ("TVM_FLOW_RECORDS", "COLUMNS")}
-    return {**kept, "OMP_NUM_THREADS": "1", **more}
+    # this checkout, also where the script was installed for another one
+    return {**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **more}
 
 
 def tvm_flow(*arguments: str | Path, cwd: Path | None = None, **more: str) -> Done:
@@ -33,6 +37,34 @@ def tvm_flow(*arguments: str | Path, cwd: Path | None = None, **more: str) -> Do
         cwd=cwd,
         env=environment(**more),
     )
+
+
+def started(*arguments: str | Path, **more: str) -> subprocess.Popen[str]:
+    """Start ``tvm-flow`` as the foreground job of a terminal: for :func:`ctrl_c`."""
+    return subprocess.Popen(
+        [SCRIPT, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True, env=environment(**more),
+    )  # fmt: skip
+
+
+def ctrl_c(process: subprocess.Popen[str], when: Callable[[], bool]) -> str:
+    """Press Ctrl-C once ``when`` holds: every process of the job hears of it. What the command
+    said on standard error, of which the last line must be ``interrupted``."""
+    deadline = time.monotonic() + 120
+    try:
+        while not when():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130, err
+    assert err.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in err
+    return err
 
 
 def accepted(done: Done) -> Done:

@@ -19,9 +19,9 @@ from targets import Board
 from tvm_flow.api.boards import ROOT, records_of, records_root
 from tvm_flow.api.choose import RecordChooser
 from tvm_flow.errors import ModelError, UsageError
-from tvm_flow.passes.pipeline import cpu_of
 from tvm_flow.tuning.record import Record
 from tvm_flow.tuning.records import RecordStore
+from tvm_flow.tuning.tasks import cpu_of
 
 POOL = Workload.make("global_pool", n=1, h=7, w=7, c=64)
 
@@ -113,9 +113,9 @@ def trial(knobs: dict[str, int], seconds: float, **more: str) -> Record:
 
 def test_choice_of_records(tmp_path: Path) -> None:
     board = targets.load("rk3399")
-    family = registry.lookup(POOL.op)
-    default = family.default(POOL, cpu_of(board))
-    space = family.space(POOL, cpu_of(board))
+    family, cpu = registry.lookup(POOL.op), cpu_of(board, board.threads)
+    default = family.default(POOL, cpu)
+    space = family.space(POOL, cpu)
     name = next(name for name, values in space.items() if len(values) > 1)
     other = {**default, name: next(v for v in space[name] if v != default[name])}
     stale = {**default, name: 12345}

@@ -16,8 +16,9 @@ import tvm_flow as package
 from tests.cli.conftest import MODELS, NET, ROOT, accepted, environment, tvm_flow
 from tvm_flow.cli import main
 
-VERBS = ("doctor", "targets", "models", "trace", "tune", "compile", "run", "check", "compare",
-         "profile", "records show", "records repair", "records promote", "demo")  # fmt: skip
+VERBS = ("doctor", "targets", "models", "trace", "tune", "compile", "compile-all", "run", "check",
+         "compare", "profile", "records show", "records repair", "records promote", "board-kit",
+         "demo")  # fmt: skip
 
 
 def parsed(*arguments: str | Path, **more: str) -> Any:

@@ -12,7 +12,8 @@ from schedules import conv2d, depthwise
 from schedules.base import Knobs, Workload
 from schedules.registry import lookup
 from targets import Board
-from tvm_flow.errors import EnvironmentFault, UsageError
+from tvm_flow.errors import EnvironmentFault, TuningError, UsageError
+from tvm_flow.modelled import mca
 from tvm_flow.modelled import tools as modelled_tools
 from tvm_flow.modelled.bench import ModelledBench
 from tvm_flow.modelled.cores import CORES, Machine
@@ -166,3 +167,31 @@ def test_what_is_not_modelled_is_refused() -> None:
     other = replace(A72.clusters[1], mcpu="cortex-a999")
     with pytest.raises(UsageError, match="No model of rk3399's core"):
         ModelledBench().plan(replace(A72, clusters=(A72.clusters[0], other)), 1)
+
+
+def test_a_record_cut_short(tmp_path: Path) -> None:
+    """As a full disk leaves it."""
+    for text in ("", "accesses 1 2\n", "accesses 1\nchunk 0 b0\nsegment 1 0*1\n"):
+        (tmp_path / "trace.txt").write_text(text)
+        with pytest.raises(ValueError, match=r"recorded nothing|cut short"):
+            read_trace(tmp_path / "trace.txt")
+
+
+@pytest.mark.parametrize(
+    ("program", "why"),
+    [
+        ("exec sleep 30", "no answer within 0.2 s"),
+        ("echo '{}'", "KeyError"),
+        ("echo", "ValueError"),
+    ],
+)
+def test_an_analyser_that_fails(
+    program: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "llvm-mca"
+    tool.write_text(f"#!/bin/sh\n{program}\n")
+    tool.chmod(0o755)
+    if "sleep" in program:
+        monkeypatch.setattr(mca, "_TIMEOUT_S", 0.2)
+    with pytest.raises(TuningError, match=why):
+        Analyser("", str(tool), "aarch64", "cortex-a72").cycles([["nop"]])

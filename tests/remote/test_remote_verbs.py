@@ -177,6 +177,7 @@ def test_hot_boards_are_waited_for_and_throttled_times_refused() -> None:
     slow = {**fixed, "mhz": [1200.0]}
     assert throttling(fixed, fixed) == ""
     assert "1200 of 1800 MHz" in throttling(fixed, slow)
+    assert "1200" in throttling(fixed, {**slow, "governor": ["performance", None]})
     assert throttling(fixed, {**slow, "governor": ["ondemand"]}) == ""  # it does so on purpose
     assert "throttled 2 time" in throttling({"throttle_events": 1}, {"throttle_events": 3})
     assert throttling({}, {}) == ""  # TVM's own server tells nothing

@@ -6,9 +6,9 @@ from schedules import registry
 from schedules.base import Family, Workload
 from targets import Board
 from tvm_flow.passes.emit import Choice
-from tvm_flow.passes.pipeline import cpu_of
 from tvm_flow.tuning.record import TRUSTED, Record
 from tvm_flow.tuning.records import RecordStore
+from tvm_flow.tuning.tasks import cpu_of
 
 
 class RecordChooser:
@@ -18,7 +18,7 @@ class RecordChooser:
     """
 
     def __init__(self, store: RecordStore, board: Board) -> None:
-        self.store, self.board, self.cpu = store, board, cpu_of(board)
+        self.store, self.board, self.cpu = store, board, cpu_of(board, board.threads)
         self.notes: list[str] = list(store.notes)
         self._chosen: dict[Workload, Choice] = {}
 

@@ -111,15 +111,9 @@ def compile(
     store = RecordStore(records_of(board, records), board.log_name)
     # TVM and torch take seconds to import: what can be refused without them is refused by now
     from tvm_flow.api import network_to_bundle  # noqa: PLC0415
+    from tvm_flow.api.networks import load_model  # noqa: PLC0415
 
+    loaded = load_model(model, weights=weights, input_shape=input_shape)
     return network_to_bundle.build(
-        model,
-        Path(output),
-        board,
-        store,
-        weights=weights,
-        input_shape=input_shape,
-        layout=layout,
-        labels=labels,
-        runner=runner,
+        loaded, Path(output), board, store, layout=layout, labels=labels, runner=runner
     )

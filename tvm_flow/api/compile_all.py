@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import targets
 from targets import Board
-from tvm_flow.api.boards import board_of
-from tvm_flow.api.compile import CompileReport, compile
+from tvm_flow.api.boards import board_of, layout_of, records_of
+from tvm_flow.api.compile import CompileReport
 from tvm_flow.errors import ModelError, TvmFlowError, UsageError
+from tvm_flow.tuning.records import RecordStore
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,37 +55,51 @@ def compile_all(
     model, weights, input_shape, layout, records, labels: as for :func:`tvm_flow.compile`.
     on_start: called with the name of each target before its turn.
 
-    A target that fails does not stop the others. Raises :class:`TargetError` for an unknown
-    target before anything is compiled, :class:`UsageError` for none or one that is named twice,
-    and :class:`ModelError`, which would be the same for all of them.
+    A target that fails does not stop the others. What would be the same for all of them is raised
+    before anything is compiled: :class:`TargetError` for an unknown target, :class:`UsageError`
+    for none, one that is named twice, or an ``output`` that cannot hold them, and what loading the
+    model raises, which is done once.
     """
     boards = [board_of(name) for name in (target_files() if targets is None else targets)]
-    names = [board.name for board in boards]
-    if not boards or len(set(names)) < len(names):
-        raise UsageError("No target is named, or one of them twice", fix="--targets rk3399,...")
+    _require_distinct([board.name for board in boards])
+    layout = layout_of(layout)
+    folder = Path(output)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is not a directory", fix="choose another --output")
+    # TVM and torch take seconds to import: what can be refused without them is refused by now
+    from tvm_flow.api import network_to_bundle  # noqa: PLC0415
+    from tvm_flow.api.networks import load_model  # noqa: PLC0415
+
+    network_to_bundle.require_no_bundle(folder)
+    loaded = load_model(model, weights=weights, input_shape=input_shape)
     results = []
     for board in boards:
         if on_start:
             on_start(board.name)
         report, failure = None, None
         try:
-            report = compile(
-                model,
-                output=Path(output) / board.name,
-                target=board,
-                weights=weights,
-                input_shape=input_shape,
-                layout=layout,
-                records=records,
-                labels=labels,
-                runner=True,
+            store = RecordStore(records_of(board, records), board.log_name)
+            report = network_to_bundle.build(
+                loaded, folder / board.name, board, store, layout=layout, labels=labels, runner=True
             )
-        except ModelError:
+        except ModelError:  # of the export: the same for all
             raise
         except TvmFlowError as error:
             failure = error
         results.append(TargetResult(board.name, report, failure))
     return tuple(results)
+
+
+def _require_distinct(names: Sequence[str]) -> None:
+    if not names:
+        raise UsageError("No target is named", fix="--targets rk3399,jetson-nano")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(
+            f"The target {twice[0]} is named twice",
+            why="each gets the bundle of its name",
+            fix="name it once in --targets",
+        )
 
 
 def target_files() -> list[str]:

@@ -8,18 +8,19 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from targets import Board
 from tvm_flow.api.choose import RecordChooser
 from tvm_flow.api.compile import CompileReport
-from tvm_flow.api.networks import LoadedModel, load_model, to_graph
+from tvm_flow.api.networks import LoadedModel, to_graph
 from tvm_flow.api.verify import verify
 from tvm_flow.boards.deploy import deploy_bytes, runtime_notes
 from tvm_flow.bundle import write_bundle
 from tvm_flow.errors import UsageError
 from tvm_flow.lowered import Lowered
 from tvm_flow.passes.pipeline import last_cache, lower, optimise
+from tvm_flow.publish import refuse_foreign
+from tvm_flow.runtime import manifest
 from tvm_flow.runtime.session import CheckReport
 from tvm_flow.tuning.records import RecordStore
 
@@ -28,20 +29,18 @@ SAMPLE_SEED = 0
 
 
 def build(
-    model: str | nn.Module,
+    loaded: LoadedModel,
     output: Path,
     board: Board,
     store: RecordStore,
     *,
-    weights: str | None,
-    input_shape: tuple[int, ...] | None,
     layout: str,
     labels: Sequence[str] | None,
     runner: bool | None,
 ) -> CompileReport:
     """See :func:`tvm_flow.api.compile.compile`; ``layout`` is upper case here."""
+    refuse_foreign(output, "bundle", manifest.is_bundle)  # before time is spent on it
     chooser = RecordChooser(store, board)
-    loaded = load_model(model, weights=weights, input_shape=input_shape)
     graph = optimise(to_graph(loaded), layout, last_cache(board))
     lowered = lower(graph, board, choose=chooser, layout=layout)
     sample, expected = _sample(loaded, lowered)
@@ -80,6 +79,17 @@ def build(
         total_bytes=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
         notes=tuple(notes),
     )
+
+
+def require_no_bundle(folder: Path) -> None:
+    """Raise :class:`UsageError` for a folder of bundles that is a bundle itself: replacing that
+    would delete those in it."""
+    if manifest.is_bundle(folder):
+        raise UsageError(
+            f"{folder} is a bundle itself",
+            why="every target gets a bundle below --output",
+            fix="choose another --output",
+        )
 
 
 def _sample(loaded: LoadedModel, lowered: Lowered) -> tuple[Array, list[Array]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import tempfile
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -16,8 +15,8 @@ from tvm_flow.boards.libraries import NAMES, runtime_libraries
 from tvm_flow.boards.server_build import SERVER, server_program
 from tvm_flow.boards.templates import filled
 from tvm_flow.elf import needed_glibc, version_key
-from tvm_flow.errors import CompileError, UsageError
-from tvm_flow.publish import publish
+from tvm_flow.errors import UsageError
+from tvm_flow.publish import refuse_foreign, replaced
 from tvm_flow.runtime import verify
 
 FORMAT = "tvm-flow-board-kit"
@@ -67,43 +66,21 @@ def write_kit(board: Board, out_dir: Path | str, *, key: str | None = None) -> K
     target, key = Path(out_dir).absolute(), key or board.name
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", key):
         raise UsageError(f"{key!r} cannot be a key", fix="use letters, digits, dots and dashes")
-    _refuse_foreign(target)
+    refuse_foreign(target, "board kit", _is_kit)
     program, libraries = server_program(board.arch), runtime_libraries(board.arch)
-    staging: Path | None = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        staging.chmod(0o755)  # mkdtemp makes it private
+    with replaced(target, "kit") as staging:
         shutil.copy(program, staging / SERVER)
         (staging / "lib").mkdir()
         for name in NAMES:
             shutil.copy(libraries / name, staging / "lib" / name)
-        kit = _describe(staging, target, board, key)
-        publish(staging, target)
-    except OSError as error:
-        raise CompileError(
-            f"cannot write the kit {target}",
-            why=error.strerror or str(error),
-            fix="free some space, or choose another --output",
-        ) from error
-    finally:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
-    return kit
+        return _describe(staging, target, board, key)
 
 
-def _refuse_foreign(target: Path) -> None:
+def _is_kit(target: Path) -> bool:
     try:
-        occupied = target.exists() and (not target.is_dir() or any(target.iterdir()))
-        ours = occupied and f'"{FORMAT}"' in (target / DESCRIPTION).read_text(encoding="utf-8")
+        return f'"{FORMAT}"' in (target / DESCRIPTION).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        ours = False
-    if occupied and not ours:
-        raise UsageError(
-            f"{target} exists and is not a board kit",
-            why="writing there would delete what is in it",
-            fix="choose another --output, or empty it",
-        )
+        return False
 
 
 def _describe(staging: Path, target: Path, board: Board, key: str) -> Kit:

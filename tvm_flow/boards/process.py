@@ -69,7 +69,12 @@ class BoardProcess:
         nothing is left running then.
         """
         self.launch()
-        if not self.wait_for_log(" registered with tracker ", timeout_s):
+        try:
+            registered = self.wait_for_log(" registered with tracker ", timeout_s)
+        except BaseException:  # Ctrl-C: nobody would stop it, a "with" block has not begun
+            self.kill()
+            raise
+        if not registered:
             self.kill()
             last = self.log.rpartition("\n")[2]
             raise EnvironmentFault(

@@ -76,7 +76,12 @@ def _adopt(command: Callable[..., None], body: Body) -> None:
     keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
     command.__signature__ = inspect.Signature([*keyword_only, *common])  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in [*keyword_only, *common]}
-    command.__doc__, command.__name__ = body.__doc__, body.__name__
+    command.__doc__, command.__name__ = _unwrapped(body.__doc__ or ""), body.__name__
+
+
+def _unwrapped(text: str) -> str:
+    """Every paragraph on one line: the terminal is to break it, and not where the source does."""
+    return "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(text).split("\n\n"))
 
 
 def emit(answer: Answer, *, as_json: bool) -> None:

@@ -167,8 +167,9 @@ def show(result: CompareResult) -> Iterable[RenderableType]:
         made.add_row(name, *times, "" if key == "bundle" else f"{ratio:.2f}x")
     yield made
     numerics = result.numerics
+    several = f", all {numerics.outputs} outputs" if numerics.outputs > 1 else ""
     yield line(
-        f"against eager on {numerics.inputs} inputs: max relative error "
+        f"against eager on {numerics.inputs} inputs{several}: max relative error "
         f"{numerics.max_rel_error:.1e}, cosine {numerics.cosine:.6f}, "
         f"top-1 agreement {100 * numerics.top1_agreement:.0f} %"
     )

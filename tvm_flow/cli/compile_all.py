@@ -73,7 +73,7 @@ def compile_all(
     results = compiled(
         model_of(model, model_option),
         output=output,
-        targets=only.split(",") if only is not None else None,
+        targets=None if only is None else [n.strip() for n in only.split(",") if n.strip()],
         weights=weights,
         input_shape=shape_or_none(input),
         layout=layout,
@@ -81,11 +81,11 @@ def compile_all(
         on_start=lambda name: print(f"compiling for {name} ...", file=sys.stderr, flush=True),
     )
     code = next((result.error.exit_code for result in results if result.error), 0)
-    return Answer([result.to_json() for result in results], lambda: show(results), code)
+    return Answer([result.to_json() for result in results], lambda: show(results, output), code)
 
 
-def show(results: Sequence[TargetResult]) -> Iterable[RenderableType]:
-    """One line per target, and every error in full."""
+def show(results: Sequence[TargetResult], output: Path) -> Iterable[RenderableType]:
+    """One line per target, every error in full, and where the bundles are."""
     made = table("target", "result", ">kernels tuned", ">library", ">runtime", ">bundle")
     for result in results:
         if report := result.report:
@@ -104,3 +104,5 @@ def show(results: Sequence[TargetResult]) -> Iterable[RenderableType]:
             for note in result.report.notes:
                 if "not run here" not in note:
                     yield line(f"{result.target}: {note}", "yellow")
+    if any(result.report for result in results):
+        yield line(f"written to {output}/TARGET; copy it to the board, then there: ./install.sh")

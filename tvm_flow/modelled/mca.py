@@ -104,11 +104,18 @@ class Analyser:
         ]  # fmt: skip
         answer = _run(command, text).stdout
         found: dict[int, float] = {}
-        for region in json.loads(answer[answer.index("{") :])["CodeRegions"]:
-            match = _REGION.match(region["Name"])
-            if match:
-                found[int(match[1])] = region["SummaryView"]["TotalCycles"]
-        return [found[n] for n in range(len(pieces))]
+        try:
+            for region in json.loads(answer[answer.index("{") :])["CodeRegions"]:
+                match = _REGION.match(region["Name"])
+                if match:
+                    found[int(match[1])] = region["SummaryView"]["TotalCycles"]
+            return [found[n] for n in range(len(pieces))]
+        except (ValueError, KeyError) as error:
+            raise TuningError(
+                "The output of llvm-mca was not understood",
+                why=f"{type(error).__name__}: {error}",
+                fix="install Debian 12's llvm-19",
+            ) from error
 
 
 def kernel_cycles(trace: Trace, analyser: Analyser) -> float:
@@ -164,10 +171,19 @@ def _body(runs: Iterable[tuple[int, int]], text: Mapping[int, Sequence[str]]) ->
 def _run(
     command: list[str], text: str, *, may_fail: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        command, input=text, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
-    )
+    try:
+        done = subprocess.run(
+            command, input=text, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise TuningError(f"{command[0]} failed", why=_cause(error)) from error
     if done.returncode and not may_fail:
         complaint = next((line for line in done.stderr.splitlines() if "error" in line), "")
         raise TuningError(f"{command[0]} failed", why=complaint or f"exit status {done.returncode}")
     return done
+
+
+def _cause(error: OSError | subprocess.TimeoutExpired) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return f"no answer within {_TIMEOUT_S} s"

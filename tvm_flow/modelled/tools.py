@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import platform
 import re
 import shutil
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from tvm_flow.cache import cache_root
 from tvm_flow.errors import EnvironmentFault
 from tvm_flow.linker import build_cpp
 
@@ -137,6 +137,5 @@ def _ffi_headers() -> Path:
 
 def _cached(name: str, arch: str, suffix: str) -> Path:
     """Where a helper is kept: one file per version of its source."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tvm-flow"
     digest = hashlib.sha256((_SOURCES / f"{name}.cc").read_bytes()).hexdigest()[:16]
-    return base / "modelled" / f"{name}-{arch}-{digest}{suffix}"
+    return cache_root() / "modelled" / f"{name}-{arch}-{digest}{suffix}"

@@ -45,12 +45,19 @@ class Trace:
 
 
 def read_trace(path: Path) -> Trace:
-    """Parse the plugin's file. Raises ``ValueError`` if it is not complete."""
+    """Parse the plugin's file. Raises ``ValueError`` if it is not complete (a full disk)."""
+    try:
+        return _parsed(path.read_text())
+    except (IndexError, KeyError) as error:
+        raise ValueError("the emulator's record is cut short") from error
+
+
+def _parsed(text: str) -> Trace:
     head: list[str] = []
     blocks: dict[str, tuple[str, ...]] = {}
     parts: dict[int, list[str]] = {}
     segments = []
-    for line in path.read_text().splitlines():
+    for line in text.splitlines():
         kind, *words = line.split()
         if kind == "accesses":
             head = words

@@ -25,7 +25,7 @@ from tvm_flow.passes.schedule_rest import fuse_rest, schedule_rest
 from tvm_flow.passes.simplify import simplify
 from tvm_flow.passes.to_nhwc import to_nhwc
 from tvm_flow.passes.workloads import candidates
-from tvm_flow.tuning.tasks import Task
+from tvm_flow.tuning.tasks import Task, cpu_of
 
 GraphPass = Callable[[Graph], Graph]
 
@@ -60,11 +60,6 @@ def optimise(graph: Graph, layout: str = "NCHW", cache_bytes: int | None = None)
     return graph
 
 
-def cpu_of(board: Board) -> Cpu:
-    """What schedules may know about a board's core."""
-    return Cpu(board.lanes, board.vector_registers, board.l1_bytes, board.l2_bytes, board.threads)
-
-
 def tasks_of(graph: Graph) -> list[Task]:
     """The distinct workloads of an optimised graph, in order of first use.
 
@@ -96,7 +91,7 @@ def lower(
     graph: Graph, board: Board, *, choose: Chooser | None = None, layout: str = "NCHW"
 ) -> Lowered:
     """Optimised graph -> Relax with kernels in place, ready for ``relax.build``."""
-    cpu = cpu_of(board)
+    cpu = cpu_of(board, board.threads)
     mod, kernels = emit(graph, cpu, choose or default_choice(cpu))
     mod = schedule_rest(fuse_rest()(mod), cpu.lanes, cpu.threads)
     return Lowered(

@@ -77,7 +77,7 @@ class BoardNetwork:
 
 
 def _eager(session: BoardSession, request: Message, status: dict[str, Any]) -> dict[str, Any]:
-    """``seconds``, ``torch`` and ``max_rel_error`` against the sample; or ``missing``: why not."""
+    """``seconds`` and ``torch`` (its version); or ``missing``: why not."""
     if not session.ours:
         return {"missing": "TVM's own RPC server cannot start it there"}
     if status.get("emulated"):

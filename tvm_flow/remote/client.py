@@ -14,6 +14,7 @@ from typing import Any
 
 from tvm_flow.errors import BoardError
 from tvm_flow.remote.address import Address
+from tvm_flow.tuning.channel import Message
 
 _MAGIC = 0x2F271
 _REQUEST, _SUMMARY, _SUCCESS = 4, 6, 0
@@ -36,6 +37,15 @@ class Seat:
     host: str
     port: int
     match_key: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    def opening(self, limit_s: float) -> Message:
+        """What asks a ``board`` worker for a session of at most ``limit_s`` seconds there."""
+        return {"action": "open", "seat": [self.host, self.port, self.match_key],
+                "limit_s": limit_s}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,7 +82,10 @@ def summary(tracker: Address, timeout_s: float = ANSWER_S) -> Farm:
     deadline = time.monotonic() + timeout_s
     with _connect(tracker, deadline) as connection:
         _send(connection, [_SUMMARY])
-        code, answer = _receive(connection, tracker, deadline)
+        try:
+            code, answer = _receive(connection, tracker, deadline)
+        except TimeoutError:
+            raise TrackerGone(f"it has said nothing for {timeout_s:.0f} s") from None
     if code != _SUCCESS:
         raise TrackerGone(f"{tracker} does not tell who is there")
     queues = answer["queue_info"]
@@ -150,6 +163,8 @@ def _board(info: dict[str, Any]) -> BoardInfo:
 def _connect(tracker: Address, deadline: float) -> socket.socket:
     try:
         connection = socket.create_connection(tracker, max(0.1, deadline - time.monotonic()))
+    except UnicodeError as error:  # of the name, before anybody is asked for it
+        raise TrackerGone(f"{tracker.host} is not a host name") from error
     except OSError as error:
         raise TrackerGone(error.strerror or str(error)) from error
     try:
@@ -172,15 +187,16 @@ def _send(connection: socket.socket, message: Any) -> None:
         raise TrackerGone("it closed the connection") from error
 
 
-def _receive(connection: socket.socket, tracker: Address, deadline: float) -> Any:
-    """Raises ``TimeoutError`` too."""
+def _receive(connection: socket.socket, tracker: Address, deadline: float) -> tuple[Any, Any]:
+    """Code and content of an answer. Raises ``TimeoutError`` too."""
     (length,) = struct.unpack("<i", _read(connection, 4, deadline))
     if not 0 < length <= _LONGEST:
         raise TrackerGone(f"{tracker} is no tracker")
     try:
-        return json.loads(_read(connection, length, deadline))
-    except ValueError as error:
+        code, content = json.loads(_read(connection, length, deadline))
+    except (ValueError, TypeError) as error:
         raise TrackerGone(f"{tracker} is no tracker") from error
+    return code, content
 
 
 def _read(connection: socket.socket, count: int, deadline: float) -> bytes:

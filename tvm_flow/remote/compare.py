@@ -92,13 +92,12 @@ def compare_on_board(
 
 def _ask(seat: Seat, request: Message, board: Board, *, emulated: bool) -> tuple[Message, Message]:
     """What the board told of itself, and the answer."""
-    place = f"{seat.host}:{seat.port}"
+    place = seat.place
     with tempfile.TemporaryDirectory(prefix="tvm-flow-board-") as folder:
         worker = WorkerProcess("board", (), {}, Path(folder) / "board.log")
         try:
             limit = _BUNDLE_S + (_EAGER_S if request["program"] else 0.0)
-            opening = {"action": "open", "seat": list(vars(seat).values()), "limit_s": limit}
-            opened = worker.request(opening, _OPEN_S)
+            opened = worker.request(seat.opening(limit), _OPEN_S)
             if opened["status"] != "ok":
                 raise _failed(place, opened["cause"])
             require_board(opened["board"], board, emulated=emulated)
@@ -107,6 +106,8 @@ def _ask(seat: Seat, request: Message, board: Board, *, emulated: bool) -> tuple
             raise _failed(place, str(error)) from error
         finally:
             worker.stop()
+    if answer["status"] == "timeout":
+        raise _failed(place, f"it took longer than {limit:.0f} s", "fewer --rounds, or ")
     if answer["status"] != "ok":
         raise _failed(place, f"{answer['status']}: {answer['cause']}")
     return opened["board"], answer
@@ -155,8 +156,8 @@ def _advice(status: Message, emulated: bool) -> tuple[str, ...]:
     return () if emulated else tuple(advice(status))
 
 
-def _failed(place: str, cause: str) -> BoardError:
+def _failed(place: str, cause: str, instead: str = "") -> BoardError:
     return BoardError(
         f"The comparison on {place} failed", why=cause,
-        fix="tvm-flow boards check, then repeat it",
+        fix=f"{instead}tvm-flow boards check, then repeat it",
     )  # fmt: skip

@@ -57,7 +57,7 @@ def throttling(before: dict[str, Any], after: dict[str, Any]) -> str:
     first, last = (status.get("throttle_events") for status in (before, after))
     if first is not None and last is not None and last > first:
         return f"it throttled {last - first} time(s) while measuring"
-    governors = set(after.get("governor") or [])
+    governors = {name for name in after.get("governor") or [] if name}  # null: not told
     if governors != {"performance"}:  # others change the clock on purpose
         return ""
     pairs = zip(after.get("mhz") or [], after.get("max_mhz") or [], strict=False)

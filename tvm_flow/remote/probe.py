@@ -130,11 +130,9 @@ def _seats(tracker: Address, key: str, count: int) -> list[Seat]:
 
 
 def _probe(worker: WorkerProcess, seat: Seat, kernel: Message, built: Built, folder: Path) -> Probe:
-    place = f"{seat.host}:{seat.port}"
-    options = TuneOptions()
+    place, options = seat.place, TuneOptions()
     try:
-        opening = {"action": "open", "seat": list(vars(seat).values()), "limit_s": _TRIAL_S}
-        opened = worker.request(opening, _OPEN_S)
+        opened = worker.request(seat.opening(_TRIAL_S), _OPEN_S)
         if opened["status"] != "ok":
             return Probe(place, "", f"no session: {opened['cause']}")
         status = opened["board"]

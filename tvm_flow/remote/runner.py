@@ -87,7 +87,8 @@ class BoardRunner:
         """What is being waited for, and what went wrong with boards so far."""
         found = [self._seats.waiting] if self._seats.waiting else []
         found += [f"board {place} is set aside: {why}" for place, why in self._seats.aside.items()]
-        found += [f"{count}x {trouble}" for trouble, count in self._troubles.most_common(3)]
+        troubles = Counter(dict(self._troubles))  # other threads go on counting
+        found += [f"{count}x {trouble}" for trouble, count in troubles.most_common(3)]
         if self._stock:
             found.append("TVM's own RPC server runs on the board: warm weights, no health checks")
         return found
@@ -153,14 +154,12 @@ class BoardRunner:
             seat = self._seats.find()
         except Closing:
             raise WorkerStopped from None
-        place = f"{seat.host}:{seat.port}"
-        request = {"action": "open", "seat": list(vars(seat).values()), "limit_s": limit_s}
-        answer = self._ask(worker, request, OPEN_S)
+        answer = self._ask(worker, seat.opening(limit_s), OPEN_S)
         if answer["status"] == OK:
             self._check(answer["board"])
             self._stock = self._stock or not answer["ours"]
             return answer
-        return {"status": "lost", "cause": f"{place} gives no session: {answer['cause']}"}
+        return {"status": "lost", "cause": f"{seat.place} gives no session: {answer['cause']}"}
 
     def _ask(self, worker: WorkerProcess, request: Message, timeout_s: float) -> Message:
         try:

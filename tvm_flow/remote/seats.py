@@ -67,10 +67,9 @@ class SeatFinder:
             while True:
                 cause, there = self._ask()
                 if isinstance(cause, Seat):
-                    place = f"{cause.host}:{cause.port}"
-                    if place not in self.aside:
+                    if cause.place not in self.aside:
                         return cause
-                    cause = f"{place} is set aside: {self.aside[place]}"
+                    cause = f"{cause.place} is set aside: {self.aside[cause.place]}"
                 now = time.monotonic()
                 present = now if there else present
                 if now - present > self._patience.absent or now - began > self._patience.taken:

@@ -79,14 +79,22 @@ def listen(address: Address) -> socket.socket:
     """A listening socket. Raises :class:`EnvironmentFault`."""
     try:
         family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:  # the latter for what cannot be a name at all
+        raise EnvironmentFault(
+            f"Cannot listen on {address}",
+            why=getattr(error, "strerror", None) or str(error),
+            fix="give an address of this machine as --host",
+        ) from error
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(tuple(address))
         listener.listen(64)
     except OSError as error:
+        listener.close()
         raise EnvironmentFault(
             f"Cannot listen on {address}",
             why=error.strerror or str(error),
-            fix="end the tracker that runs there, or choose another --port",
+            fix="end the tracker that runs there, or choose another --host or --port",
         ) from error
     return listener

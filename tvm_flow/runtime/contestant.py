@@ -24,8 +24,13 @@ class BundleRun:
     def run(self) -> object:
         return self._bundle.run()
 
-    def output(self) -> Array:
-        result: Array = self._bundle.run()
+    def output(self) -> Array | tuple[Array, ...]:
+        results = self._bundle.run()
+        if isinstance(results, tuple):
+            return tuple(self._nchw(result) for result in results)
+        return self._nchw(results)
+
+    def _nchw(self, result: Array) -> Array:
         if self._bundle.manifest.layout == "NHWC" and result.ndim == 4:
             return np.ascontiguousarray(result.transpose(0, 3, 1, 2))
         return result
