@@ -116,7 +116,7 @@ def test_bundle_and_eager_are_compared_on_a_board(
     lab.board()
     (result,) = document(flow(
         "compare", MODEL, "--target", "native", "--threads", "1", "--tracker",
-        lab.tracker.address, "--key", lab.key, "--rounds", "5", "--json",
+        lab.tracker.address, "--key", lab.key, "--rounds", "2", "--json",
     ))  # fmt: skip
     assert result["label"] == "measured"
     assert result["max_rel_error"] < 1e-4
