@@ -18,6 +18,7 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,17 +49,27 @@ class Nursery:
             out, err = Path(folder) / "out", Path(folder) / "err"
             order = {"argv": words[1:], "cwd": str(cwd or Path.cwd()), "env": dict(environment),
                      "out": str(out), "err": str(err)}  # fmt: skip
-            process = self._start()
-            late = threading.Timer(timeout_s, self.stop)
-            late.start()
-            process.stdin.write(json.dumps(order) + "\n")
+            answer = self._ask(json.dumps(order), timeout_s)
+            if not answer:
+                raise subprocess.TimeoutExpired(words, timeout_s)
+            return subprocess.CompletedProcess(words, int(answer), out.read_text(), err.read_text())
+
+    def _ask(self, order: str, timeout_s: float) -> str:
+        """The answer, or nothing where there was none in time: a new process is started then."""
+        process = self._start()
+        late = threading.Timer(timeout_s, os.killpg, (process.pid, signal.SIGKILL))
+        late.daemon = True
+        late.start()
+        answer = ""
+        try:
+            process.stdin.write(order + "\n")
             process.stdin.flush()
             answer = process.stdout.readline()
+        finally:
             late.cancel()
-            if not answer:
+            if not answer:  # also where pytest's own time limit ended the test
                 self.stop()
-                raise subprocess.TimeoutExpired(words, timeout_s, out.read_bytes())
-            return subprocess.CompletedProcess(words, int(answer), out.read_text(), err.read_text())
+        return answer
 
     def _start(self) -> subprocess.Popen[str]:
         if self._process is None:
@@ -73,8 +84,9 @@ class Nursery:
         """End it and whatever it is running."""
         process, self._process = self._process, None
         if process is not None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 NURSERY = Nursery()
