@@ -14,6 +14,7 @@ from tvm.target import Target
 
 import targets
 from tvm_flow import linker
+from tvm_flow.boards.server_build import GLIBC
 from tvm_flow.errors import CompileError, EnvironmentFault, TvmFlowError
 from tvm_flow.linker import Linker, build_cpp, elf_arch, find_linker
 
@@ -165,12 +166,13 @@ def test_pins_agree() -> None:
 
 @pytest.mark.parametrize("arch", [NATIVE_ARCH, pytest.param(OTHER_ARCH, marks=pytest.mark.slow)])
 def test_cpp_program(arch: str, tmp_path: Path) -> None:
-    """Seconds, but a minute the first time on a machine: zig builds libc++ for each target."""
+    """Seconds, but a minute the first time on a machine: zig builds libc++ for each target. The
+    oldest C library is what boards' programs are built for, so it is there by now or soon used."""
     source = tmp_path / "hello.cc"
     source.write_text('#include "n.h"\n#include <cstdio>\nint main() { std::printf("%d", N); }\n')
     (tmp_path / "n.h").write_text("#define N 42\n")
     program = build_cpp(
-        [source], tmp_path / "hello", arch=arch, glibc="2.28", include_dirs=[tmp_path], libs=["m"],
+        [source], tmp_path / "hello", arch=arch, glibc=GLIBC, include_dirs=[tmp_path], libs=["m"],
         lib_dirs=[tmp_path], rpath="$ORIGIN",
     )  # fmt: skip
     assert elf_arch(program) == arch

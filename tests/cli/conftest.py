@@ -1,4 +1,8 @@
-"""The command line as a user types it: another process, the installed script."""
+"""The command line as a user types it: another process, with its own streams and exit code.
+
+``script`` starts the installed script; ``tvm_flow`` runs the same in a fork (see tests/forked.py),
+which saves the seconds that importing TVM and torch takes.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +16,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.forked import NURSERY, Done
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(sys.executable).parent / "tvm-flow"
 MODELS = Path(__file__).with_name("user_models.py")
 NET = f"{MODELS}:net"
 
-Done = subprocess.CompletedProcess[str]
+TIMEOUT_S = 200
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -28,11 +34,16 @@ def environment(**more: str) -> dict[str, str]:
 
 def tvm_flow(*arguments: str | Path, cwd: Path | None = None, **more: str) -> Done:
     """Run ``tvm-flow`` with ``arguments``; ``more`` goes to its environment."""
+    return NURSERY.run(arguments, cwd=cwd, environment=environment(**more), timeout_s=TIMEOUT_S)
+
+
+def script(*arguments: str | Path, cwd: Path | None = None, **more: str) -> Done:
+    """The same by the installed script."""
     return subprocess.run(
         [SCRIPT, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=TIMEOUT_S,
         check=False,
         cwd=cwd,
         env=environment(**more),
@@ -91,7 +102,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """:data:`NET` compiled through the command line for one thread, without records."""
     folder = tmp_path_factory.mktemp("cli")
     made = folder / "net"
-    accepted(tvm_flow("compile", NET, "-o", made, "--threads", "1", "--records", folder / "none"))
+    accepted(script("compile", NET, "-o", made, "--threads", "1", "--records", folder / "none"))
     return made
 
 

@@ -14,10 +14,28 @@ import pytest
 import torch
 
 import targets
-from tests.cli.conftest import MODELS, NET, accepted, refused, tvm_flow
+from tests.cli.conftest import MODELS, NET, accepted, refused, script, tvm_flow
 from tvm_flow.tuning.record import Header, Record
 
 FOLDER = targets.load("native").log_name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ("fly NET", 2),
+        ("compile NET -o x --target rk3398", 2),
+        ("trace nowhere.py:net", 3),
+        ("records repair none", 4),
+        ("compile NET -o file/net", 6),
+        ("run none", 7),
+    ],
+)
+def test_exit_codes_of_the_installed_script(arguments: str, code: int, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    words = [NET if word == "NET" else word for word in arguments.split()]
+    refused(script(*words, cwd=tmp_path), code)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 # -- models -------------------------------------------------------------------------------------

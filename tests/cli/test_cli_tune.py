@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import targets
-from tests.cli.conftest import NET, SCRIPT, accepted, environment, refused, tvm_flow
+from tests.cli.conftest import NET, SCRIPT, accepted, environment, refused, script, tvm_flow
 
 FOLDER = targets.load("native").log_name
 
@@ -33,7 +33,7 @@ def wait_for_trials(records: Path, process: subprocess.Popen[str], count: int = 
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of records with a few trials of every kernel."""
     records = tmp_path_factory.mktemp("records")
-    done = accepted(tvm_flow("tune", NET, "--trials", "8", "--records", records, "--json"))
+    done = accepted(script("tune", NET, "--trials", "8", "--records", records, "--json"))
     data = json.loads(done.stdout)
     assert (data["measured"], data["total"], data["interrupted"]) == (8, 8, False)
     assert all(task["best_s"] > 0 for task in data["tasks"])
@@ -64,13 +64,13 @@ def test_show_promote_repair(tuned: Path) -> None:
     shown = json.loads(accepted(tvm_flow("records", "show", "--records", tuned, "--json")).stdout)
     assert shown["records"] == len(lines(tuned)) - 1
     assert all(row["best_s"] > 0 for row in shown["workloads"])
-    table = accepted(tvm_flow("records", "show", tuned / FOLDER)).stdout
+    table = accepted(script("records", "show", tuned / FOLDER)).stdout
     assert "conv2d" in table
     assert all(len(line) <= 80 for line in table.splitlines()[1:])
-    accepted(tvm_flow("records", "promote", "--records", tuned))
+    accepted(script("records", "promote", "--records", tuned))
     assert (tuned / FOLDER / "zoo.jsonl").is_file()
     before = lines(tuned)
-    assert " kept, 0 moved" in accepted(tvm_flow("records", "repair", tuned / FOLDER)).stdout
+    assert " kept, 0 moved" in accepted(script("records", "repair", tuned / FOLDER)).stdout
     assert lines(tuned) == before
 
 

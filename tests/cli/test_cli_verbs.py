@@ -13,7 +13,7 @@ import pytest
 
 import targets
 import tvm_flow as package
-from tests.cli.conftest import MODELS, NET, ROOT, accepted, environment, tvm_flow
+from tests.cli.conftest import MODELS, NET, ROOT, accepted, environment, script, tvm_flow
 from tvm_flow.cli import main
 
 VERBS = ("doctor", "targets", "models", "trace", "tune", "compile", "compile-all", "run", "check",
@@ -41,10 +41,10 @@ def test_help_has_examples(verb: str, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_help_and_version() -> None:
-    done = accepted(tvm_flow("--help"))
+    done = accepted(script("--help"))
     assert all(f" {verb.split()[0]} " in done.stdout for verb in VERBS)
     assert "130 Ctrl-C" in done.stdout
-    assert accepted(tvm_flow("--version")).stdout == f"tvm-flow {package.__version__}\n"
+    assert accepted(script("--version")).stdout == f"tvm-flow {package.__version__}\n"
     module = subprocess.run(
         [sys.executable, "-m", "tvm_flow", "--version"],
         capture_output=True, text=True, check=True, cwd=ROOT,
@@ -66,12 +66,12 @@ def test_completion() -> None:
         "COMP_WORDS": "tvm-flow targets rk",
         "COMP_CWORD": "2",
     }
-    done = tvm_flow(**more)
+    done = script(**more)
     assert done.stdout.split() == ["rk3399", "rk3399-little"]
 
 
 def test_targets() -> None:
-    listed = accepted(tvm_flow("targets"))
+    listed = accepted(script("targets"))
     assert fits_80_columns(listed.stdout)
     assert all(name in listed.stdout for name in targets.names())
     one = accepted(tvm_flow("targets", "rk3399"))
@@ -86,12 +86,12 @@ def test_models() -> None:
     assert rows["fasternet_t0"] == {
         "name": "fasternet_t0", "parameters": 3905500, "macs": 335422720,
     }  # fmt: skip
-    assert accepted(tvm_flow("models")).stdout.splitlines()[0] == "fasternet_t0"
+    assert accepted(script("models")).stdout.splitlines()[0] == "fasternet_t0"
 
 
 def test_trace_digits() -> None:
     """Both networks of the digits: the tables, and that no copy is left."""
-    done = accepted(tvm_flow("trace", f"{ROOT}/examples/digits/models.py:fasternet_digits"))
+    done = accepted(script("trace", f"{ROOT}/examples/digits/models.py:fasternet_digits"))
     assert fits_80_columns(done.stdout)
     assert "pconv_block" in done.stdout
     data = parsed("trace", "--model", f"{ROOT}/examples/digits/models.py:shufflenet_digits")
@@ -106,7 +106,7 @@ def test_compile_and_check(bundle: Path) -> None:
     data = parsed("check", bundle)
     assert data["ok"] is True
     assert data["max_rel_error"] <= data["tolerance"] == 1e-4
-    assert "is sound" in accepted(tvm_flow("check", bundle)).stdout
+    assert "is sound" in accepted(script("check", bundle)).stdout
     run_py = subprocess.run(
         [sys.executable, bundle / "run.py", "--check", "--runs", "2"],
         capture_output=True, text=True, check=True, env=environment(),
@@ -138,7 +138,7 @@ def test_run(bundle: Path, tmp_path: Path) -> None:
     assert data["timing"]["runs"] == 3
     again = parsed("run", bundle, "--input", tmp_path / "x.bin", "--top", "2")
     assert again["top"] == data["top"]
-    assert "class" in accepted(tvm_flow("run", bundle)).stdout
+    assert "class" in accepted(script("run", bundle)).stdout
 
 
 def test_profile(bundle: Path) -> None:
@@ -146,11 +146,12 @@ def test_profile(bundle: Path) -> None:
     assert data["threads"] == 1
     assert {kernel["source"] for kernel in data["kernels"]} >= {"default"}
     assert data["memory"]["arena"] > 0
-    assert fits_80_columns(accepted(tvm_flow("profile", bundle, "--runs", "5")).stdout)
+    assert fits_80_columns(accepted(script("profile", bundle, "--runs", "5")).stdout)
 
 
 def test_compare(bundle: Path) -> None:
-    (row,) = parsed("compare", NET, "--bundle", bundle, "--threads", "1", "--rounds", "1")
+    done = script("compare", NET, "--bundle", bundle, "--threads", "1", "--rounds", "1", "--json")
+    (row,) = json.loads(accepted(done).stdout)
     assert {"model", "target", "threads", "eager", "bundle", "speedup", "max_rel_error", "cosine",
             "top1_agreement", "valid"} <= row.keys()  # fmt: skip
     assert row["eager"].keys() >= {"median_ms", "p10_ms", "p90_ms"} <= row["bundle"].keys()
@@ -170,7 +171,7 @@ def test_a_bug_is_one_line_too(tmp_path: Path) -> None:
     """An exception that is not ours, provoked by a broken TVM."""
     (tmp_path / "tvm").mkdir()
     (tmp_path / "tvm" / "__init__.py").write_text("raise RuntimeError('no such TVM')\n")
-    done = tvm_flow("trace", NET, PYTHONPATH=str(tmp_path))
+    done = script("trace", NET, PYTHONPATH=str(tmp_path))
     assert done.returncode == 70
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: RuntimeError: no such TVM. This is a bug")

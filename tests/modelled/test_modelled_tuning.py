@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import psutil
@@ -13,6 +11,7 @@ import pytest
 
 import targets
 from schedules.base import Workload
+from tests.forked import NURSERY, Done
 from tests.tuning import faulty_family
 from tvm_flow.api.choose import RecordChooser
 from tvm_flow.errors import TuningError
@@ -30,12 +29,9 @@ NET = f"{ROOT / 'tests/cli/user_models.py'}:net"
 A72 = targets.load("rk3399")
 
 
-def cli(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tvm_flow", *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=100, check=False, cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-    )  # fmt: skip
+def cli(*arguments: str | Path) -> Done:
+    given = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return NURSERY.run(arguments, cwd=ROOT, environment=given, timeout_s=100)
 
 
 def test_records_of_the_command_line_say_modelled(tmp_path: Path) -> None:

@@ -103,10 +103,10 @@ def check(
     given = x.numpy().transpose(0, 2, 3, 1) if nhwc else x.numpy()
     outputs = run(graph, np.ascontiguousarray(given), layout)
     assert len(outputs) == len(expected)
-    for y, reference in zip(outputs, expected, strict=True):
+    for number, (y, reference) in enumerate(zip(outputs, expected, strict=True)):
         turned = nhwc and reference.ndim == 4
         wanted = reference.transpose(0, 2, 3, 1) if turned else reference
         assert y.shape == wanted.shape
         error = np.abs(y - wanted).max() / max(np.abs(wanted).max(), 1e-30)
-        assert error <= TOLERANCE, graph.text()
+        assert error <= TOLERANCE, f"output {number} of\n{graph.text()}"
     return graph

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.boards.farm import free_port, until
+from tests.forked import NURSERY, Done
 from tests.remote.lab import ROOT, Lab
 from tvm_flow.boards.emulate import EmulatedBoard
 from tvm_flow.remote import client
@@ -24,15 +25,13 @@ from tvm_flow.remote.probe import Probe, judged
 MODEL = "examples/digits/models.py:fasternet_digits"
 
 
-def flow(*arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tvm_flow", *arguments],
-        capture_output=True, text=True, timeout=timeout_s, check=False, cwd=ROOT,
-        env={**os.environ, "COLUMNS": "80"},
-    )  # fmt: skip
+def flow(*arguments: str, timeout_s: float = 120) -> Done:
+    return NURSERY.run(
+        arguments, cwd=ROOT, environment={**os.environ, "COLUMNS": "80"}, timeout_s=timeout_s
+    )
 
 
-def document(done: subprocess.CompletedProcess[str]) -> Any:
+def document(done: Done) -> Any:
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -117,7 +116,7 @@ def test_bundle_and_eager_are_compared_on_a_board(
     lab.board()
     (result,) = document(flow(
         "compare", MODEL, "--target", "native", "--threads", "1", "--tracker",
-        lab.tracker.address, "--key", lab.key, "--rounds", "5", "--json",
+        lab.tracker.address, "--key", lab.key, "--rounds", "2", "--json",
     ))  # fmt: skip
     assert result["label"] == "measured"
     assert result["max_rel_error"] < 1e-4

@@ -20,7 +20,8 @@ from tvm_flow.linker import build_cpp
 _LLVM = range(22, 16, -1)
 #: The last QEMU with plugin API 1 alone is 7.2 (Debian 12); 8.2 changed how code is read.
 _QEMU_MAJOR = (6, 8)
-_GLIBC = "2.28"
+#: As the other programs for boards are built for, so that zig builds libc++ once for all of them.
+_GLIBC = "2.27"
 _SOURCES = Path(__file__).parent
 #: C library of another architecture, as Debian's cross packages install it.
 _SYSROOTS = {"aarch64": Path("/usr/aarch64-linux-gnu")}
