@@ -40,7 +40,7 @@ demo: venv
 # start processes and measure time. The first one's log is shown when both are done.
 DEFAULT := -m "not slow and not board and not gpu"
 COMPUTE := tests/schedules tests/passes tests/frontend tests/test_zoo.py tests/test_models.py \
-	tests/test_committed_records.py tests/test_digits.py tests/test_compat.py
+	tests/test_committed_records.py tests/test_digits.py tests/test_compat.py tests/modelled
 
 test: venv
 	@mkdir -p build

@@ -78,7 +78,7 @@ def run(graph: Graph, x: np.ndarray, layout: str = "NCHW") -> list[np.ndarray]:
     """Outputs of an optimised graph, compiled for this machine."""
     built = build_executable(pipeline.lower(graph, board(), layout=layout))
     machine = relax.VirtualMachine(built.executable.jit(), tvm.cpu())
-    result = machine["main"](tvm.runtime.tensor(x))
+    result = machine["main"](*map(tvm.runtime.tensor, (x, *built.weights)))
     values = [result] if isinstance(result, tvm.runtime.Tensor) else list(result)
     return [value.numpy() for value in values]
 
