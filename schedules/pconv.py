@@ -13,7 +13,8 @@ scratch that fits the cache; the first 1x1 reduces over two segments, "PConv out
 channels of the input", so nothing is concatenated or copied.
 
 Parameters: n, h, w, c, cc, k; and co, act, res (pointwise); hidden, act, res (block); ``wino``
-(left out, 2 or 4): compute a 3 x 3 PConv by Winograd F(wino x wino).
+(left out, 2 or 4): compute a 3 x 3 PConv by Winograd F(wino x wino); ``strassen`` (left out or
+1): the 1x1s by one level of Strassen, for channels in multiples of 32.
 Weights: ``conv`` [cc, cc, k, k], ``conv_bias`` [cc], ``w1`` [co or hidden, c], ``b1``, and for
 the block ``w2`` [c, hidden], ``b2``.
 """
@@ -27,7 +28,7 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from schedules import activations, winograd
+from schedules import activations, strassen, winograd
 from schedules.base import Array, Cpu, Family, InvalidKnobs, Knobs, Space, TensorSpec, Workload
 from schedules.conv2d import HEAVY_ACTIVATIONS
 from schedules.kernel import prim_func
@@ -38,6 +39,9 @@ from schedules.numpy_ops import conv2d_nhwc
 from schedules.packing import Panels, balanced, pack_matrix, pack_vector
 from schedules.pconv_tile import Shape, TileEmitter, products
 from schedules.registry import register
+
+#: Fewest pixels in a tile for Strassen's product: each half still fills tall register tiles.
+_STRASSEN_PIXELS = 49
 
 
 class PConvFamily(Family):
@@ -56,6 +60,8 @@ class PConvFamily(Family):
             size = k * panels.padded
             if weight == "conv" and s.wino:
                 size = winograd.packed_size(s.wino, s.cc, panels)
+            elif weight != "conv" and s.strassen:
+                size = strassen.packed_size(k, n)
             specs.append(TensorSpec(weight, (size,), "weight"))
             specs.append(TensorSpec(bias, (panels.padded,), "weight"))
         return [*specs, TensorSpec("y", (s.n, s.h, s.w, s.out), "output")]
@@ -77,6 +83,8 @@ class PConvFamily(Family):
             w = weights[weight]
             if w.ndim == 4 and s.wino:
                 packed.append(winograd.pack_weights(w, s.wino, cpu.lanes))
+            elif w.ndim == 2 and s.strassen:
+                packed.append(strassen.pack_weights(w.T, cpu.lanes))
             else:
                 matrix = w.transpose(2, 3, 1, 0).reshape(k, n) if w.ndim == 4 else w.T
                 packed.append(pack_matrix(matrix, cpu.lanes))
@@ -122,7 +130,8 @@ class PConvFamily(Family):
             if n:
                 small = heavy and index == 1
                 nv = 1 if small else min(2, Panels(n, cpu.lanes).count)
-                tallest = min(cpu.tile_pixels(nv, 2 + nv), cpu.resident_pixels(k))
+                reduction = k // 2 if s.strassen else k
+                tallest = min(cpu.tile_pixels(nv, 2 + nv), cpu.resident_pixels(reduction))
                 most = 8 if small else tallest
                 knobs |= {f"mt{index}": min(most, knobs["rb"] * s.w), f"nv{index}": nv}
                 knobs[f"order{index}"] = 1
@@ -149,6 +158,8 @@ class PConvFamily(Family):
     def build(self, workload: Workload, cpu: Cpu, knobs: Knobs, name: str) -> tirx.PrimFunc:
         s = Shape.of(workload)
         _check_registers(s, cpu, knobs)
+        if s.strassen and not all(strassen.fits(k, n) for *_, k, n in products(s)[1:]):
+            raise InvalidKnobs("Strassen's product needs channels in multiples of 32")
         rows = min(knobs["rb"], s.h)
         whole, rest = s.h // rows, s.h % rows
         blocks = whole + (1 if rest else 0)
@@ -179,6 +190,10 @@ def _default_rows(s: Shape, cpu: Cpu) -> int:
     tiles are then as large as the threads allow.
     """
     per_row = 4 * s.w * (s.c + 2 * s.cc + s.n1)
+    if s.strassen:  # its sums are read and written seven times: they must stay near
+        per_row += 4 * s.w * max(strassen.scratch_per_row(k, n) for *_, k, n in products(s)[1:])
+        most = max(cpu.l2_bytes // 2 // per_row, -(-_STRASSEN_PIXELS // s.w))
+        return balanced(s.h, min(s.h, most))[0][0]
     weights = 4 * sum(k * n for _, _, k, n in products(s))
     if weights > cpu.l2_bytes // 2:
         share = -(-s.h // max(1, cpu.threads // s.n))

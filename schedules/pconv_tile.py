@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from schedules import activations, winograd
+from schedules import activations, strassen, winograd
 from schedules.base import Cpu, Knobs, Workload
 from schedules.microkernel import (
     Epilogue,
@@ -40,11 +40,12 @@ class Shape:
     n1: int
     n2: int
     wino: int
+    strassen: int
 
     @classmethod
     def of(cls, workload: Workload) -> Shape:
         base = {name: workload[name] for name in ("n", "h", "w", "c", "cc", "k")}
-        base["wino"] = workload.get("wino", 0)
+        base |= {name: workload.get(name, 0) for name in ("wino", "strassen")}
         if workload.op == "pconv_block":
             return cls(**base, n1=workload["hidden"], n2=workload["c"])
         return cls(**base, n1=workload["co"] if workload.op == "pconv_pointwise" else 0, n2=0)
@@ -153,7 +154,15 @@ class TileEmitter:
         tiling = Tiling(
             knobs[f"mt{index}"], knobs[f"nv{index}"], knobs["ku"], bool(knobs[f"order{index}"])
         )
-        product(rows * self.s.w, tiling, self._weights(index), segments, epilogue)
+        if not self.s.strassen:
+            product(rows * self.s.w, tiling, self._weights(index), segments, epilogue)
+            return
+        weight, bias, k, n = products(self.s)[index]
+        strassen.Strassen(
+            rows=rows * self.s.w, k=k, n=n, weight=self.args[weight], bias=self.args[bias],
+            tiling=tiling, segments=segments, epilogue=epilogue, lanes=self.cpu.lanes,
+            by_lane=self.cpu.by_lane,
+        ).emit()  # fmt: skip
 
     def _mixed(self, z: tirx.Buffer, pitch: int) -> Callable[[Expr], list[Segment]]:
         """Reduction over PConv output, then the input's untouched channels."""

@@ -180,6 +180,9 @@ WINOGRAD = [
     _partial("pconv_pointwise", 1, 1, 2, 11, 11, co=20, act="relu6", res="none", wino=2),
     _partial("pconv_block", 1, 9, 7, 40, 10, hidden=22, act="relu", res="pre", wino=4),
     _partial("pconv_block", 3, 2, 3, 58, 14, hidden=20, act="relu", res="none", wino=2),
+    _partial("pconv_block", 1, 9, 2, 32, 6, hidden=64, act="gelu", res="pre", strassen=1),
+    _partial("pconv_block", 3, 5, 6, 64, 20, hidden=32, act="relu", res="pre", wino=2, strassen=1),
+    _partial("pconv_pointwise", 2, 3, 5, 32, 32, co=96, act="relu", res="pre", strassen=1),
 ]
 MBCONV = [
     _mbconv(1, 7, 20, 58, 20, act1="relu6", act2="relu6", res="pre"),

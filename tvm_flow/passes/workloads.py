@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from schedules import conv2d, depthwise, pool
+from schedules import conv2d, depthwise, pool, strassen
 from schedules.base import Workload
 from tvm_flow.graph import Array, Node
 
@@ -19,6 +19,8 @@ WEIGHT_COST = 12
 #: In a PConv the transformed weights compete for the cache with those of the 1x1s after it: above
 #: this many bytes the direct algorithm wins, and F(2x2) above so many channels on small pictures.
 PCONV_WEIGHT_BYTES, PCONV_F2_CHANNELS, PCONV_F2_PIXELS = 4 << 20, 96, 196
+#: Fewest channels of a PConv for which Strassen's product is tried.
+STRASSEN_CHANNELS = 64
 
 
 def candidates(node: Node) -> list[Workload]:
@@ -48,7 +50,19 @@ def _pconv_candidates(node: Node, direct: Workload) -> list[Workload]:
     wino = Workload.make(node.op, **dict(direct.params), wino=2 if small else 4)
     large = 36 * 4 * channels**2 > PCONV_WEIGHT_BYTES
     pays = channels >= WINOGRAD_CHANNELS and pixels >= 49 and not large
-    return [wino, direct] if pays else [direct, wino]
+    first, second = (wino, direct) if pays else (direct, wino)
+    if _strassen_fits(node):
+        second = Workload.make(node.op, **dict(first.params), strassen=1)
+    return [first, second]
+
+
+def _strassen_fits(node: Node) -> bool:
+    """Whether the 1x1s may be worth a level of Strassen. Only records decide that: its weights are
+    1.75 times the plain ones."""
+    if node.op == "pconv" or node.inputs[0].shape[3] < STRASSEN_CHANNELS:
+        return False
+    sizes = [weight.shape[:2] for name, weight in node.weights.items() if name in ("w1", "w2")]
+    return all(strassen.fits(k, n) for n, k in sizes)
 
 
 def _conv2d_candidates(node: Node, direct: Workload) -> list[Workload]:

@@ -118,7 +118,7 @@ def summary(report: TuneReport) -> str:
 def short_name(workload: Workload) -> str:
     """A workload in a few words, such as ``conv2d 56x56 40>80 3x3/2 relu``."""
     params = dict(workload.params)
-    words = [workload.op + ("/wino" if params.get("wino") else "")]
+    words = ["/".join([workload.op, *(name for name in ("wino", "strassen") if params.get(name))])]
     if {"h", "w"} <= params.keys():
         words.append(f"{params['h']}x{params['w']}")
     channels = [str(params[name]) for name in ("ci", "c", "co") if name in params]
