@@ -1,8 +1,7 @@
 """Weights live beside the library: constants of ``main`` become its last parameters.
 
 TVM would put them into the library's data section, and copy them twice while it loads: a network
-of 17 MB of weights then peaks at 66 MiB above its resident size. A mapped file costs its size, once
-for all processes that use it.
+of 17 MB of weights then peaks at 66 MiB above its resident size. A file costs its size.
 """
 
 from __future__ import annotations

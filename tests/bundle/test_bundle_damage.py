@@ -33,6 +33,7 @@ def _refused(directory: Path, *words: str) -> None:
 
 def test_one_changed_byte_in_any_file(copied: Path) -> None:
     files = [path for path in sorted(copied.rglob("*")) if path.is_file()]
+    files = [path for path in files if path.suffix != ".pyc"]  # of an earlier test's run.py
     assert len(files) > 10
     for path in files:
         original = path.read_bytes()

@@ -14,7 +14,7 @@ from tvm_flow.remote.health import Throttled, require_steady, throttling
 from tvm_flow.remote.session import BoardSession
 from tvm_flow.runtime import manifest
 from tvm_flow.runtime.stats import max_rel_error
-from tvm_flow.runtime.weights import map_weights
+from tvm_flow.runtime.weights import read_weights
 from tvm_flow.tuning.channel import Message
 
 _CPU, _POOLED = 1, 2  # kDLCPU; tvm/runtime/memory/memory_manager.h
@@ -56,7 +56,7 @@ class BoardNetwork:
         library = session.module("model.so")
         self._vm: Any = library["vm_load_executable"]()
         self._vm["vm_initialization"](_CPU, 0, _POOLED)
-        self._weights = [session.tensor(w) for w in map_weights(folder, manifest.read(folder))]
+        self._weights = [session.tensor(w) for w in read_weights(folder, manifest.read(folder))]
         if threads > 1:
             session.use_threads(library, threads, cores)
 

@@ -3,13 +3,11 @@
 // The build command is in README.md and, as "cpp_build", in manifest.json.
 //
 // Exit codes are tvm-flow's: 2 wrong usage, 7 bad bundle, 8 wrong numbers.
-#include <fcntl.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <tvm/ffi/container/array.h>
 #include <tvm/ffi/container/tensor.h>
 #include <tvm/ffi/dtype.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
@@ -36,20 +34,22 @@ struct BorrowedMemory {
   void FreeData(DLTensor*) {}
 };
 
-// The weights, in the order of main's last parameters. Their file stays mapped until the process
-// ends, and is shared with others that run the same bundle.
-std::vector<ffi::Tensor> map_weights(const fs::path& path, const ffi::json::Array& places) {
+// The weights, in the order of main's last parameters, in huge pages: a network streams through
+// them in every run. They are there until the process ends.
+std::vector<ffi::Tensor> read_weights(const fs::path& path, const ffi::json::Array& places) {
+  constexpr size_t kHugePage = size_t{1} << 21;
   std::vector<ffi::Tensor> weights;
   if (places.empty()) return weights;
-  size_t size = fs::file_size(path);
-  int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  void* mapped = mmap(nullptr, size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, file, 0);
-  if (file < 0 || mapped == MAP_FAILED) broken("cannot map " + path.string());
-  close(file);
+  size_t size = fs::file_size(path), pages = (size + kHugePage - 1) / kHugePage;
+  auto block = static_cast<char*>(std::aligned_alloc(kHugePage, pages * kHugePage));
+  if (block == nullptr) broken("not enough memory for " + path.string());
+  madvise(block, pages * kHugePage, MADV_HUGEPAGE);  // a kernel without them ignores that
+  std::ifstream file(path, std::ios::binary);
+  if (!file.read(block, size)) broken("cannot read " + path.string());
   for (const ffi::Any& place : places) {
     ffi::Shape shape(integers(list(place, "shape")));
     DLDataType type = ffi::StringToDLDataType(get(place, "dtype").cast<ffi::String>());
-    char* data = static_cast<char*>(mapped) + get(place, "offset").cast<int64_t>();
+    char* data = block + get(place, "offset").cast<int64_t>();
     weights.push_back(
         ffi::Tensor::FromNDAlloc(BorrowedMemory{data}, shape, type, DLDevice{kDLCPU, 0}));
   }
@@ -256,7 +256,7 @@ int main(int argc, char** argv) try {
   int64_t compiled = std::min<int64_t>(get(target, "threads").cast<int64_t>(), cores.size());
   use_threads(library, o.threads ? o.threads : compiled, cores);
   ffi::Function network =
-      bind_weights(vm, map_weights(o.bundle / "weights.bin", list(manifest, "weights")));
+      bind_weights(vm, read_weights(o.bundle / "weights.bin", list(manifest, "weights")));
 
   auto x = ffi::Tensor::FromNDAlloc(AlignedMemory(), ffi::Shape(in.shape), {kDLFloat, 32, 1},
                                     {kDLCPU, 0});

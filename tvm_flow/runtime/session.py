@@ -16,7 +16,7 @@ from tvm_flow.runtime import library, manifest, verify
 from tvm_flow.runtime.inputs import load_input, top_k
 from tvm_flow.runtime.manifest import Manifest, TensorSpec
 from tvm_flow.runtime.stats import Timing, max_rel_error, summarise
-from tvm_flow.runtime.weights import map_weights
+from tvm_flow.runtime.weights import read_weights
 
 Array = NDArray[Any]
 LABELS = "labels.txt"
@@ -128,7 +128,7 @@ def load(directory: Path | str, *, threads: int | None = None, pin: bool = False
     verify.verify(path, info)
     cores = library.default_cores(info.target)
     count = min(int(info.target["threads"]), len(cores)) if threads is None else threads
-    program = library.open_program(path / verify.LIBRARY, map_weights(path, info))
+    program = library.open_program(path / verify.LIBRARY, read_weights(path, info))
     library.use_threads(program.library, count, cores, pin=pin)
     return Bundle(path, info, program, count)
 
