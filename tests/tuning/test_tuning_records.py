@@ -75,7 +75,8 @@ def test_best_prefers_thread_count_measured_label_and_final_comparison(folder: P
     )
     store = RecordStore(folder)
     assert store.best(WORK, 1).knobs["tile"] == 1  # exact thread count first
-    assert store.best(WORK, 2).knobs["tile"] == 2  # else the fastest of any
+    assert store.best(WORK, 2).knobs["tile"] == 2  # else one for more threads
+    assert store.best(WORK, 8) is None  # never one for fewer: it may not share the work
     assert store.best(WORK, 1, labels=("modelled",)).knobs["tile"] == 4
     fill(folder, trial(2, 3.2, stage="final", session="b"), trial(4, 3.1, stage="final"))
     fill(folder, trial(2, 4.0, stage="final", session="c"))
