@@ -105,7 +105,8 @@ def test_what_is_left_out_is_little() -> None:
         "make demo", "make test", "tvm-flow tune fasternet_t0 --minutes 10", "tvm-flow demo",
         f"tvm-flow tracker --host {farm.partition(':')[0]}",
         f"tvm-flow boards check raspberry-pi-4 --tracker {farm}",
-        f"tvm-flow tune fasternet_t0 --target raspberry-pi-4 --tracker {farm} --minutes 60",
+        f"tvm-flow tune fasternet_t0 --target raspberry-pi-4 --tracker {farm} --threads 4 "
+        "--minutes 60",
         f"tvm-flow compare fasternet_t0 --target raspberry-pi-4 --tracker {farm} --threads 4",
         'make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"',
     ]  # fmt: skip

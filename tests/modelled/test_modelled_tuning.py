@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -101,8 +102,14 @@ def test_a_measured_record_goes_before_a_modelled_one(tmp_path: Path) -> None:
                     label=label,
                 )
             )  # fmt: skip
-            chooser = RecordChooser(store, A72)
+            chooser = RecordChooser(store, replace(A72, threads=1))
             assert chooser(workload).label == label
+    on_two = RecordChooser(store, replace(A72, threads=2))
+    assert on_two(workload).source == "default"
+    assert on_two.notes == [
+        "there are records for fewer than 2 threads: not used, tune with --threads 2 or compile "
+        "for fewer"
+    ]
 
 
 def _default(workload: Workload) -> dict[str, int]:

@@ -40,7 +40,21 @@ class RecordChooser:
             record = self.store.best(workload, threads, space=space, labels=[label])
             if record is not None and self._builds(family, workload, record):
                 return Choice(record.knobs, "tuned", record.sha, record.label, record.seconds)
+        self._remark_on_fewer(workload)
         return Choice(family.default(workload, self.cpu), "default")
+
+    def _remark_on_fewer(self, workload: Workload) -> None:
+        """Say once that records for fewer threads are not used."""
+        note = (
+            f"there are records for fewer than {self.board.threads} threads: not used, "
+            f"tune with --threads {self.board.threads} or compile for fewer"
+        )
+        fewer = any(
+            record.ok and record.threads < self.board.threads and record.label in TRUSTED
+            for record in self.store.of(workload)
+        )
+        if fewer and note not in self.notes:
+            self.notes.append(note)
 
     def _builds(self, family: Family, workload: Workload, record: Record) -> bool:
         try:
