@@ -12,7 +12,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP
 
 help:
 	@echo "make demo       set up, then trace, tune, compile, check and compare FasterNet-T0"
-	@echo "make test       run the default tests (expected: ten minutes on 2 cores)"
+	@echo "make test       run the default tests (twelve minutes on 2 cores)"
 	@echo "make test-slow  run the tests marked slow as well"
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      the benchmarks behind the README's table"
