@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from schedules.vector import Expr, f32, load, pieces, store
+from schedules.vector import Expr, f32, for_vectors, load, store
 
 
 @dataclass(frozen=True)
@@ -45,26 +45,14 @@ class Source:
 
 
 def _fill(buffer: tirx.Buffer, base: Expr, count: int, lanes: int) -> None:
-    _runs(count, lanes, lambda at, width: store(buffer, f32(0.0, width), base + at, width))
+    for_vectors(count, lanes, lambda at, width: store(buffer, f32(0.0, width), base + at, width))
 
 
 def copy_run(
     dst: tirx.Buffer, to: Expr, src: tirx.Buffer, at: Expr, count: int, lanes: int
 ) -> None:
     """Copy ``count`` consecutive elements."""
-    _runs(count, lanes, lambda k, width: store(dst, load(src, at + k, width), to + k, width))
-
-
-def _runs(count: int, lanes: int, body) -> None:  # type: ignore[no-untyped-def]
-    """``body(offset, width)`` over ``count`` elements, whole vectors in a loop."""
-    whole = count // lanes
-    if whole > 1:
-        with T.serial(0, whole) as v:
-            body(v * lanes, lanes)
-    elif whole:
-        body(tirx.IntImm("int32", 0), lanes)
-    for offset, width in pieces(count - whole * lanes, lanes):
-        body(tirx.IntImm("int32", whole * lanes + offset), width)
+    for_vectors(count, lanes, lambda k, width: store(dst, load(src, at + k, width), to + k, width))
 
 
 def stage_rows(

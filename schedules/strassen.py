@@ -26,7 +26,7 @@ from tvm.script.ir_builder import tirx as T
 from schedules.base import Array
 from schedules.microkernel import Epilogue, Segment, Tiling, Weights, product
 from schedules.packing import Panels, pack_matrix
-from schedules.vector import Expr, bind, load, pieces, store
+from schedules.vector import Expr, bind, for_vectors, load, store
 
 #: in the order of :func:`pack_weights`
 _B11, _B21, _T2, _T1, _B22, _T3, _T4 = range(7)
@@ -41,7 +41,7 @@ def fits(k: int, n: int) -> bool:
 
 def scratch_per_row(k: int, n: int) -> int:
     """Elements of sums of A and of products, per line of A."""
-    return 4 * (k // 2) // 2 + 2 * (n // 2) // 2
+    return k + n // 2
 
 
 def packed_size(k: int, n: int) -> int:
@@ -144,12 +144,7 @@ class Strassen:
             for buffer, value in zip(sums, values, strict=True):
                 store(buffer, value, at + channel, width)
 
-        whole = (high - low) // self.lanes
-        if whole:
-            with T.serial(0, whole) as panel:
-                vector(low + panel * self.lanes, self.lanes)
-        for offset, width in pieces((high - low) % self.lanes, self.lanes):
-            vector(tirx.IntImm("int32", low + whole * self.lanes + offset), width)
+        for_vectors(high - low, self.lanes, lambda offset, width: vector(low + offset, width))
 
     def _to(self, out: tirx.Buffer, *terms: tirx.Buffer) -> Callable[[Expr], Epilogue]:
         """Keep a product, with ``terms`` added."""

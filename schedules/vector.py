@@ -107,6 +107,18 @@ def pieces(count: int, lanes: int) -> list[tuple[int, int]]:
     return result
 
 
+def for_vectors(count: int, lanes: int, body: Callable[[Expr, int], None]) -> None:
+    """``body(offset, width)`` over ``count`` elements, whole vectors in a loop."""
+    whole = count // lanes
+    if whole > 1:
+        with T.serial(0, whole) as v:
+            body(v * lanes, lanes)
+    elif whole:
+        body(tirx.IntImm("int32", 0), lanes)
+    for offset, width in pieces(count - whole * lanes, lanes):
+        body(tirx.IntImm("int32", whole * lanes + offset), width)
+
+
 def store_valid(
     buffer: tirx.Buffer, value: Callable[[], Expr], base: Expr, width: int, valid: int
 ) -> None:

@@ -20,7 +20,7 @@ from tvm.script.ir_builder import tirx as T
 from schedules.base import Array
 from schedules.microkernel import Epilogue, Segment, Tiling, Weights, product
 from schedules.packing import Panels, pack_matrix
-from schedules.vector import Expr, f32, load, pieces, registers, store
+from schedules.vector import Expr, f32, for_vectors, load, registers, store
 
 Matrix = Sequence[Sequence[float]]
 
@@ -136,7 +136,7 @@ class Winograd:
 
             _both_sides(_MATRICES[m][0], read, write, width)
 
-        _panels(self.ci, self.panels.lanes, panel)
+        for_vectors(self.ci, self.panels.lanes, panel)
 
     def _output(self, out: tirx.Buffer, ty: Expr, tx: Expr, vy: int, vx: int) -> None:
         n, m, padded = self.m + 2, self.m, self.panels.padded
@@ -176,15 +176,6 @@ def _spans(size: int, m: int) -> list[tuple[int, int, int]]:
     """(tiles, first tile, valid outputs per tile): the whole ones, then the partial one."""
     whole, rest = divmod(size, m)
     return [span for span in ((whole, 0, m), (int(rest > 0), whole, rest)) if span[0]]
-
-
-def _panels(channels: int, lanes: int, body: Callable[[Expr, int], None]) -> None:
-    whole = channels // lanes
-    if whole:
-        with T.serial(0, whole) as p:
-            body(p * lanes, lanes)
-    for offset, width in pieces(channels - whole * lanes, lanes):
-        body(tirx.IntImm("int32", whole * lanes + offset), width)
 
 
 def _both_sides(

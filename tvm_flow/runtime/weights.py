@@ -29,13 +29,9 @@ def read_weights(directory: Path, manifest: Manifest) -> list[NDArray[Any]]:
         return []
     path = directory / NAME
     block = _huge_block(path.stat().st_size)
-    with path.open("rb", buffering=0) as file:
-        done = 0
-        while done < len(block):
-            count = file.readinto(block[done:].data)
-            if not count:
-                raise BundleError(f"{path} ends early", fix=REWRITE)
-            done += count
+    with path.open("rb") as file:
+        if file.readinto(block.data) != len(block):
+            raise BundleError(f"{path} ends early", fix=REWRITE)
     return [
         np.frombuffer(
             block, tensor.dtype, count=int(np.prod(tensor.shape)), offset=tensor.offset
