@@ -16,6 +16,7 @@ from schedules.microkernel import (
     Segment,
     Tile,
     Tiling,
+    Turn,
     Weights,
     for_groups,
     for_rows,
@@ -24,6 +25,7 @@ from schedules.microkernel import (
     parallel,
     product,
     tile_count,
+    turn_of,
 )
 from schedules.sliding import Sliding
 from schedules.staging import Source, stage_rows
@@ -122,6 +124,7 @@ def emit_flat(
             lambda first: [Segment(args["x"], first * s.icp + s.ic0, 0, s.icp, s.ci)],
             lambda first: make_epilogue(s, args, act, res, lambda _i, j: first + j),
             tiles=(block * per_block, tirx.Min(block * per_block + per_block, tiles)),
+            turns=min(per_block, tiles),
             groups=span,
         )
 
@@ -138,11 +141,13 @@ def emit_rows(
         count = rows if s.oh % rows == 0 else tirx.Min(s.oh - first, rows)
         window = _window(s, rows, count, args["x"], image, first, cpu.lanes)
 
-        def tile(shape: Tile, y: Expr, x: Expr, group: Group) -> None:
+        turns = max(1, rows // knobs["th"]) * tile_count(s.ow, min(knobs["mt"], s.ow))
+
+        def tile(shape: Tile, y: Expr, x: Expr, group: Group, turn: Turn | None = None) -> None:
             segment = window.at(y * window.row_pitch + x * window.col_pitch)
             base = (image * s.oh + first + y) * s.ow + x
             epilogue = make_epilogue(s, args, act, res, lambda i, j: base + i * s.ow + j)
-            microkernel(shape, [segment], weights, group, epilogue, knobs["ku"])
+            microkernel(shape, [segment], weights, group, epilogue, knobs["ku"], turn)
 
         def over_rows(body) -> None:  # type: ignore[no-untyped-def]
             for_rows(count, knobs["th"], s.ow, knobs["mt"], body)
@@ -151,11 +156,15 @@ def emit_rows(
             for_groups(
                 weights.panels,
                 knobs["nv"],
-                lambda g: over_rows(lambda t, y, x: tile(t, y, x, g)),
+                lambda g: over_rows(
+                    lambda t, y, x, n: tile(t, y, x, g, turn_of(weights, n, turns))
+                ),
             )
         else:
             over_rows(
-                lambda t, y, x: for_groups(weights.panels, knobs["nv"], lambda g: tile(t, y, x, g))
+                lambda t, y, x, _: for_groups(
+                    weights.panels, knobs["nv"], lambda g: tile(t, y, x, g)
+                )
             )
 
 

@@ -21,7 +21,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from schedules.packing import Panels, balanced
-from schedules.reduction import Group, Reduction, Segment, Tile, Weights
+from schedules.reduction import Group, Reduction, Segment, Tile, Turn, Weights
 from schedules.vector import Expr, f32, load, loop, registers, store
 
 #: called per output vector: value reader, tile row, tile col, channel offset, width, valid lanes
@@ -35,6 +35,7 @@ def microkernel(
     group: Group,
     epilogue: Epilogue,
     unroll: int,
+    turn: Turn | None = None,
 ) -> None:
     """Emit one register tile: bias, reduction over ``segments``, then ``epilogue`` per vector."""
     lanes = weights.panels.lanes
@@ -48,7 +49,7 @@ def microkernel(
             start = f32(0.0, width) if weights.bias is None else load(weights.bias, at, width)
             store(acc[panel], start, (i * tile.cols + j) * width, width)
     for segment in segments:
-        Reduction(tile, segment, weights, group, acc, unroll).emit()
+        Reduction(tile, segment, weights, group, acc, unroll, turn).emit()
     with T.unroll(0, tile.rows) as i, T.unroll(0, tile.cols) as j:
         for panel, width in enumerate(widths):
             where = (i * tile.cols + j) * width
@@ -100,19 +101,19 @@ def _clip(start: Expr, stop: Expr, low: int, high: int) -> tuple[Expr, Expr]:
 
 
 def for_flat(
-    span: tuple[Expr, Expr], total: int, largest: int, body: Callable[[int, Expr], None]
+    span: tuple[Expr, Expr], total: int, largest: int, body: Callable[[int, Expr, Expr], None]
 ) -> None:
     """Cover tiles ``span`` (first, end) of a line of ``total`` pixels, cut into balanced tiles.
 
-    ``body(size, first pixel)`` is emitted once per distinct tile size. Tile numbers below the
-    count of the larger size are larger tiles.
+    ``body(size, first pixel, number)`` is emitted once per distinct tile size. Tile numbers below
+    the count of the larger size are larger tiles; they count from the beginning of the line.
     """
     cut = balanced(total, largest)
     first_tile, first_pixel = 0, 0
     for size, count in cut:
         low, high = _clip(*span, first_tile, first_tile + count)
         with loop(low, high) as t:
-            body(size, first_pixel + (t - first_tile) * size)
+            body(size, first_pixel + (t - first_tile) * size, t)
         first_tile += count
         first_pixel += size * count
 
@@ -120,6 +121,10 @@ def for_flat(
 def tile_count(total: int, largest: int) -> int:
     """Number of balanced tiles :func:`for_flat` cuts ``total`` pixels into."""
     return -(-total // largest)
+
+
+#: See :func:`turn_of`.
+MOST_TURNS, FEWEST_BYTES = 32, 1 << 16
 
 
 @dataclass(frozen=True)
@@ -145,35 +150,49 @@ def product(
     epilogue: Callable[[Expr], Epilogue],
     *,
     tiles: tuple[Expr, Expr] | None = None,
+    turns: int = 0,
     groups: tuple[Expr, Expr] | None = None,
 ) -> None:
     """A whole matrix product over a line of ``total`` pixels, or the given spans of it.
 
     ``segments`` and ``epilogue`` are functions of a tile's first pixel; the epilogue's column
-    index counts from there. ``tiles`` and ``groups`` bound pixel tiles and panel groups.
+    index counts from there. ``tiles`` and ``groups`` bound pixel tiles and panel groups; ``turns``
+    is the greatest length of ``tiles``.
     """
     largest = min(tiling.mt, total)
-    span = tiles if tiles is not None else (0, tile_count(total, largest))
+    count = tile_count(total, largest)
+    span = tiles if tiles is not None else (0, count)
 
-    def tile(size: int, first: Expr, group: Group) -> None:
-        microkernel(Tile(1, size), segments(first), weights, group, epilogue(first), tiling.ku)
+    def tile(size: int, first: Expr, group: Group, turn: Turn | None = None) -> None:
+        emit = epilogue(first)
+        microkernel(Tile(1, size), segments(first), weights, group, emit, tiling.ku, turn)
+
+    def line(group: Group) -> None:
+        for_flat(
+            span, total, largest,
+            lambda n, p, t: tile(n, p, group, turn_of(weights, t - span[0], turns or count)),
+        )  # fmt: skip
 
     if tiling.panels_outer:
-        for_groups(
-            weights.panels,
-            tiling.nv,
-            lambda group: for_flat(span, total, largest, lambda n, p: tile(n, p, group)),
-            groups,
-        )
-    else:
-        for_flat(
-            span,
-            total,
-            largest,
-            lambda n, p: for_groups(
-                weights.panels, tiling.nv, lambda group: tile(n, p, group), groups
-            ),
-        )
+        for_groups(weights.panels, tiling.nv, line, groups)
+        return
+    for_flat(
+        span,
+        total,
+        largest,
+        lambda n, p, _: for_groups(
+            weights.panels, tiling.nv, lambda group: tile(n, p, group), groups
+        ),
+    )
+
+
+def turn_of(weights: Weights, number: Expr, count: int) -> Turn | None:
+    """The turn of tile ``number`` of ``count`` with one group of panels, where fetching ahead pays:
+    not for what stays in a near cache anyway, and not with so many tiles that the first one hardly
+    matters. On NEON cores it has not been measured."""
+    bytes_ = 4 * weights.k * weights.panels.padded
+    few = count <= MOST_TURNS and bytes_ >= FEWEST_BYTES
+    return Turn(number, count) if few and not weights.by_lane else None
 
 
 def for_rows(
@@ -181,27 +200,31 @@ def for_rows(
     height: int,
     width: int,
     largest: int,
-    body: Callable[[Tile, Expr, Expr], None],
+    body: Callable[[Tile, Expr, Expr, Expr], None],
 ) -> None:
     """Cover ``count`` rows of ``width`` pixels with tiles of ``height`` rows, then single rows.
 
-    ``body(tile, first row, first column)``.
+    ``body(tile, first row, first column, number)``; ``number`` counts the tiles of ``height`` rows
+    from zero, and those of single rows as well.
     """
     largest = min(largest, width)
+    tiles = tile_count(width, largest)
 
-    def band(rows: int, y: Expr) -> None:
-        tiles = tile_count(width, largest)
-        for_flat((0, tiles), width, largest, lambda n, x: body(Tile(rows, n), y, x))
+    def band(rows: int, y: Expr, index: Expr) -> None:
+        for_flat(
+            (0, tiles), width, largest,
+            lambda n, x, t: body(Tile(rows, n), y, x, index * tiles + t),
+        )  # fmt: skip
 
     if isinstance(count, int):
         whole, rest = count // height, count % height
     else:
         whole, rest = tirx.FloorDiv(count, height), tirx.FloorMod(count, height)
     with T.serial(0, whole) as t:
-        band(height, t * height)
+        band(height, t * height, t)
     if height > 1 and not (isinstance(rest, int) and rest == 0):
         with T.serial(0, rest) as t:
-            band(1, whole * height + t)
+            band(1, whole * height + t, t)
 
 
 def parallel(count: int, threads: int):  # type: ignore[no-untyped-def]

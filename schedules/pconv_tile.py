@@ -19,6 +19,8 @@ from schedules.microkernel import (
     for_rows,
     microkernel,
     product,
+    tile_count,
+    turn_of,
 )
 from schedules.packing import Panels
 from schedules.staging import Source, copy_run, stage_rows
@@ -112,12 +114,13 @@ class TileEmitter:
         need, pitch = rows + 2 * half, source.width * s.cc
         pad = T.alloc_buffer((need * pitch,), "float32")
         stage_rows(source, pad, self.image, self.first - half, need, need, self.cpu.lanes)
-        weights = self._weights(0)
+        weights, height = self._weights(0), min(knobs["cth"], rows)
+        turns = rows // height * tile_count(s.w, min(knobs["cmt"], s.w))
 
         def tiles(group) -> None:  # type: ignore[no-untyped-def]
             for_rows(
-                rows, min(knobs["cth"], rows), s.w, knobs["cmt"],
-                lambda tile, y, x: microkernel(
+                rows, height, s.w, knobs["cmt"],
+                lambda tile, y, x, n: microkernel(
                     tile,
                     [
                         Segment(
@@ -125,7 +128,7 @@ class TileEmitter:
                             repeats=((s.k, pitch),),
                         )
                     ],
-                    weights, group, epilogue(y, x), knobs["ku"],
+                    weights, group, epilogue(y, x), knobs["ku"], turn_of(weights, n, turns),
                 ),
             )  # fmt: skip
 

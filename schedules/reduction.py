@@ -15,7 +15,10 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from schedules.packing import Panels
-from schedules.vector import Expr, load, registers, repeat_lane, splat, store
+from schedules.vector import Expr, load, prefetch, registers, repeat_lane, splat, store
+
+#: bytes
+CACHE_LINE = 64
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,21 @@ class Group:
         return [lanes] * self.full + ([self.tail] if self.tail else [])
 
 
+@dataclass(frozen=True)
+class Turn:
+    """Which of the ``count`` tiles that share a group's panels this is.
+
+    The first one meets its panels in memory or in a far cache, the others in a near one. So the
+    tiles together fetch the panels of the group to come, a few cache lines each. Weights are
+    stored in the order in which a network uses them: behind the last group are those of the next
+    product, be it of this kernel or of the next one, and where there is nothing, a fetch does no
+    harm.
+    """
+
+    number: Expr
+    count: int
+
+
 class Reduction:
     """acc += A(segment) * B(group) over the segment's whole reduction; :meth:`emit` writes it.
 
@@ -89,10 +107,10 @@ class Reduction:
 
     def __init__(
         self, tile: Tile, segment: Segment, weights: Weights, group: Group,
-        acc: Sequence[tirx.Buffer], unroll: int,
+        acc: Sequence[tirx.Buffer], unroll: int, turn: Turn | None = None,
     ) -> None:  # fmt: skip
         self.tile, self.segment, self.weights, self.group = tile, segment, weights, group
-        self.acc, self.unroll = acc, unroll
+        self.acc, self.unroll, self.turn = acc, unroll, turn
         self.widths = group.widths(weights.panels.lanes)
         needed = tile.pixels * (len(self.widths) + 1) + len(self.widths)
         self.by_lane = needed <= weights.by_lane and unroll % 4 == 0
@@ -125,10 +143,24 @@ class Reduction:
             for kk in range(unroll):
                 self._step(a_base + kk, k_base + kk)
         elif main:
-            with T.serial(0, main) as ko, T.unroll(0, unroll) as ki:
-                self._step(a_base + ko * unroll + ki, k_base + ko * unroll + ki)
+            with T.serial(0, main) as ko:
+                self._fetch_ahead(k_base + ko * unroll)
+                with T.unroll(0, unroll) as ki:
+                    self._step(a_base + ko * unroll + ki, k_base + ko * unroll + ki)
         for kk in range(main * unroll, k):
             self._step(a_base + kk, k_base + kk)
+
+    def _fetch_ahead(self, k_index: Expr) -> None:
+        """This turn's share of the next group's panels, for ``unroll`` steps from ``k_index``."""
+        if self.turn is None:
+            return
+        weights, lanes, panels = self.weights, self.weights.panels.lanes, len(self.widths)
+        line = CACHE_LINE // 4
+        lines = -(-self.unroll * panels * lanes // (line * self.turn.count))
+        start = weights.base + (self.group.first + panels) * lanes * weights.k
+        at = start + (self.turn.number * weights.k + k_index) * lines * line // self.unroll
+        for n in range(lines):
+            prefetch(weights.buffer, at + n * line)
 
     def _step(self, a_base: Expr, k_index: Expr) -> None:
         """One element of A per pixel, repeated over the lanes."""

@@ -41,6 +41,13 @@ def store(buffer: tirx.Buffer, value: Expr, base: Expr | int, width: int) -> Non
     T.buffer_store(buffer, value, [lanes_at(base, width)])
 
 
+def prefetch(buffer: tirx.Buffer, base: Expr | int) -> None:
+    """Begin to load the cache line of an element; one beyond the end does no harm."""
+    address = tirx.address_of(buffer[base])
+    hints = [tirx.IntImm("int32", value) for value in (0, 3, 1)]  # to read, into L1, data
+    T.evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, *hints))
+
+
 def registers(count: int) -> tirx.Buffer:
     """A small fp32 array that LLVM keeps in registers.
 

@@ -75,7 +75,7 @@ class RowSweep:
                 (0, tile_count(span, largest)),
                 span,
                 largest,
-                lambda size, column: self._columns(size, column + first, row, True),
+                lambda size, column, _: self._columns(size, column + first, row, True),
             )
 
     def _columns(self, size: int, column: Expr, row: Expr, inside: bool) -> None:
