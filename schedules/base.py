@@ -122,6 +122,10 @@ class TensorSpec:
     shape: tuple[int, ...]
     role: str
 
+    @property
+    def bytes(self) -> int:
+        return 4 * int(np.prod(self.shape))
+
 
 class Family(ABC):
     """One operator family for one kind of target."""
@@ -164,4 +168,4 @@ class Family(ABC):
 
     def bytes_moved(self, workload: Workload, cpu: Cpu) -> int:
         """Bytes of a perfect execution: every argument crosses memory once."""
-        return sum(4 * int(np.prod(a.shape)) for a in self.arguments(workload, cpu))
+        return sum(spec.bytes for spec in self.arguments(workload, cpu))

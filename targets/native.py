@@ -158,8 +158,15 @@ def detect(machine: Machine | None = None, affinity: Iterable[int] | None = None
         ram_gib=machine.ram_gib,
         glibc_floor=_glibc(),
         sources=("caches: /sys/devices/system/cpu", machine.clock_source, "bandwidth: unknown"),
-        log_class=f"{NATIVE}-{arch}-{vector.name}",
+        log_class=log_class(arch, vector, fastest),
     )
+
+
+def log_class(arch: str, vector: VectorClass, cluster: Cluster) -> str:
+    """Folder of the tuning records. A core that issues two 512-bit FMAs a cycle wants other
+    register tiles than one that issues a single one: its loads become scarce."""
+    doubled = vector is AVX512 and cluster.fma_per_cycle > 1
+    return f"{NATIVE}-{arch}-{vector.name}{'-2fma' if doubled else ''}"
 
 
 def choose_class(arch: str, flags: frozenset[str]) -> tuple[VectorClass, bool]:

@@ -162,7 +162,8 @@ def test_native_is_this_machine() -> None:
     board = targets.load("native")
     assert board.is_native
     assert board.log_name in (
-        "native-x86_64-avx512", "native-x86_64-avx2", "native-x86_64-sse", "native-aarch64-neon",
+        "native-x86_64-avx512", "native-x86_64-avx512-2fma", "native-x86_64-avx2",
+        "native-x86_64-sse", "native-aarch64-neon",
     )  # fmt: skip
     assert board.threads == len(board.cores) >= 1
     assert board.l1_bytes >= 16 << 10
@@ -178,8 +179,10 @@ def machine(root: Path, cpuinfo: str, files: dict[str, str] | None = None) -> Ma
     return Machine(root)
 
 
-def x86_cpuinfo(count: int, model: int, flags: str, vendor: str = "AuthenticAMD") -> str:
-    family = 25 if vendor == "AuthenticAMD" else 6
+def x86_cpuinfo(
+    count: int, model: int, flags: str, vendor: str = "AuthenticAMD", family: int = 25
+) -> str:
+    family = family if vendor == "AuthenticAMD" else 6
     return "\n\n".join(
         f"processor\t: {i}\nvendor_id\t: {vendor}\ncpu family\t: {family}\nmodel\t\t: {model}\n"
         f"cpu MHz\t\t: 2600.4\nflags\t\t: {flags}"
@@ -208,6 +211,13 @@ def test_zen4_without_sys(tmp_path: Path) -> None:
     assert "-avx512vnni" in board.mattr, "not in the flags, so LLVM must not use it"
     assert board.peak_gflops() == pytest.approx(2 * 16 * 2.6)
     assert "no cpufreq" in " ".join(board.sources)
+
+
+@pytest.mark.usefixtures("_x86")
+def test_two_wide_fmas_a_cycle_are_a_class_of_their_own(tmp_path: Path) -> None:
+    board = detect(machine(tmp_path, x86_cpuinfo(2, 2, WITH_AVX512, family=26)), affinity=[0, 1])
+    assert (board.mcpu, board.lanes, board.clusters[0].fma_per_cycle) == ("znver5", 16, 2)
+    assert board.log_name == "native-x86_64-avx512-2fma"
 
 
 @pytest.mark.usefixtures("_x86")

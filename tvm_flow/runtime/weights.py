@@ -28,7 +28,7 @@ def read_weights(directory: Path, manifest: Manifest) -> list[NDArray[Any]]:
     if not tensors:
         return []
     path = directory / NAME
-    block = _huge_block(path.stat().st_size)
+    block = huge_block(path.stat().st_size)
     with path.open("rb") as file:
         if file.readinto(block.data) != len(block):
             raise BundleError(f"{path} ends early", fix=REWRITE)
@@ -40,7 +40,7 @@ def read_weights(directory: Path, manifest: Manifest) -> list[NDArray[Any]]:
     ]
 
 
-def _huge_block(size: int) -> NDArray[np.uint8]:
+def huge_block(size: int) -> NDArray[np.uint8]:
     """``size`` bytes at the start of a huge page, where the system has those."""
     memory = mmap.mmap(-1, size + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with suppress(OSError):  # a kernel without them

@@ -1,11 +1,12 @@
 """In the run worker: check a candidate's result, then time it.
 
-In a network a kernel meets its weights cold: the other layers' weights have pushed them out of L2
-since. So calls take several copies of the weights in turn, together several times the size of L2;
-with warm weights the tuner prefers tilings that are up to 10 % slower in the network. Each of
-several repeats is a mean over enough calls to last milliseconds (a call from Python adds about a
-microsecond, the same for every candidate); a repeat during which the core was taken away is noticed
-by the CPU clock falling behind the wall clock, and replaced.
+In a network a kernel meets its weights cold: the other layers' weights have pushed them into a far
+cache or into memory since. So calls take several copies of the weights in turn, together as large
+as all weights of the network; with warm weights the tuner prefers tilings that are up to 10 %
+slower in the network. The copies follow each other in huge pages, as the weights of a bundle do.
+Each of several repeats is a mean over enough calls to last milliseconds (a call from Python adds
+about a microsecond, the same for every candidate); a repeat during which the core was taken away is
+noticed by the CPU clock falling behind the wall clock, and replaced.
 """
 
 from __future__ import annotations
@@ -16,16 +17,18 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import tvm
 
-from schedules.base import Cpu
+from schedules.base import Array, Cpu
 from tvm_flow.runtime.library import use_threads
+from tvm_flow.runtime.weights import huge_block
 from tvm_flow.tuning.channel import Message
 from tvm_flow.tuning.kernel_build import SYMBOL, one_line
-from tvm_flow.tuning.problem import Guarded, Problem, WrongResult, problem
+from tvm_flow.tuning.problem import Problem, WrongResult, problem
 
 REPEATS = 10
 #: A candidate this much slower than the best known gets one repeat only.
@@ -35,9 +38,12 @@ _UNDISTURBED = 0.95
 #: Median over 10th percentile of a quiet core. Above it something else (a neighbour of a virtual
 #: machine, the other thread of the core) slows it down now and then.
 _QUIET = 1.08
-#: Copies of the weights add up to this many times L2, unless that takes more than `_MOST_COPIES`.
+#: Copies of the weights add up to this many times L2 at least, unless that takes more than
+#: `_MOST_COPIES`, and to `_MOST_COLD` bytes at most: no core has that much cache to itself.
 _COLD = 4
-_MOST_COPIES = 32
+_MOST_COPIES = 256
+_MOST_COLD = 1 << 26
+_LINE = 64
 _PATIENCE = 4  # times the usual number of repeats, while the core is not quiet
 
 
@@ -164,7 +170,8 @@ class _Candidate:
         arguments = [buffer.tensor(shape) for buffer, shape in zip(buffers, shapes, strict=True)]
         kernel(*arguments)
         given.check(buffers, request["tolerance"])
-        turns = itertools.cycle(_cold_sets(given, arguments, shapes, request["cpu"]["l2_bytes"]))
+        cold = max(_COLD * request["cpu"]["l2_bytes"], request["cold_bytes"])
+        turns = itertools.cycle(_cold_sets(given, arguments, shapes, cold))
 
         def call(number: int) -> float:
             start = time.perf_counter()
@@ -177,16 +184,44 @@ class _Candidate:
 
 def cold_copies(given: Problem, l2_bytes: int) -> int:
     """How many copies of the weights push each other out of L2; 1 without weights."""
-    total = sum(given.given[at].nbytes for at in given.weights)
-    return min(_MOST_COPIES, math.ceil(_COLD * l2_bytes / total)) if total else 1
+    return _copies(_copy_bytes(given), _COLD * l2_bytes)
+
+
+def _copies(copy_bytes: int, cold_bytes: int) -> int:
+    wanted = math.ceil(min(cold_bytes, _MOST_COLD) / copy_bytes) if copy_bytes else 1
+    return min(_MOST_COPIES, wanted)
+
+
+def _copy_bytes(given: Problem) -> int:
+    """Bytes of one copy of the weights, each array at the start of a cache line."""
+    return sum(-(-given.given[at].nbytes // _LINE) * _LINE for at in given.weights)
 
 
 def _cold_sets(
-    given: Problem, arguments: Sequence[Any], shapes: Sequence[Sequence[int]], l2_bytes: int
+    given: Problem, arguments: Sequence[Any], shapes: Sequence[Sequence[int]], cold_bytes: int
 ) -> list[list[Any]]:
-    """Sets of arguments that differ in their copy of the weights; the first is the original."""
-    sets = [list(arguments) for _ in range(cold_copies(given, l2_bytes))]
-    for chosen in sets[1:]:
-        for at in given.weights:
-            chosen[at] = Guarded.like(given.given[at]).tensor(shapes[at])
+    """Sets of arguments that differ in their copy of the weights."""
+    sets = []
+    for copy in _copied_weights(given, cold_bytes):
+        chosen = list(arguments)
+        for at, values in copy.items():
+            chosen[at] = tvm.runtime.from_dlpack(values.reshape(shapes[at]))
+        sets.append(chosen)
     return sets
+
+
+@lru_cache(maxsize=1)
+def _copied_weights(given: Problem, cold_bytes: int) -> list[dict[int, Array]]:
+    """Copies of the weights by place among the arguments; candidates of a workload share them."""
+    size = _copy_bytes(given)
+    count = _copies(size, cold_bytes)
+    block, start, copies = huge_block(count * size), 0, []
+    for _ in range(count):
+        copy = {}
+        for at in given.weights:
+            values = given.given[at]
+            copy[at] = block[start : start + values.nbytes].view(np.float32).reshape(values.shape)
+            copy[at][...] = values
+            start += -(-values.nbytes // _LINE) * _LINE
+        copies.append(copy)
+    return copies

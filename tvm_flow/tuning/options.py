@@ -19,7 +19,8 @@ class TuneOptions:
     difference from the reference, relative to the largest output. ``epsilon``: share of a batch
     that is random. ``finalists``, ``final_rounds``: candidates per task that are measured again
     beside the default, and how often. ``give_up``: fruitless trials in a row, with not one good
-    before, after which a task is given up.
+    before, after which a task is given up. ``cold_bytes``: weights of the whole network, which push
+    those of a kernel out of the caches between two runs; set by the tuner.
     """
 
     batch: int = 8
@@ -32,6 +33,7 @@ class TuneOptions:
     finalists: int = 3
     final_rounds: int = 21
     give_up: int = 24
+    cold_bytes: int = 0
 
 
 def check_limits(trials: int | None, minutes: float | None) -> None:

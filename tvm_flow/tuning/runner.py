@@ -47,8 +47,13 @@ class Runner:
             "OPENBLAS_NUM_THREADS": "1",  # a spinning pool would disturb
         }
         self._options = options
-        common = {"seed": seed, "cache": str(folder), "tolerance": options.tolerance}
-        self._common = {**common, **(extra or {})}
+        self._common = {
+            "seed": seed,
+            "cache": str(folder),
+            "tolerance": options.tolerance,
+            "cold_bytes": options.cold_bytes,
+            **(extra or {}),
+        }
         self._worker = WorkerProcess(role, plan.measure, environment, folder / f"{role}.log")
         self._prepared: set[str] = set()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="runner")

@@ -42,6 +42,15 @@ def merge(tasks: Iterable[Task]) -> list[Task]:
     return list(merged.values())
 
 
+def weight_bytes(tasks: Iterable[Task], board: Board, threads: int) -> int:
+    """Bytes of all weights of a network, the first way of computing each layer taken."""
+    cpu, total = cpu_of(board, threads), 0
+    for task in {task.layers: task for task in reversed(list(tasks))}.values():
+        arguments = family_of(task.workload, board).arguments(task.workload, cpu)
+        total += task.count * sum(spec.bytes for spec in arguments if spec.role == "weight")
+    return total
+
+
 def cpu_of(board: Board, threads: int = 1) -> Cpu:
     """What schedules may know about ``board`` when run on ``threads`` threads."""
     return Cpu(board.lanes, board.vector_registers, board.l1_bytes, board.l2_bytes, threads)

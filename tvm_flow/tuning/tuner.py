@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 
 from targets import Board
 from tvm_flow.errors import TuningError, UsageError
@@ -14,7 +15,7 @@ from tvm_flow.tuning.records import RecordStore
 from tvm_flow.tuning.report import OnEvent, TuneReport
 from tvm_flow.tuning.session import Session
 from tvm_flow.tuning.state import TaskState
-from tvm_flow.tuning.tasks import Task, merge
+from tvm_flow.tuning.tasks import Task, merge, weight_bytes
 
 
 def tune_tasks(
@@ -58,7 +59,7 @@ def tune_tasks(
     if not merged:
         raise UsageError("Nothing to tune", why="the network has no tunable operator")
     plan = bench.plan(board, threads)
-    options = options or TuneOptions()
+    options = replace(options or TuneOptions(), cold_bytes=weight_bytes(merged, board, threads))
     run = Session(
         board, store, threads=threads, seed=seed, options=options, on_event=on_event, bench=bench
     )
