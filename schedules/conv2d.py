@@ -165,7 +165,8 @@ def _default_flat(s: Shape, cpu: Cpu, act: str, panels: int, nv: int, most: int)
         nv = min(8, panels)
         most = max(1, cpu.tile_pixels(nv, 3))
     elif s.k <= 32 or act in HEAVY_ACTIVATIONS:
-        nv, most, ku = 1, 8, 4 if cpu.by_lane else 2
+        (nv, most), ku = cpu.heavy_tile, 4 if cpu.by_lane else 2
+        nv = min(nv, panels)
     else:
         most = min(most, cpu.resident_pixels(s.k))
     mt = min(pixels, most)

@@ -123,10 +123,11 @@ class MbConv(Family):
     def default(self, workload: Workload, cpu: Cpu) -> Knobs:
         w, last = workload, _last(workload)
         nv = min(2, Panels(w["co"], cpu.lanes).count)
+        heavy_panels, heavy_pixels = cpu.heavy_tile
         return {
             "chunks": max(1, -(-cpu.threads // w["n"])),
-            "mt1": min(w["w"], 8),
-            "nv1": 1,
+            "mt1": min(w["w"], heavy_pixels),
+            "nv1": min(heavy_panels, Panels(w["hid"], cpu.lanes).count),
             "mt2": min(last.ow, cpu.tile_pixels(nv, 3)),
             "nv2": nv,
             "ku": 2,

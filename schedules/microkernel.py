@@ -123,6 +123,8 @@ def tile_count(total: int, largest: int) -> int:
     return -(-total // largest)
 
 
+#: Bytes after which addresses share a set of L1: 64 sets of 64-byte lines, as x86 cores have.
+SET_BYTES = 4096
 #: See :func:`turn_of`.
 MOST_TURNS, FEWEST_BYTES = 32, 1 << 16
 
@@ -193,6 +195,13 @@ def turn_of(weights: Weights, number: Expr, count: int) -> Turn | None:
     bytes_ = 4 * weights.k * weights.panels.padded
     few = count <= MOST_TURNS and bytes_ >= FEWEST_BYTES
     return Turn(number, count) if few and not weights.by_lane else None
+
+
+def apart(pitch: int, lanes: int) -> int:
+    """A pitch of scratch pixels that does not put a whole register tile into one set of L1: at a
+    multiple of 4 KiB only as many pixels fit as L1 has ways. Measured: a block of 512 channels at
+    14 x 14 with a tile of 14 pixels took 2.58 instead of 1.85 ms (Zen 5, 12 ways)."""
+    return pitch + lanes if 4 * pitch % SET_BYTES == 0 else pitch
 
 
 def for_rows(

@@ -129,10 +129,11 @@ class PConvFamily(Family):
         for index, k, n in ((1, s.c, s.n1), (2, s.n1, s.n2)):
             if n:
                 small = heavy and index == 1
-                nv = 1 if small else min(2, Panels(n, cpu.lanes).count)
+                nv, few = cpu.heavy_tile if small else (2, 0)
+                nv = min(nv, Panels(n, cpu.lanes).count)
                 reduction = k // 2 if s.strassen else k
                 tallest = min(cpu.tile_pixels(nv, 2 + nv), cpu.resident_pixels(reduction))
-                most = 8 if small else tallest
+                most = few or tallest
                 knobs |= {f"mt{index}": min(most, knobs["rb"] * s.w), f"nv{index}": nv}
                 knobs[f"order{index}"] = 1
         return knobs

@@ -15,6 +15,7 @@ from schedules.microkernel import (
     Segment,
     Tiling,
     Weights,
+    apart,
     for_groups,
     for_rows,
     microkernel,
@@ -92,7 +93,7 @@ class TileEmitter:
         if not s.n2:
             self._pointwise(1, rows, self._mixed(z, zp), self._finish(act, "residual"))
             return
-        hp = Panels(s.n1, self.cpu.lanes).padded
+        hp = apart(Panels(s.n1, self.cpu.lanes).padded, self.cpu.lanes)
         hidden = T.alloc_buffer((rows * s.w * hp,), "float32")
         self._pointwise(1, rows, self._mixed(z, zp), self._to_hidden(hidden, hp, act))
         self._pointwise(

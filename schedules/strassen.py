@@ -24,7 +24,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from schedules.base import Array
-from schedules.microkernel import Epilogue, Segment, Tiling, Weights, product
+from schedules.microkernel import Epilogue, Segment, Tiling, Weights, apart, product
 from schedules.packing import Panels, pack_matrix
 from schedules.vector import Expr, bind, for_vectors, load, store
 
@@ -84,12 +84,22 @@ class Strassen:
     def half_rows(self) -> int:
         return -(-self.rows // 2)
 
+    @property
+    def sum_pitch(self) -> int:
+        """Elements per pixel of a sum of A."""
+        return apart(self.k // 2, self.lanes)
+
+    @property
+    def product_pitch(self) -> int:
+        """Elements per pixel of a product."""
+        return apart(self.n // 2, self.lanes)
+
     def emit(self) -> None:
         """Sums of A, then the seven products."""
-        half = (self.half_rows, self.k // 2, self.n // 2)
-        s1, s2, s3, s4 = (T.alloc_buffer((half[0] * half[1],), "float32") for _ in range(4))
-        total = T.alloc_buffer((half[0] * half[2],), "float32")  # P1, then P1 + P6, then + P7
-        p5 = T.alloc_buffer((half[0] * half[2],), "float32")
+        rows, sums, products = self.half_rows, self.sum_pitch, self.product_pitch
+        s1, s2, s3, s4 = (T.alloc_buffer((rows * sums,), "float32") for _ in range(4))
+        total = T.alloc_buffer((rows * products,), "float32")  # P1, then P1 + P6, then + P7
+        p5 = T.alloc_buffer((rows * products,), "float32")
         self._sums(s1, s2, s3, s4)
         self._product(self._part(0, 0), _B11, self._to(total))
         self._product(self._part(0, 1), _B21, self._finish(0, 0, total))
@@ -115,8 +125,8 @@ class Strassen:
         return lambda p: _half(self.segments(p + first), self.k // 2, column)
 
     def _own(self, buffer: tirx.Buffer) -> Callable[[Expr], list[Segment]]:
-        k = self.k // 2
-        return lambda p: [Segment(buffer, p * k, 0, k, k)]
+        k, pitch = self.k // 2, self.sum_pitch
+        return lambda p: [Segment(buffer, p * pitch, 0, pitch, k)]
 
     def _sums(self, *sums: tirx.Buffer) -> None:
         """S1 to S4, pixel by pixel."""
@@ -125,7 +135,7 @@ class Strassen:
             parts = [self._part(row, column)(p) for row in (0, 1) for column in (0, 1)]
             cuts = sorted({0, k, *(s.k0 for part in parts for s in part)})
             for low, high in pairwise(cuts):
-                self._sums_of_run(sums, parts, p * k, low, high)
+                self._sums_of_run(sums, parts, p * self.sum_pitch, low, high)
 
     def _sums_of_run(
         self, sums: Sequence[tirx.Buffer], parts: Sequence[list[Segment]], at: Expr, low: int,
@@ -151,7 +161,7 @@ class Strassen:
 
         def at(p: Expr) -> Epilogue:
             def epilogue(value, _i, j, channel, width, _valid):  # type: ignore[no-untyped-def]
-                where = (p + j) * (self.n // 2) + channel
+                where = (p + j) * self.product_pitch + channel
                 store(out, _sum(value(), terms, where, width), where, width)
 
             return epilogue
@@ -174,7 +184,7 @@ class Strassen:
         def at(p: Expr) -> Epilogue:
             def epilogue(value, i, j, channel, width, valid):  # type: ignore[no-untyped-def]
                 self._leave(value(), (1, 0), (total,), (p, i, j), channel, width, valid)
-                where = (p + j) * (self.n // 2) + channel
+                where = (p + j) * self.product_pitch + channel
                 known = load(total, where, width)
                 self._leave(known, (1, 1), (p5,), (p, i, j), channel, width, valid)
 
@@ -187,7 +197,7 @@ class Strassen:
         pixel: tuple[Expr, Expr, Expr], channel: Expr, width: int, valid: int,
     ) -> None:  # fmt: skip
         (row, column), (p, i, j) = quarter, pixel
-        value = _sum(value, terms, (p + j) * (self.n // 2) + channel, width)
+        value = _sum(value, terms, (p + j) * self.product_pitch + channel, width)
         channel = channel + column * (self.n // 2)
         done = bind(value + load(self.bias, channel, width), width)
         self.epilogue(p + row * (self.rows - self.half_rows))(done, i, j, channel, width, valid)

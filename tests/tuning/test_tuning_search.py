@@ -181,7 +181,10 @@ def test_gain_counts_runs_time_and_progress() -> None:
         for trial in range(12):
             better = 1e-4 * trial if state is not stuck else 0.0
             state.note({"step": 2, "waste": trial, "fault": 0}, "ok", 2e-3 - better)
-    assert gain(many) > gain(one) >= gain(stuck) > 0
+    gains = [gain(state, state.best_s) for state in (many, one, stuck)]
+    assert gains[0] > gains[1] >= gains[2] > 0
+    assert gain(one, 0.9 * one.best_s) < gains[1], "another way to compute the layer is faster"
+    assert gain(stuck, stuck.best_s / 2) == 0
     for trial in range(20, 40):
         stuck.note({"step": 4, "waste": trial, "fault": 0}, "crashed", float("inf"))
     assert stuck.finished().startswith("no gain")

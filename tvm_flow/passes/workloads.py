@@ -20,9 +20,8 @@ WEIGHT_COST = 12
 #: this many bytes the direct algorithm wins, and F(2x2) above so many channels on small pictures.
 PCONV_WEIGHT_BYTES, PCONV_F2_CHANNELS, PCONV_F2_PIXELS = 4 << 20, 96, 196
 #: Fewest channels and pixels of a PConv for which Strassen's product is tried. It saves time per
-#: pixel, and every run reads its larger weights once: single kernels gain at 14 x 14 too, the
-#: FasterNets as a whole do not.
-STRASSEN_CHANNELS, STRASSEN_PIXELS = 64, 400
+#: pixel, and every run reads its larger weights once.
+STRASSEN_CHANNELS, STRASSEN_PIXELS = 64, 49
 
 
 def candidates(node: Node) -> list[Workload]:
@@ -45,17 +44,22 @@ def workload_of(node: Node) -> Workload | None:
 
 
 def _pconv_candidates(node: Node, direct: Workload) -> list[Workload]:
+    """Direct, F(2x2) and F(4x4), each with plain 1x1s and, where they fit, with Strassen's."""
     if node.attrs["k"] != 3:
         return [direct]
     channels, pixels = node.attrs["cc"], node.shape[1] * node.shape[2]
     small = channels >= PCONV_F2_CHANNELS and pixels <= PCONV_F2_PIXELS
-    wino = Workload.make(node.op, **dict(direct.params), wino=2 if small else 4)
+    two, four = (_with(direct, wino=m) for m in (2, 4))
     large = 36 * 4 * channels**2 > PCONV_WEIGHT_BYTES
     pays = channels >= WINOGRAD_CHANNELS and pixels >= 49 and not large
-    first, second = (wino, direct) if pays else (direct, wino)
-    if _strassen_fits(node):
-        second = Workload.make(node.op, **dict(first.params), strassen=1)
-    return [first, second]
+    wino = [two, four] if small else [four, two]
+    plain = [*wino, direct] if pays else [direct, *wino]
+    fits = _strassen_fits(node)
+    return [*plain, *(_with(way, strassen=1) for way in plain if fits)]
+
+
+def _with(workload: Workload, **more: int) -> Workload:
+    return Workload.make(workload.op, **dict(workload.params), **more)
 
 
 def _strassen_fits(node: Node) -> bool:

@@ -23,16 +23,23 @@ def next_task(states: Sequence[TaskState]) -> TaskState | None:
     fewest = min(state.batches for state in open_states)
     if fewest < 2:  # the first is the default alone
         return next(state for state in open_states if state.batches == fewest)
-    return max(open_states, key=gain)
+    best = best_of_layers(states)
+    return max(open_states, key=lambda state: gain(state, best[state.task.layers]))
+
+
+def best_of_layers(states: Sequence[TaskState]) -> dict[str, float]:
+    """The fastest known way to compute each layer, in seconds."""
+    best: dict[str, float] = {}
+    for state in states:
+        layers = state.task.layers
+        best[layers] = min(state.best_s, best.get(layers, float("inf")))
+    return best
 
 
 def contenders(states: Sequence[TaskState]) -> list[TaskState]:
     """Tasks the network may come to use: after a fair first batch, ways to compute a layer that
     are far behind another way to compute it are out."""
-    best: dict[str, float] = {}
-    for state in states:
-        layers = state.task.layers
-        best[layers] = min(state.best_s, best.get(layers, float("inf")))
+    best = best_of_layers(states)
     return [
         state
         for state in states
@@ -40,14 +47,18 @@ def contenders(states: Sequence[TaskState]) -> list[TaskState]:
     ]
 
 
-def gain(state: TaskState) -> float:
-    """Seconds of the network's time that a batch may be expected to save."""
+def gain(state: TaskState, best_s: float) -> float:
+    """Seconds of the network's time that a batch may be expected to save.
+
+    ``best_s``: of the fastest way to compute the same layers; only what gets below it is saved.
+    """
     if not state.times:
         return float("inf")  # nothing works yet; it is given up soon if that stays so
     before = state.bests[-_WINDOW] if len(state.bests) >= _WINDOW else state.bests[0]
     rate = (before - state.best_s) / before if before != float("inf") else _HOPE
     hope = _HOPE / (1 + state.since_improvement / _WINDOW)
-    return state.task.count * state.best_s * max(rate, hope) / (1 + state.pending)
+    expected = state.best_s * (1 - max(rate, hope))
+    return state.task.count * max(0.0, best_s - expected) / (1 + state.pending)
 
 
 def batch_size(states: Sequence[TaskState], state: TaskState, most: int, left: int | None) -> int:

@@ -53,7 +53,10 @@ def weight_bytes(tasks: Iterable[Task], board: Board, threads: int) -> int:
 
 def cpu_of(board: Board, threads: int = 1) -> Cpu:
     """What schedules may know about ``board`` when run on ``threads`` threads."""
-    return Cpu(board.lanes, board.vector_registers, board.l1_bytes, board.l2_bytes, threads)
+    fmas = board.cluster_of(board.cores[0]).fma_per_cycle
+    return Cpu(
+        board.lanes, board.vector_registers, board.l1_bytes, board.l2_bytes, threads, fmas
+    )  # fmt: skip
 
 
 def family_of(workload: Workload, board: Board) -> Family:
