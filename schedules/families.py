@@ -1,5 +1,5 @@
 """Importing this module registers every operator family that ships with the project."""
 
-from schedules import conv2d, conv2d_winograd, depthwise, mbconv, pconv, pool
+from schedules import conv2d, conv2d_winograd, depthwise, mbconv, pconv, pool, transpose
 
-__all__ = ["conv2d", "conv2d_winograd", "depthwise", "mbconv", "pconv", "pool"]
+__all__ = ["conv2d", "conv2d_winograd", "depthwise", "mbconv", "pconv", "pool", "transpose"]

@@ -100,6 +100,13 @@ def interleave(even: Expr, odd: Expr, width: int) -> Expr:
     return tirx.Shuffle([even, odd], [tirx.IntImm("int32", i) for i in order])
 
 
+def interleave_half(even: Expr, odd: Expr, width: int, half: int) -> Expr:
+    """The first (``half`` 0) or last (1) ``width`` lanes of :func:`interleave`."""
+    first = half * width // 2
+    order = [first + i + side * width for i in range(width // 2) for side in (0, 1)]
+    return tirx.Shuffle([even, odd], [tirx.IntImm("int32", i) for i in order])
+
+
 def pieces(count: int, lanes: int) -> list[tuple[int, int]]:
     """Cut ``count`` elements into (offset, width) with power-of-two widths up to ``lanes``.
 

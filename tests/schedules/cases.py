@@ -195,12 +195,23 @@ MBCONV = [
     _mbconv(1, 7, 10, 20, 10, 1, st=1),
 ]
 
+
+def _transpose(n: int, c: int, h: int, w: int, to: str) -> Workload:
+    return Workload.make("transpose", n=n, c=c, h=h, w=w, to=to)
+
+
+TRANSPOSE = [
+    _transpose(n, c, h, w, to)
+    for to in ("nhwc", "nchw")
+    for n, c, h, w in ((1, 32, 8, 16), (3, 58, 7, 7), (1, 122, 5, 13), (2, 3, 9, 4), (1, 10, 1, 1))
+]
+
 CASES: dict[str, list[Workload]] = {}
 """Workloads by operator."""
 
 for _workload in [
     *FLAT, *MIXED, *DIRECT, *PADDED, *FIRST_LAYER, *ACTIVATED, *DEPTHWISE, *POOL,
     *(_global(*given) for given in ((1, 7, 10), (3, 15, 58), (1, 1, 232), (3, 7, 122), (1, 2, 1))),
-    *PARTIAL, *POINTWISE, *BLOCK, *WINOGRAD, *MBCONV,
+    *PARTIAL, *POINTWISE, *BLOCK, *WINOGRAD, *MBCONV, *TRANSPOSE,
 ]:  # fmt: skip
     CASES.setdefault(_workload.op, []).append(_workload)

@@ -114,6 +114,11 @@ def _pconv_block(w: Workload, inputs: list[Tensor], weights: Weights) -> Tensor:
     return y if w.text("res") == "none" else y + inputs[0]
 
 
+def _transpose(w: Workload, inputs: list[Tensor], _weights: Weights) -> Tensor:
+    """What :func:`compute` does to inputs and output, done once more or undone."""
+    return inputs[0].permute((0, 2, 3, 1) if w.text("to") == "nhwc" else (0, 3, 1, 2))
+
+
 _OPERATORS: dict[str, Callable[[Workload, list[Tensor], Weights], Tensor]] = {
     "conv2d": _conv2d,
     "conv2d_winograd": _conv2d,
@@ -124,4 +129,5 @@ _OPERATORS: dict[str, Callable[[Workload, list[Tensor], Weights], Tensor]] = {
     "pconv": _pconv,
     "pconv_pointwise": _pconv_pointwise,
     "pconv_block": _pconv_block,
+    "transpose": _transpose,
 }

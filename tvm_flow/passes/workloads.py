@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from schedules import conv2d, depthwise, pool, strassen
+from schedules import conv2d, depthwise, pool, strassen, transpose
 from schedules.base import Workload
 from tvm_flow.graph import Array, Node
 
@@ -33,6 +33,8 @@ def candidates(node: Node) -> list[Workload]:
     if maker is None:
         return []
     direct = maker(node)
+    if direct is None:
+        return []
     if node.op.startswith("pconv"):
         return _pconv_candidates(node, direct)
     return _conv2d_candidates(node, direct) if node.op == "conv2d" else [direct]
@@ -139,6 +141,15 @@ def _pconv(node: Node) -> Workload:
     return Workload.make(node.op, **given)
 
 
+def _permute(node: Node) -> Workload | None:
+    if len(node.shape) != 4 or node.dtype != "float32":
+        return None
+    axes = node.attrs["axes"]
+    n, *rest = node.inputs[0].shape
+    c, h, w = rest if axes == (0, 2, 3, 1) else (rest[2], *rest[:2])
+    return transpose.workload(n, c, h, w, axes)
+
+
 def _mbconv(node: Node) -> Workload:
     a, (n, h, w, c) = node.attrs, node.inputs[0].shape
     hid, ci = node.weights["w1"].shape
@@ -153,6 +164,7 @@ _MAKERS = {
     "pool2d": _pool2d,
     "global_pool": _global_pool,
     "mbconv": _mbconv,
+    "permute": _permute,
     "pconv": _pconv,
     "pconv_pointwise": _pconv,
     "pconv_block": _pconv,
