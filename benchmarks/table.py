@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import results
-from benchmarks.engines import ENGINES, OURS, PEERS
+from benchmarks.engines import ENGINES, OURS, PEERS, UNTUNED
 from tvm_flow.errors import TvmFlowError, UsageError
 
 Run = dict[str, Any]
@@ -51,7 +51,9 @@ def _heading(document: dict[str, Any]) -> str:
 def _times(runs: Sequence[Run], kind: str) -> str:
     """The zoo has engines down and networks across, the operators the other way round: one of
     the two is always too many for a line."""
-    names = [name for name in (*PEERS, OURS) if any(name in run["engines"] for run in runs)]
+    names = [
+        name for name in (*PEERS, UNTUNED, OURS) if any(name in run["engines"] for run in runs)
+    ]
     rows = [[_title(name), *(_time(run, name) for run in runs)] for name in names]
     bound = "FMA bound" if kind == "zoo" else "roofline"
     share = "percent_of_fma" if kind == "zoo" else "percent_of_roofline"
@@ -59,6 +61,8 @@ def _times(runs: Sequence[Run], kind: str) -> str:
     rows.append([f"% of {bound}", *(_ours(run, share) for run in runs)])
     rows.append(_speedups("best engine", runs, PEERS))
     rows.append(_speedups("PyTorch eager", runs, PEERS[:1]))
+    if any(UNTUNED in run["engines"] for run in runs):
+        rows.append(_speedups("zero trials", runs, (UNTUNED,)))
     table = [["", *(run["case"] for run in runs)], *rows]
     return _grid(table if kind == "zoo" else list(zip(*table, strict=True)))
 

@@ -42,6 +42,8 @@ class Engine:
 
 
 OURS = "tvm_flow"
+#: the same without tuning records: every kernel has its default schedule
+UNTUNED = "tvm_flow_untuned"
 _RUNNERS = "benchmarks.engines.runners"
 _PICKLED, _ONNX = Format("pytorch", "torch"), Format("onnx", "export")
 
@@ -55,7 +57,13 @@ def _engine(name: str, title: str, environment: str, distribution: str, made: Fo
     return Engine(name, title, environment, distribution, made, f"{_RUNNERS}.{name}:contestant")
 
 
-_BUNDLE = Format("bundle", "", per_threads=True, keep=False)
+def _bundle(name: str, title: str, form: str) -> Engine:
+    """As on a board, without PyTorch: where it is installed, tvm_ffi imports it (200 MiB)."""
+    made = Format(form, "", per_threads=True, keep=False)
+    factory = "tvm_flow.runtime.contestant:contestant"
+    return Engine(name, title, "tvm-flow", "apache-tvm", made, factory, path_option="directory")
+
+
 _ALL = (
     _pytorch("eager", "PyTorch eager", "eager"),
     _pytorch("eager_channels_last", "eager, BN folded, channels_last", "eager_channels_last"),
@@ -71,14 +79,11 @@ _ALL = (
     _engine(
         "litert", "LiteRT (XNNPACK)", "litert", "ai-edge-litert", Format("litert", "litert-convert")
     ),
-    Engine(
-        # As on a board, without PyTorch: where it is installed, tvm_ffi imports it (200 MiB).
-        OURS, "tvm-flow", "tvm-flow", "apache-tvm", _BUNDLE,
-        "tvm_flow.runtime.contestant:contestant", path_option="directory",
-    ),
+    _bundle(UNTUNED, "tvm-flow, zero trials", "bundle_untuned"),
+    _bundle(OURS, "tvm-flow", "bundle"),
 )  # fmt: skip
 ENGINES: dict[str, Engine] = {engine.name: engine for engine in _ALL}
-PEERS: tuple[str, ...] = tuple(name for name in ENGINES if name != OURS)
+PEERS: tuple[str, ...] = tuple(name for name in ENGINES if name not in (OURS, UNTUNED))
 
 
 def chosen(names: Sequence[str]) -> list[Engine]:

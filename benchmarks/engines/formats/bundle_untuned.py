@@ -1,0 +1,16 @@
+"""A tvm-flow bundle for this machine without any tuning records."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import tvm_flow
+from benchmarks.networks import Case
+
+
+def write(case: Case, folder: Path, threads: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="tvm-flow-no-records-") as nowhere:
+        tvm_flow.compile(
+            case.module(), output=folder, threads=threads, input_shape=case.shape, records=nowhere
+        )
