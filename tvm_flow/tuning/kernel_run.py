@@ -78,14 +78,14 @@ def prepare(request: Message) -> Problem:
 
 def measure(given: Problem, request: Message) -> Message:
     """Check and time one candidate within about ``budget_s``; ``best_s`` is the time to beat."""
-    clock = _Candidate.load(given, request["libraries"][0], request).clock
+    clock = clock_of(given, request["libraries"][0], request)
     time_one(clock, request["budget_s"], request["best_s"])
     return {"status": "ok", **clock.summary()}
 
 
 def compare(given: Problem, request: Message) -> Message:
     """Check several candidates, then time them in turns, at least ``rounds`` times."""
-    clocks = [_Candidate.load(given, library, request).clock for library in request["libraries"]]
+    clocks = [clock_of(given, library, request) for library in request["libraries"]]
     time_in_turns(clocks, request["budget_s"], request["rounds"])
     return {"status": "ok", "results": [clock.summary() for clock in clocks]}
 
@@ -153,33 +153,29 @@ class Clock:
         return {"median_s": median, "p10_s": p10, "p90_s": p90, "disturbed": share}
 
 
-@dataclass
-class _Candidate:
-    """A loaded, verified kernel with its own buffers."""
+def clock_of(given: Problem, library: Message, request: Message) -> Clock:
+    """Load a candidate, check it, and give it a clock over its own buffers.
 
-    clock: Clock
+    Raises :class:`WrongResult`; nothing that computes wrong numbers is ever timed.
+    """
+    module = tvm.runtime.load_module(library["path"])
+    kernel, threads = module[SYMBOL], request["cpu"]["threads"]
+    if threads > 1:
+        use_threads(module, threads, sorted(os.sched_getaffinity(0)), pin=False)
+    buffers, shapes = given.buffers(), library["shapes"]
+    arguments = [buffer.tensor(shape) for buffer, shape in zip(buffers, shapes, strict=True)]
+    kernel(*arguments)
+    given.check(buffers, request["tolerance"])
+    cold = max(_COLD * request["cpu"]["l2_bytes"], request["cold_bytes"])
+    turns = itertools.cycle(_cold_sets(given, arguments, shapes, cold))
 
-    @classmethod
-    def load(cls, given: Problem, library: Message, request: Message) -> _Candidate:
-        """Raises :class:`WrongResult`; nothing that computes wrong numbers is ever timed."""
-        module = tvm.runtime.load_module(library["path"])
-        kernel, threads = module[SYMBOL], request["cpu"]["threads"]
-        if threads > 1:
-            use_threads(module, threads, sorted(os.sched_getaffinity(0)), pin=False)
-        buffers, shapes = given.buffers(), library["shapes"]
-        arguments = [buffer.tensor(shape) for buffer, shape in zip(buffers, shapes, strict=True)]
-        kernel(*arguments)
-        given.check(buffers, request["tolerance"])
-        cold = max(_COLD * request["cpu"]["l2_bytes"], request["cold_bytes"])
-        turns = itertools.cycle(_cold_sets(given, arguments, shapes, cold))
+    def call(number: int) -> float:
+        start = time.perf_counter()
+        for chosen in itertools.islice(turns, number):
+            kernel(*chosen)
+        return (time.perf_counter() - start) / number
 
-        def call(number: int) -> float:
-            start = time.perf_counter()
-            for chosen in itertools.islice(turns, number):
-                kernel(*chosen)
-            return (time.perf_counter() - start) / number
-
-        return cls(Clock(call, one_thread=threads == 1))
+    return Clock(call, one_thread=threads == 1)
 
 
 def cold_copies(given: Problem, l2_bytes: int) -> int:

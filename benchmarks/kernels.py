@@ -1,0 +1,109 @@
+"""Times single kernels in turns: ``python -m benchmarks.kernels WORKLOAD[;KNOB=N,...] ...``.
+
+Each argument is a workload as records and ``tvm-flow profile --json`` spell it, with the default
+schedule or with some knobs changed; several are several ways to compute something. Weights are met
+cold, as in a network whose weights take ``--cold-mib`` MiB (0: as cold as L2 makes them).
+
+Example: what Strassen's product does for a block of FasterNet-S, with 64 MiB of weights:
+
+python -m benchmarks.kernels --cold-mib 64 \\
+  "pconv_block(act=relu,c=512,cc=128,h=14,hidden=1024,k=3,n=1,res=pre,w=14,wino=2);rb=14" \\
+  "pconv_block(act=relu,c=512,cc=128,h=14,hidden=1024,k=3,n=1,res=pre,strassen=1,w=14,wino=2);rb=14"
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import targets
+from schedules.base import Knobs, Workload
+from targets import Board
+from tvm_flow import roofline
+from tvm_flow.errors import TuningError, TvmFlowError, UsageError
+from tvm_flow.tuning import kernel_build, kernel_run
+from tvm_flow.tuning.options import TuneOptions
+from tvm_flow.tuning.tasks import cpu_of, describe, family_of
+
+
+def parse(text: str, board: Board, threads: int) -> tuple[Workload, Knobs]:
+    """A command line argument. Raises :class:`UsageError`."""
+    key, _, changes = text.partition(";")
+    try:
+        workload = Workload.parse(key)
+        changed = {name: int(value) for name, _, value in
+                   (item.partition("=") for item in filter(None, changes.split(",")))}  # fmt: skip
+        knobs = family_of(workload, board).default(workload, cpu_of(board, threads))
+    except (KeyError, ValueError) as error:
+        fix = "copy one from tvm-flow records show"
+        raise UsageError(f"Cannot read {text!r}", why=str(error), fix=fix) from error
+    if unknown := changed.keys() - knobs.keys():
+        what, known = ", ".join(sorted(unknown)), ", ".join(sorted(knobs))
+        raise UsageError(f"{workload.op} has no knob {what}", fix=f"one of {known}")
+    return workload, {**knobs, **changed}
+
+
+def candidate(
+    text: str, board: Board, threads: int, cold_bytes: int, folder: Path
+) -> tuple[Workload, kernel_run.Clock]:
+    """Build and check one kernel. Raises :class:`TuningError` for one that cannot be timed."""
+    workload, knobs = parse(text, board, threads)
+    options = TuneOptions()
+    request: dict[str, Any] = {
+        **describe(workload, board, cpu_of(board, threads)),
+        "knobs": knobs,
+        "library": str(Path(tempfile.mkdtemp(dir=folder)) / "kernel.so"),
+        "seed": 0,
+        "cache": str(folder),
+        "tolerance": options.tolerance,
+        "cold_bytes": cold_bytes,
+    }
+    built = kernel_build.handle(request)
+    if built["status"] != "ok":
+        raise TuningError(f"{text} cannot be built", why=built["cause"])
+    library = {"path": request["library"], "shapes": built["shapes"]}
+    try:
+        clock = kernel_run.clock_of(kernel_run.prepare(request), library, request)
+    except kernel_run.WrongResult as error:
+        raise TuningError(f"{text} computes wrong numbers", why=str(error)) from error
+    return workload, clock
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("kernels", nargs="+", metavar="WORKLOAD")
+    parser.add_argument("--cold-mib", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=51)
+    arguments = parser.parse_args()
+    board, threads = targets.load("native"), arguments.threads
+    os.sched_setaffinity(0, board.cores[:threads])
+    try:
+        with tempfile.TemporaryDirectory(prefix="tvm-flow-kernels-") as folder:
+            made = [
+                candidate(text, board, threads, arguments.cold_mib << 20, Path(folder))
+                for text in arguments.kernels
+            ]
+            clocks = [clock for _, clock in made]
+            kernel_run.time_in_turns(clocks, TuneOptions().trial_budget_s, arguments.rounds)
+    except TvmFlowError as error:
+        sys.exit(f"error: {error}")
+    peak = roofline.peak_of(board, threads)
+    for text, (workload, clock) in zip(arguments.kernels, made, strict=True):
+        seconds = float(np.median(clock.repeats or clock.disturbed))
+        gflops = 2 * family_of(workload, board).macs(workload) / seconds / 1e9
+        print(f"{1e6 * seconds:9.1f} us {gflops:7.1f} GFLOP/s {gflops / peak:5.0%}  {text}")
+    if any(not clock.repeats for clock in clocks):
+        print("not valid: other load had the core all the time", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
