@@ -24,7 +24,8 @@ def test_variants_are_timed_in_turns() -> None:
     done = run("--rounds", "5", KERNEL, f"{KERNEL};tile=1")
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()
-    assert first.endswith(KERNEL) and second.endswith(";tile=1")
+    assert first.endswith(KERNEL)
+    assert second.endswith(";tile=1")
     assert all(float(line.split()[0]) > 0 for line in (first, second))
 
 
