@@ -32,9 +32,10 @@ class Core:
 
 
 #: Associativity: Arm's technical reference manuals of the cores (A53, A57, A72; A78AE), NVIDIA's
-#: Xavier TRM, AMD's optimisation guide for Zen 4. Latencies: of the same order as published
+#: Xavier TRM, AMD's optimisation guides for Zen 4 and 5. Latencies: of the same order as published
 #: measurements (7-cpu.com for A53, A57, A72); beyond L2 they depend on the board's DRAM. Lines:
-#: width of the path between the levels (Zen 4: 32 bytes a cycle; A57, A72: 16; A53: 8, assumed).
+#: width of the path between the levels (bytes a cycle: Zen 5: 64; Zen 4: 32; A57, A72: 16; A53: 8,
+#: assumed).
 CORES = {
     "cortex-a53": Core("cortex-a53", "cortex-a53", 4, 16, 13, 150, 8, in_order=True),
     "cortex-a57": Core("cortex-a57", "cortex-a57", 2, 16, 18, 200, 4),
@@ -49,6 +50,10 @@ CORES = {
     ),
     # Without "erms" the C library clears memory by vector stores, which the model understands.
     "znver4": Core("znver4", "max,-erms", 8, 8, 14, 50, 2),
+    "znver5": Core(
+        "znver5", "max,-erms", 12, 16, 14, 50, 1, False,
+        "LLVM 19 schedules for Zen 5 by its model of Zen 4",
+    ),
 }  # fmt: skip
 
 
