@@ -157,9 +157,14 @@ class Validation:
 
 
 def spearman(a: Sequence[float], b: Sequence[float]) -> float:
-    """Rank correlation (no ties are expected of times)."""
-    ranks = [np.argsort(np.argsort(np.asarray(v))) for v in (a, b)]
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+    """Rank correlation; equal values share the mean of their ranks."""
+    return float(np.corrcoef(_ranks(a), _ranks(b))[0, 1])
+
+
+def _ranks(values: Sequence[float]) -> np.ndarray:
+    given = np.asarray(values)
+    below = (given[:, None] > given).sum(axis=1)
+    return below + ((given[:, None] == given).sum(axis=1) - 1) / 2
 
 
 def summary(trials: Sequence[Trial]) -> dict[str, Any]:
