@@ -1,8 +1,8 @@
 """What was found for one Arm core, for another: ``python -m benchmarks.modelled_transfer --help``.
 
-The best modelled schedules of other targets are modelled for this one, beside its default and its
-own best, and recorded as a closing comparison. No time is carried over: cores, caches and clocks
-differ.
+The best modelled schedules of other records, of other targets or made with older code, are modelled
+for this target, beside its default and its own best, and recorded as a closing comparison. No time
+is carried over: cores, caches and clocks differ.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tvm_flow.modelled.tools import find_tools
 from tvm_flow.tuning import kernel_build
 from tvm_flow.tuning.options import TuneOptions
 from tvm_flow.tuning.record import Record
-from tvm_flow.tuning.records import RecordStore, in_space
+from tvm_flow.tuning.records import RecordStore
 from tvm_flow.tuning.tasks import cpu_of, describe
 
 LABELS = (ModelledBench.label,)
@@ -76,13 +76,13 @@ class Transfer:
         space = family.space(workload, self.cpu)
         best = [s.best(workload, 1, space=space, labels=LABELS) for s in (own, *others)]
         found = [family.default(workload, self.cpu)]
-        found += [r.knobs for r in best if r is not None and in_space(r.knobs, space)]
+        found += [r.knobs for r in best if r is not None]
         return [knobs for n, knobs in enumerate(found) if knobs not in found[:n]]
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sources", required=True, help="targets, separated by commas")
+    parser.add_argument("--sources", required=True, help="folders of records, separated by commas")
     parser.add_argument("--target", required=True)
     parser.add_argument("--records", type=Path, required=True, help="as for tvm-flow tune")
     return parser.parse_args()
@@ -91,7 +91,7 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     given = _arguments()
     board = targets.load(given.target)
-    others = [RecordStore(given.records / name) for name in given.sources.split(",")]
+    others = [RecordStore(folder) for folder in given.sources.split(",")]
     own = RecordStore(given.records / board.log_name)
     keys = dict.fromkeys(r.workload for s in (own, *others) for r in s.records if r.ok)
     with tempfile.TemporaryDirectory(prefix="tvm-flow-transfer-") as name:
@@ -99,18 +99,17 @@ def main() -> None:
         with own.writing(cpu_model=board.soc):
             for key in keys:
                 workload = Workload.parse(key)
-                before = own.best(workload, 1, labels=LABELS)
                 found = transfer.candidates(workload, own, others)
-                if len(found) > 1:
-                    _record(own, transfer.compare(workload, found), before)
+                _record(own, transfer.compare(workload, found), default=found[0])
 
 
-def _record(store: RecordStore, records: Sequence[Record], before: Record | None) -> None:
+def _record(store: RecordStore, records: Sequence[Record], default: Knobs) -> None:
     for record in records:
         store.add(record)
-    if records:
-        gain = "new" if before is None else f"{before.seconds / records[0].seconds:.3f}x"
-        print(f"{gain:>7}  {records[0].workload}", flush=True)
+    for record in records:
+        if record.knobs == default:
+            gain = record.seconds / records[0].seconds
+            print(f"modelled {gain:.3f}x the default's speed: {record.workload}", flush=True)
 
 
 if __name__ == "__main__":
