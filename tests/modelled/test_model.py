@@ -149,6 +149,14 @@ def test_what_llvm_does_not_know_counts_as_nothing() -> None:
     assert found[-2].startswith("addq")
 
 
+def test_atomic_instructions_are_left_out() -> None:
+    orin = analyser(targets.load("jetson-orin"))
+    lines = orin.disassemble(["4100e0b8", "41ac40a9"])  # ldaddal w0, w1, [x2]; ldp x1, x11, [x2]
+    assert lines[0] == "nop"
+    assert lines[1].startswith("ldp")
+    assert orin.cycles([lines])[0] > 0
+
+
 @pytest.mark.parametrize(
     ("hidden", "package"),
     [("qemu", "qemu-user"), ("llvm", "llvm-19"), ("libc", "libc6-arm64-cross")],
