@@ -105,6 +105,15 @@ def test_caches_of_the_board_count(tmp_path: Path) -> None:
     assert trace.lines * 64 > 4 * (14 * 14 * (32 + 64) + 32 * 64)
 
 
+def test_vectors_across_two_lines_are_counted(tmp_path: Path) -> None:
+    """58 channels are 232 bytes: one vector in eight starts 8 bytes before the end of a line."""
+    apart, across = (traced(depthwise.workload(n=1, h=14, w=14, c=c), tmp_path) for c in (32, 58))
+    assert apart.splits < 0.01 * apart.accesses
+    assert across.splits > 0.02 * across.accesses
+    costs = [cost_of(trace, Machine.of(A72), analyser(A72)) for trace in (apart, across)]
+    assert [cost.splits for cost in costs] == [apart.splits, across.splits]
+
+
 def test_the_core_in_order_pays_for_latency() -> None:
     """A chain of dependent sums and the same number of independent ones."""
     chain = ["fmla v0.4s, v1.4s, v2.s[0]"] * 8
@@ -126,7 +135,7 @@ def test_machine_survives_a_message() -> None:
 
 
 def test_a_trace_without_code_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "trace.txt").write_text("accesses 0 lines 0 l1 0 0 l2 0 0\n")
+    (tmp_path / "trace.txt").write_text("accesses 0 lines 0 l1 0 0 l2 0 0 splits 0\n")
     with pytest.raises(ValueError, match="recorded nothing"):
         read_trace(tmp_path / "trace.txt")
 
@@ -138,6 +147,14 @@ def test_what_llvm_does_not_know_counts_as_nothing() -> None:
     assert len(found) == len(codes)
     assert found[-1] == "nop"
     assert found[-2].startswith("addq")
+
+
+def test_atomic_instructions_are_left_out() -> None:
+    orin = analyser(targets.load("jetson-orin"))
+    lines = orin.disassemble(["4100e0b8", "41ac40a9"])  # ldaddal w0, w1, [x2]; ldp x1, x11, [x2]
+    assert lines[0] == "nop"
+    assert lines[1].startswith("ldp")
+    assert orin.cycles([lines])[0] > 0
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ class Core:
     takes; ``l1_ways``, ``l2_ways``: associativity of the data caches; ``l2_cycles``,
     ``memory_cycles``: load-to-use cycles of the second level and beyond it; ``line_cycles``: per
     line of 64 bytes that comes from the second level; ``in_order``: it does not reorder;
-    ``remark``: what is not this core's own.
+    ``remark``: what is not this core's own; ``loads``: of vectors, per cycle; ``widest``: bytes of
+    one.
     """
 
     mca: str
@@ -29,26 +30,33 @@ class Core:
     line_cycles: float
     in_order: bool = False
     remark: str = ""
+    loads: int = 1
+    widest: int = 16
 
 
 #: Associativity: Arm's technical reference manuals of the cores (A53, A57, A72; A78AE), NVIDIA's
-#: Xavier TRM, AMD's optimisation guide for Zen 4. Latencies: of the same order as published
+#: Xavier TRM, AMD's optimisation guides for Zen 4 and 5. Latencies: of the same order as published
 #: measurements (7-cpu.com for A53, A57, A72); beyond L2 they depend on the board's DRAM. Lines:
-#: width of the path between the levels (Zen 4: 32 bytes a cycle; A57, A72: 16; A53: 8, assumed).
+#: width of the path between the levels (bytes a cycle: Zen 5: 64; Zen 4: 32; A57, A72: 16; A53: 8,
+#: assumed). Loads: Arm's software optimisation guides (A57, A72, N1; A53: assumed), AMD's.
 CORES = {
     "cortex-a53": Core("cortex-a53", "cortex-a53", 4, 16, 13, 150, 8, in_order=True),
     "cortex-a57": Core("cortex-a57", "cortex-a57", 2, 16, 18, 200, 4),
     "cortex-a72": Core("cortex-a72", "cortex-a72", 2, 16, 18, 200, 4),
     "carmel": Core(
         "neoverse-n1", "max", 4, 16, 15, 200, 2, False,
-        "LLVM has no model of Carmel: Neoverse N1 (4-wide, two 128-bit FMLA per cycle) stands in",
+        "LLVM has no model of Carmel: Neoverse N1 (4-wide, two 128-bit FMLA a cycle) stands in", 2,
     ),
     "cortex-a78ae": Core(
         "neoverse-n1", "max", 4, 8, 11, 200, 2, False,
-        "LLVM 19 has no model of Cortex-A78AE: Neoverse N1, the same family, stands in",
+        "LLVM 19 has no model of Cortex-A78AE: Neoverse N1, the same family, stands in", 2,
     ),
     # Without "erms" the C library clears memory by vector stores, which the model understands.
-    "znver4": Core("znver4", "max,-erms", 8, 8, 14, 50, 2),
+    "znver4": Core("znver4", "max,-erms", 8, 8, 14, 50, 2, loads=2, widest=32),
+    "znver5": Core(
+        "znver5", "max,-erms", 12, 16, 14, 50, 1, False,
+        "LLVM 19 schedules for Zen 5 by its model of Zen 4", 2, 32,
+    ),
 }  # fmt: skip
 
 

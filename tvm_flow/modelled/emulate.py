@@ -42,8 +42,9 @@ def emulate(
     trace.unlink(missing_ok=True)
     arguments.write_bytes(_encode(buffers, shapes))
     core = machine.core
-    caches = f"l1={machine.l1_bytes}:{core.l1_ways},l2={machine.l2_bytes}:{core.l2_ways}"
-    command = [tools.qemu, "-cpu", core.emulated, "-plugin", f"{tools.plugin},out={trace},{caches}"]
+    memory = f"l1={machine.l1_bytes}:{core.l1_ways},l2={machine.l2_bytes}:{core.l2_ways}"
+    plugin = f"{tools.plugin},out={trace},{memory},widest={core.widest}"
+    command = [tools.qemu, "-cpu", core.emulated, "-plugin", plugin]
     if tools.sysroot:
         command += ["-L", tools.sysroot]
     command += [tools.driver, library, str(arguments)]

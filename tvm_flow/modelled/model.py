@@ -20,14 +20,16 @@ BEYOND_RANDOM, BEYOND_STREAMED = 0.3, 0.05
 
 @dataclass(frozen=True)
 class Cost:
-    """Cycles of one call. ``compute``: without cache misses; ``transfer``: what moving the missed
-    lines takes at least, which overlaps with ``compute``; ``waiting``: for lines, not overlapped.
+    """Cycles of one call. ``compute``: without cache misses, accesses across two lines included;
+    ``transfer``: what moving the missed lines takes at least, which overlaps with ``compute``;
+    ``waiting``: for lines, not overlapped. ``splits``: those accesses.
     ``l1_misses`` and ``l2_misses`` are (random, streamed) lines."""
 
     compute: float
     transfer: float
     waiting: float
     instructions: int
+    splits: int
     l1_misses: tuple[int, int]
     l2_misses: tuple[int, int]
 
@@ -46,7 +48,9 @@ def cost_of(trace: Trace, machine: Machine, analyser: Analyser) -> Cost:
     else:
         waiting = EXPOSED * lines
     waiting += core.memory_cycles * (BEYOND_RANDOM * l2.random + BEYOND_STREAMED * l2.streamed)
+    # a load across two lines is done as two
+    compute = kernel_cycles(trace, analyser) + trace.splits / core.loads
     return Cost(
-        kernel_cycles(trace, analyser), core.line_cycles * lines, waiting, trace.instructions,
+        compute, core.line_cycles * lines, waiting, trace.instructions, trace.splits,
         (l1.random, l1.streamed), (l2.random, l2.streamed),
     )  # fmt: skip

@@ -5,8 +5,9 @@
 //   chunk   blocks in ascending address order: one iteration of a loop, or the code around one
 //   segment a short sequence of (chunk, repetitions) and how often it occurred
 // so that a whole kernel becomes a few dozen pieces of code with counts. It also simulates a data
-// cache of two levels (LRU, write-allocate). No QEMU headers are needed: the few declarations are
-// here. Arguments: out=FILE, l1=BYTES:WAYS, l2=BYTES:WAYS.
+// cache of two levels (LRU, write-allocate), and counts accesses that lie across two of its lines.
+// No QEMU headers are needed: the few declarations are here. Arguments: out=FILE, l1=BYTES:WAYS,
+// l2=BYTES:WAYS, widest=BYTES (of what the core loads at once).
 #include <cinttypes>
 #include <cstdint>
 #include <cstdio>
@@ -30,6 +31,7 @@ void qemu_plugin_register_vcpu_insn_exec_cb(qemu_plugin_insn*, void (*)(unsigned
 void qemu_plugin_register_vcpu_mem_cb(qemu_plugin_insn*,
                                       void (*)(unsigned, uint32_t, uint64_t, void*), int, int,
                                       void*);
+void qemu_plugin_register_vcpu_insn_exec_inline(qemu_plugin_insn*, int, void*, uint64_t);
 void qemu_plugin_register_atexit_cb(PluginId, void (*)(PluginId, void*), void*);
 size_t qemu_plugin_tb_n_insns(const qemu_plugin_tb*);
 uint64_t qemu_plugin_tb_vaddr(const qemu_plugin_tb*);
@@ -43,6 +45,7 @@ EXPORT int qemu_plugin_version = 1;
 namespace {
 
 constexpr int kReadWrite = 3;           // QEMU_PLUGIN_MEM_RW
+constexpr int kAdd = 0;                 // QEMU_PLUGIN_INLINE_ADD_U64
 constexpr unsigned kLineShift = 6;      // cache lines of 64 bytes, as all supported cores have
 constexpr size_t kSegmentChunks = 24;   // a segment without repetitions ends here
 // Markers: AArch64 `hint #100` and `hint #101`; x86 `nopl 0x7f00a5a5(%rax)` and `...a6(%rax)`.
@@ -118,13 +121,19 @@ struct Level {
   void missed(bool follows) { (follows ? streamed : random)++; }
 };
 
+// An instruction that accesses memory: QEMU reports a vector in pieces of 8 bytes.
+struct Accessor {
+  uint64_t executed = 0, seen = 0;  // how often, and at the last piece
+  uint64_t start = 0, line = 0;     // of the vector the last piece belongs to; line of that piece
+};
+
 using Run = std::pair<uint32_t, uint32_t>;  // chunk, repetitions
 
 std::string out_path;
 Level l1, l2;
 Streams streams;
 std::unordered_map<uint64_t, bool> touched;  // line -> its first touch continued a stream
-uint64_t loads_stores = 0;
+uint64_t loads_stores = 0, splits = 0, widest = 16;
 bool on = false;
 std::map<std::pair<uint64_t, std::string>, Block*> blocks;
 std::map<std::vector<uint32_t>, uint32_t> chunks;
@@ -166,10 +175,23 @@ void on_block(unsigned, void* data) {
   chunk.push_back(block->id);
 }
 
-void on_access(unsigned, uint32_t info, uint64_t address, void*) {
+// Whether this piece is the first of an access on another line than the access began on.
+bool goes_across(Accessor& by, uint64_t address, uint64_t last) {
+  if (by.seen != by.executed) {
+    by.seen = by.executed;
+    by.start = address;
+    by.line = address >> kLineShift;
+  }
+  bool across = last != by.line && ((last << kLineShift) - by.start) % widest;
+  by.line = last;
+  return across;
+}
+
+void on_access(unsigned, uint32_t info, uint64_t address, void* by) {
   uint64_t line = address >> kLineShift;
   uint64_t last = (address + (1u << qemu_plugin_mem_size_shift(info)) - 1) >> kLineShift;
   loads_stores += on;
+  splits += goes_across(*static_cast<Accessor*>(by), address, last) && on;
   for (; line <= last; line++) {
     if (l1.cache.access(line)) continue;
     bool follows = streams.continues(line), known = l2.cache.access(line);
@@ -219,8 +241,11 @@ void on_translation(PluginId, qemu_plugin_tb* tb) {
       qemu_plugin_register_vcpu_insn_exec_cb(insn, on_marker, 0, &on);
     else if (is(kArmOff, sizeof kArmOff) || is(kX86Off, sizeof kX86Off))
       qemu_plugin_register_vcpu_insn_exec_cb(insn, on_marker, 0, nullptr);
-    else
-      qemu_plugin_register_vcpu_mem_cb(insn, on_access, 0, kReadWrite, nullptr);
+    else {
+      auto* accessor = new Accessor;
+      qemu_plugin_register_vcpu_insn_exec_inline(insn, kAdd, &accessor->executed, 1);
+      qemu_plugin_register_vcpu_mem_cb(insn, on_access, 0, kReadWrite, accessor);
+    }
   }
 }
 
@@ -233,8 +258,8 @@ void write_all(PluginId, void*) {
   FILE* file = fopen(out_path.c_str(), "w");
   if (!file) return;
   fprintf(file, "accesses %" PRIu64 " lines %zu l1 %" PRIu64 " %" PRIu64 " l2 %" PRIu64
-          " %" PRIu64 "\n", loads_stores, touched.size(), l1.random, l1.streamed, l2.random,
-          l2.streamed);
+          " %" PRIu64 " splits %" PRIu64 "\n", loads_stores, touched.size(), l1.random,
+          l1.streamed, l2.random, l2.streamed, splits);
   for (auto& [key, block] : blocks) fprintf(file, "block %u %s\n", block->id, block->code.c_str());
   for (auto& [parts, id] : chunks) {
     fprintf(file, "chunk %u", id);
@@ -256,6 +281,7 @@ EXPORT int qemu_plugin_install(PluginId id, const void*, int argc, char** argv) 
     if (!strncmp(argv[i], "out=", 4)) out_path = argv[i] + 4;
     if (!strncmp(argv[i], "l1=", 3)) l1.cache.configure(argv[i] + 3);
     if (!strncmp(argv[i], "l2=", 3)) l2.cache.configure(argv[i] + 3);
+    if (!strncmp(argv[i], "widest=", 7)) widest = strtoull(argv[i] + 7, nullptr, 10);
   }
   qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
   qemu_plugin_register_atexit_cb(id, write_all, nullptr);

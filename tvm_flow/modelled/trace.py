@@ -27,13 +27,14 @@ class Segment:
 class Trace:
     """One call of a kernel. ``chunks``: machine code by number, one hexadecimal text per
     instruction; ``segments`` cover everything that was executed; ``accesses``: loads and stores;
-    ``lines``: different cache lines they touched."""
+    ``splits``: those that lie across two cache lines; ``lines``: different lines they touched."""
 
     chunks: dict[int, tuple[str, ...]]
     segments: tuple[Segment, ...]
     l1: Misses
     l2: Misses
     accesses: int
+    splits: int
     lines: int
 
     @property
@@ -75,4 +76,5 @@ def _parsed(text: str) -> Trace:
         for number, names in parts.items()
     }
     l1, l2 = (Misses(int(head[i]), int(head[i + 1])) for i in (4, 7))
-    return Trace(chunks, tuple(segments), l1, l2, int(head[0]), int(head[2]))
+    accesses, lines, splits = (int(head[i]) for i in (0, 2, 10))
+    return Trace(chunks, tuple(segments), l1, l2, accesses, splits, lines)

@@ -1,0 +1,119 @@
+"""What was found for one Arm core, for another: ``python -m benchmarks.modelled_transfer --help``.
+
+The best modelled schedules of other records, of other targets or made with older code, are modelled
+for this target, beside its default and its own best, and recorded as a closing comparison. No time
+is carried over: cores, caches and clocks differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import targets
+from schedules.base import Knobs, Workload
+from schedules.registry import lookup
+from targets import Board
+from tvm_flow.errors import TvmFlowError
+from tvm_flow.modelled import worker
+from tvm_flow.modelled.bench import EMULATION_TIMEOUT_S, ModelledBench
+from tvm_flow.modelled.cores import Machine
+from tvm_flow.modelled.tools import find_tools
+from tvm_flow.tuning import kernel_build
+from tvm_flow.tuning.options import TuneOptions
+from tvm_flow.tuning.record import Record
+from tvm_flow.tuning.records import RecordStore
+from tvm_flow.tuning.tasks import cpu_of, describe
+
+LABELS = (ModelledBench.label,)
+
+
+class Transfer:
+    """Models candidates for ``board``; files go to ``folder``."""
+
+    def __init__(self, board: Board, folder: Path) -> None:
+        self.board, self.folder, self.cpu = board, folder, cpu_of(board)
+        self.session = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self.common = {
+            "action": "measure", "seed": 0, "cache": str(folder),
+            "tolerance": TuneOptions.tolerance, "emulation_timeout_s": EMULATION_TIMEOUT_S,
+            "machine": Machine.of(board).to_message(), "tools": asdict(find_tools(board.arch)),
+        }  # fmt: skip
+
+    def compare(self, workload: Workload, candidates: Iterable[Knobs]) -> list[Record]:
+        """The candidates that work, the fastest first."""
+        answers = [(knobs, self._model(workload, knobs)) for knobs in candidates]
+        records = [
+            Record(
+                workload.key, knobs, 1, label=ModelledBench.label, stage="final",
+                session=self.session, **answer,
+            )
+            for knobs, answer in answers
+            if answer["status"] == "ok"
+        ]  # fmt: skip
+        return sorted(records, key=lambda record: record.seconds)
+
+    def _model(self, workload: Workload, knobs: Knobs) -> dict[str, Any]:
+        request = {**describe(workload, self.board, self.cpu), "knobs": knobs}
+        library = str(self.folder / "kernel.so")
+        built = kernel_build.handle({**request, "library": library})
+        if built["status"] != "ok":
+            return built
+        given = {"path": library, "shapes": built["shapes"]}
+        return worker.handle({**request, **self.common, "libraries": [given]})
+
+    def candidates(
+        self, workload: Workload, own: RecordStore, others: Sequence[RecordStore]
+    ) -> list[Knobs]:
+        """Different schedules to compare: the default, this target's best, those of others."""
+        family = lookup(workload.op)
+        space = family.space(workload, self.cpu)
+        best = [s.best(workload, 1, space=space, labels=LABELS) for s in (own, *others)]
+        found = [family.default(workload, self.cpu)]
+        found += [r.knobs for r in best if r is not None]
+        return [knobs for n, knobs in enumerate(found) if knobs not in found[:n]]
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sources", required=True, help="folders of records, separated by commas")
+    parser.add_argument("--target", required=True)
+    parser.add_argument("--records", type=Path, required=True, help="as for tvm-flow tune")
+    return parser.parse_args()
+
+
+def main() -> None:
+    given = _arguments()
+    board = targets.load(given.target)
+    others = [RecordStore(folder) for folder in given.sources.split(",")]
+    own = RecordStore(given.records / board.log_name)
+    keys = dict.fromkeys(r.workload for s in (own, *others) for r in s.records if r.ok)
+    with tempfile.TemporaryDirectory(prefix="tvm-flow-transfer-") as name:
+        transfer = Transfer(board, Path(name))
+        with own.writing(cpu_model=board.soc):
+            for key in keys:
+                workload = Workload.parse(key)
+                found = transfer.candidates(workload, own, others)
+                _record(own, transfer.compare(workload, found), default=found[0])
+
+
+def _record(store: RecordStore, records: Sequence[Record], default: Knobs) -> None:
+    for record in records:
+        store.add(record)
+    for record in records:
+        if record.knobs == default:
+            gain = record.seconds / records[0].seconds
+            print(f"modelled {gain:.3f}x the default's speed: {record.workload}", flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except TvmFlowError as error:
+        sys.exit(f"error: {error}")
