@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tvm_flow.remote.health import Throttled, require_steady, throttling
 from tvm_flow.remote.session import BoardSession
 from tvm_flow.runtime import manifest
-from tvm_flow.runtime.stats import max_rel_error
+from tvm_flow.runtime.stats import worst_rel_error
 from tvm_flow.runtime.weights import read_weights
 from tvm_flow.tuning.channel import Message
 
@@ -33,7 +33,7 @@ def compare(session: BoardSession, request: Message) -> Message:
     network = BoardNetwork(session, folder, request["threads"], request["cores"])
     wanted = [np.load(folder / name) for name in request["expected"]]
     outputs = network(np.load(folder / request["sample"]))
-    error = max(max_rel_error(y, want) for y, want in zip(outputs, wanted, strict=True))
+    error = worst_rel_error(outputs, wanted)
     log = [session.status()]
     verdict = _steady(session)
     first = network.times(request["runs"])
