@@ -45,7 +45,7 @@ def test_a_callback_that_fails_does_not_end_the_reading_of_the_log() -> None:
     server.launch()
     assert server.wait_for_log("the end", 60)
     assert server.running
-    with pytest.raises(ValueError, match="cannot show 1$"):
+    with pytest.raises(ValueError, match=r"cannot show 1$"):
         server.stop()
     assert len(heard) == 30001
     assert not server.running

@@ -19,6 +19,7 @@ from typing import Self
 import psutil
 
 from tvm_flow.errors import EnvironmentFault
+from tvm_flow.remote.address import parse_host
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
@@ -63,7 +64,7 @@ class BoardProcess:
         found = _LISTENS.search(self.log)
         if found is None:
             raise RuntimeError("the server has not started")
-        return found[1], int(found[2])
+        return parse_host(found[1]), int(found[2])
 
     def start(self, timeout_s: float = START_TIMEOUT_S) -> Self:
         """Start it, and wait until it is registered with its tracker.
