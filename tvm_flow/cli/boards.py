@@ -10,7 +10,7 @@ from rich.console import RenderableType
 
 from tvm_flow.cli.arguments import complete_target
 from tvm_flow.cli.command import Answer, verb
-from tvm_flow.cli.text import line, table
+from tvm_flow.cli.text import line, say, table
 from tvm_flow.errors import BoardError
 from tvm_flow.remote.address import DEFAULT_TRACKER
 from tvm_flow.remote.client import BoardInfo, Farm
@@ -71,7 +71,7 @@ def check(
     """
     from tvm_flow.api.farm import check_boards  # noqa: PLC0415
 
-    probes = check_boards(key, tracker=tracker, target=target)
+    probes = check_boards(key, tracker=tracker, target=target, on_wait=say)
     bad = sum(bool(probe.trouble) for probe in probes)
     data = {"key": key, "boards": [{**vars(probe), "advice": probe.advice} for probe in probes]}
     return Answer(data, lambda: _probes(probes), BoardError.exit_code if bad else 0)
@@ -103,7 +103,7 @@ def _cells(board: BoardInfo) -> list[str]:
     celsius = board.health.get("temperature_c")
     return [
         board.key,
-        board.name or board.address,
+        board.label,
         _state(board),
         f"{celsius:.0f}" if celsius is not None else "-",
         f"{min(clocks):.0f}" if clocks else "-",
