@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-import targets
 from tests.boards.farm import until
 from tests.remote.lab import BOARD, ROOT, Background, Lab, at_trial, freeze
 from tests.tuning.faulty_family import CRASH, FAULTS, HANG, INPUT, UNWRITTEN, WRONG, workload
@@ -144,20 +143,6 @@ def test_boards_of_one_key_work_at_the_same_time(lab: Lab) -> None:
     assert lab.tune(workload(), trials=10).total == 10
     for board in boards:
         assert board.log.count(" loads candidate") > 1
-
-
-def test_a_board_of_another_architecture_is_refused(lab: Lab) -> None:
-    lab.board()
-    bad = subprocess.run(
-        [sys.executable, "-m", "tvm_flow", "boards", "check", lab.key, "--target", "rk3399",
-         "--tracker", lab.tracker.address],
-        capture_output=True, text=True, timeout=100, check=False, cwd=ROOT,
-    )  # fmt: skip
-    assert bad.returncode == BoardError.exit_code, bad.stderr
-    assert "run_error" in bad.stdout
-    foreign = targets.load("rk3399")
-    with pytest.raises(BoardError, match=r"is (x86_64|aarch64)"):
-        lab.tune(workload(), board=foreign)
 
 
 def test_garbage_does_not_impress_the_tracker(lab: Lab) -> None:

@@ -123,6 +123,7 @@ def test_bundle_and_eager_are_compared_on_a_board(
     assert result["bundle"]["median_ms"] > 0
     if (interpreter / "python3").exists():
         assert result["eager_missing"] == ""
+        assert result["eager_max_rel_error"] < 1e-4
         assert result["eager"]["median_ms"] > 0
         assert result["speedup"] == pytest.approx(
             result["eager"]["median_ms"] / result["bundle"]["median_ms"]
