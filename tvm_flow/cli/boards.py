@@ -122,13 +122,15 @@ def _state(board: BoardInfo) -> str:
 def _probes(probes: list[Probe]) -> Iterable[RenderableType]:
     shown = table("board", "verdict", ">µs", ">GFLOP/s", ">p90/p10")
     for probe in probes:
-        verdict = probe.trouble or ("fit (emulated: times mean nothing)" if probe.emulated
-                                    else "fit")  # fmt: skip
+        fit = "fit (emulated: times mean nothing)" if probe.emulated else "fit"
+        verdict = "NOT fit, see below" if probe.trouble else fit
         times = ["-", "-", "-"]
         if probe.seconds and probe.noise and probe.gflops and not probe.emulated:
             times = [f"{1e6 * probe.seconds:.1f}", f"{probe.gflops:.1f}", f"{probe.noise:.2f}"]
         shown.add_row(probe.name or probe.address, verdict, *times)
     yield shown
+    for probe in (probe for probe in probes if probe.trouble):  # too long for a column
+        yield line(f"{probe.name or probe.address} is not fit: {probe.trouble}", "bold red")
     for probe in (probe for probe in probes if not probe.emulated):
         for text in probe.advice:
             yield line(f"{probe.name or probe.address}: {text}")
