@@ -153,6 +153,20 @@ def test_garbage_does_not_impress_the_tracker(lab: Lab) -> None:
     until(lambda: client.summary(parse_address(lab.tracker.address)).of(lab.key))
 
 
+def test_garbage_to_a_boards_port_does_not_disturb_a_run(lab: Lab) -> None:
+    board = lab.board()
+
+    def disturb() -> None:
+        for text in (b"GET / HTTP/1.1\r\n\r\n", b"\x71\xf2\x0f\x00\xff\xff\xff\x7f", b"\0" * 4096):
+            with socket.create_connection(board.address, 5) as stranger:
+                stranger.sendall(text)
+
+    report = lab.tune(workload(), trials=10, on_event=at_trial(3, disturb))
+    assert report.total == 10
+    assert not report.failures
+    assert "it is no RPC client" in board.log
+
+
 def test_something_else_at_the_trackers_address_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         address = parse_address(f"127.0.0.1:{mute.getsockname()[1]}")
