@@ -16,7 +16,7 @@ from torch import nn
 
 from tvm_flow.eager import VARIANTS, fold_batch_norm, load_module
 from tvm_flow.errors import ModelError, UsageError
-from tvm_flow.runtime import Manifest, Timing, manifest, max_rel_error, verify
+from tvm_flow.runtime import Manifest, Timing, manifest, verify, worst_rel_error
 from tvm_flow.timing import ROUND_S, Contestant, Measurement, Race
 
 Array = NDArray[np.float32]
@@ -205,10 +205,10 @@ def numerics(actual: Sequence[Sequence[Array]], expected: Sequence[Sequence[Arra
     """Compare pair by pair: for every input, every output. The last axis is the classes."""
     errors, cosines, same = [], [], []
     for made, wanted in zip(actual, expected, strict=True):
+        errors.append(worst_rel_error(made, wanted))
         for a, e in zip(made, wanted, strict=True):
             x, y = a.astype(np.float64).ravel(), e.astype(np.float64).ravel()
             norms = float(np.linalg.norm(x) * np.linalg.norm(y))
-            errors.append(max_rel_error(a, e))
             cosines.append(float(x @ y) / norms if norms else float(norms == 0))
         same.append(made[0].argmax(-1).ravel() == wanted[0].argmax(-1).ravel())
     agreement = float(np.concatenate(same).mean())

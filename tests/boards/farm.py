@@ -16,6 +16,8 @@ from typing import Any
 
 import psutil
 
+from tvm_flow.remote.address import Address
+
 TRACKER_MAGIC, SERVER_MAGIC, MISMATCH = 0x2F271, 0xFF271, 0xFF273
 REQUEST, SUMMARY = 4, 6
 CLIENT = Path(__file__).with_name("client.py")
@@ -42,9 +44,9 @@ def until(condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
 class Tracker:
     """TVM's own tracker, on one port, which can be killed and started again."""
 
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.address = f"127.0.0.1:{self.port}"
+    def __init__(self, meet: str = "127.0.0.1") -> None:
+        self._meet, self.port = meet, free_port()
+        self.address = str(Address(meet, self.port))
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -70,7 +72,7 @@ class Tracker:
             return False
 
     def connect(self) -> socket.socket:
-        made = socket.create_connection(("127.0.0.1", self.port), 5)
+        made = socket.create_connection((self._meet, self.port), 5)
         made.sendall(struct.pack("<i", TRACKER_MAGIC))
         assert struct.unpack("<i", receive(made, 4)) == (TRACKER_MAGIC,)
         return made
@@ -146,4 +148,8 @@ def descendants(pid: int) -> list[int]:
 
 
 def gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    """Whether a process has ended; it may do so between any two questions."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True

@@ -90,6 +90,14 @@ def test_listening_for_others_is_warned_about(native_kit: Kit, tmp_path: Path) -
     assert (tmp_path / "board.conf").read_text() == "TRACKER=127.0.0.1:9\nLISTEN=192.168.1.20\n"
 
 
+def test_ipv6_addresses(native_kit: Kit, tmp_path: Path) -> None:
+    where = ("--prefix", str(tmp_path), "--no-service")
+    done = install(native_kit, "--listen", "::1", *where, tracker="[fd00::1]:9190")
+    assert done.returncode == 0, done.stderr
+    assert "will listen on ::1 only" in done.stdout
+    assert (tmp_path / "board.conf").read_text() == "TRACKER=[fd00::1]:9190\nLISTEN=::1\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "tracker", "message"),
     [

@@ -30,3 +30,23 @@ def test_a_server_that_never_registers() -> None:
         server.start(0.5)
     assert not server.running
     assert not server.folder.exists()
+
+
+def test_a_callback_that_fails_does_not_end_the_reading_of_the_log() -> None:
+    """More log than a pipe holds: a server nobody reads would block in the middle of it."""
+    heard: list[str] = []
+
+    def on_line(line: str) -> None:
+        heard.append(line)
+        raise ValueError(f"cannot show {line}")
+
+    script = "seq 1 30000 >&2; echo the end >&2; exec sleep 60"
+    server = BoardProcess(["sh", "-c", script], on_line=on_line)
+    server.launch()
+    assert server.wait_for_log("the end", 60)
+    assert server.running
+    with pytest.raises(ValueError, match=r"cannot show 1$"):
+        server.stop()
+    assert len(heard) == 30001
+    assert not server.running
+    assert not server.folder.exists()

@@ -155,8 +155,8 @@ def test_it_ends_with_its_sessions(
     assert board.process is not None
     children = until(lambda: descendants(board.process.pid))
     board.process.send_signal(number)
-    assert board.process.wait(5) == 0
-    assert closed(session, 5)
+    assert board.process.wait(60) == 0
+    assert closed(session, 60)
     assert all(gone(child) for child in children)
     assert list(board.folder.iterdir()) == []
 
@@ -167,8 +167,8 @@ def test_its_sessions_do_not_outlive_it(start: Start, running_tracker: Tracker) 
     assert board.process is not None
     children = until(lambda: descendants(board.process.pid))
     os.kill(board.process.pid, signal.SIGKILL)
-    assert closed(session, 5)
-    until(lambda: all(gone(child) for child in children), 5)
+    assert closed(session, 60)  # at once, but the machine may have other things to do
+    until(lambda: all(gone(child) for child in children), 60)
 
 
 def test_it_ends_when_its_owner_does(start: Start) -> None:

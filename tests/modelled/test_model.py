@@ -176,6 +176,37 @@ def test_a_missing_package_is_named(
         find_tools("aarch64")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ZIG_PIN", "ziglang==0.0.1"),
+        ("_GLIBC", "2.31"),
+        ("_DRIVER_FLAGS", ("-rdynamic", "-DCHANGED")),
+        ("_PLUGIN_FLAGS", ("-shared", "-fPIC", "-DCHANGED")),
+    ],
+)
+def test_helpers_are_built_again_for_another_compiler_or_flags(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: object
+) -> None:
+    """Which of the two is built again: those, and only those, that the change concerns."""
+    built: list[str] = []
+
+    def build(sources: list[Path], output: Path, **_: object) -> None:
+        built.append(sources[0].stem)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.touch()
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(modelled_tools, "build_cpp", build)
+    for _ in range(2):
+        modelled_tools.build_helpers("aarch64")
+    assert built == ["driver", "plugin"]
+    monkeypatch.setattr(modelled_tools, name, value)
+    modelled_tools.build_helpers("aarch64")
+    concerned = {"_DRIVER_FLAGS": ["driver"], "_PLUGIN_FLAGS": ["plugin"]}
+    assert built[2:] == concerned.get(name, ["driver", "plugin"])
+
+
 def test_what_is_not_modelled_is_refused() -> None:
     with pytest.raises(UsageError, match="2 threads are not modelled"):
         ModelledBench().plan(A72, 2)

@@ -37,7 +37,7 @@ class FlowTracker(Tracker):
     """``tvm-flow tracker`` instead of TVM's."""
 
     def __init__(self, host: str = "127.0.0.1") -> None:
-        super().__init__()
+        super().__init__("::1" if host == "::1" else "127.0.0.1")
         self._host = host
 
     def start(self) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-import targets
 from tests.boards.farm import until
 from tests.remote.lab import BOARD, ROOT, Background, Lab, at_trial, freeze
 from tests.tuning.faulty_family import CRASH, FAULTS, HANG, INPUT, UNWRITTEN, WRONG, workload
@@ -146,26 +145,26 @@ def test_boards_of_one_key_work_at_the_same_time(lab: Lab) -> None:
         assert board.log.count(" loads candidate") > 1
 
 
-def test_a_board_of_another_architecture_is_refused(lab: Lab) -> None:
-    lab.board()
-    bad = subprocess.run(
-        [sys.executable, "-m", "tvm_flow", "boards", "check", lab.key, "--target", "rk3399",
-         "--tracker", lab.tracker.address],
-        capture_output=True, text=True, timeout=100, check=False, cwd=ROOT,
-    )  # fmt: skip
-    assert bad.returncode == BoardError.exit_code, bad.stderr
-    assert "run_error" in bad.stdout
-    foreign = targets.load("rk3399")
-    with pytest.raises(BoardError, match=r"is (x86_64|aarch64)"):
-        lab.tune(workload(), board=foreign)
-
-
 def test_garbage_does_not_impress_the_tracker(lab: Lab) -> None:
     for text in (b"", b"GET / HTTP/1.1\r\n\r\n", b"\x71\xf2\x02\x00\xff\xff\xff\x7f", b"\0" * 4096):
         with socket.create_connection(parse_address(lab.tracker.address), 5) as stranger:
             stranger.sendall(text)
     lab.board()
     until(lambda: client.summary(parse_address(lab.tracker.address)).of(lab.key))
+
+
+def test_garbage_to_a_boards_port_does_not_disturb_a_run(lab: Lab) -> None:
+    board = lab.board()
+
+    def disturb() -> None:
+        for text in (b"GET / HTTP/1.1\r\n\r\n", b"\x71\xf2\x0f\x00\xff\xff\xff\x7f", b"\0" * 4096):
+            with socket.create_connection(board.address, 5) as stranger:
+                stranger.sendall(text)
+
+    report = lab.tune(workload(), trials=10, on_event=at_trial(3, disturb))
+    assert report.total == 10
+    assert not report.failures
+    assert "it is no RPC client" in board.log
 
 
 def test_something_else_at_the_trackers_address_is_named() -> None:

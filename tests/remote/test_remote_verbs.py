@@ -23,6 +23,7 @@ from tvm_flow.remote.health import Throttled, advice, require_steady, throttling
 from tvm_flow.remote.probe import Probe, judged
 
 MODEL = "examples/digits/models.py:fasternet_digits"
+OTHER = "examples/digits/models.py:shufflenet_digits"
 
 
 def flow(*arguments: str, timeout_s: float = 120) -> Done:
@@ -123,6 +124,7 @@ def test_bundle_and_eager_are_compared_on_a_board(
     assert result["bundle"]["median_ms"] > 0
     if (interpreter / "python3").exists():
         assert result["eager_missing"] == ""
+        assert result["eager_max_rel_error"] < 1e-4
         assert result["eager"]["median_ms"] > 0
         assert result["speedup"] == pytest.approx(
             result["eager"]["median_ms"] / result["bundle"]["median_ms"]
@@ -193,3 +195,21 @@ def test_noisy_and_odd_boards_are_judged() -> None:
     assert "vary by 40 %" in verdicts["noisy"]
     emulated = Probe("emu", "emu", "", 1e-3, 1.4, 10.0, emulated=True)
     assert judged([emulated])[0].trouble == ""
+
+
+def test_eager_of_another_network_is_no_comparison(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The bundle is right by its own sample; PyTorch there runs another model."""
+    interpreter = Path(sys.executable).parent
+    if not (interpreter / "python3").exists():
+        pytest.skip("the board's python3 would have no PyTorch")
+    monkeypatch.setenv("PATH", f"{interpreter}:{os.environ['PATH']}")
+    lab.board()
+    document(flow("compile", OTHER, "--target", "native", "-o", str(tmp_path / "b"), "--json"))
+    done = flow(
+        "compare", MODEL, "--bundle", str(tmp_path / "b"), "--target", "native", "--threads", "1",
+        "--tracker", lab.tracker.address, "--key", lab.key, "--rounds", "2",
+    )  # fmt: skip
+    assert done.returncode == 8, done.stderr
+    assert "computes something else than the bundle" in done.stderr

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -33,6 +33,7 @@ def compare_board(
     input_shape: tuple[int, ...] | None = None,
     records: str | Path | None = None,
     runs: int = RUNS,
+    on_wait: Callable[[str], None] | None = None,
 ) -> list[BoardComparison]:
     """Run a network's bundle on a board, and PyTorch eager there if PyTorch is installed there.
 
@@ -43,6 +44,7 @@ def compare_board(
     tracker: ``HOST:PORT``.
     threads: numbers of threads, one comparison each; by default the board's own number.
     runs: timed runs of each competitor (the bundle's before and after eager's).
+    on_wait: called with what is waited for where others use the boards.
 
     Raises :class:`UsageError`, :class:`ModelError`, :class:`CompileError`, :class:`BoardError` and
     :class:`NumericsError`.
@@ -54,7 +56,7 @@ def compare_board(
     if runs < 1:
         raise UsageError(f"Cannot time {runs} runs", fix="--rounds 1 or more")
     name = key or board.name
-    boards_of(address, name)  # refuse before minutes are spent compiling
+    boards_of(address, name, board.arch)  # refuse before minutes are spent compiling
     loaded = load_model(model, weights=weights, input_shape=input_shape)
     results = []
     with tempfile.TemporaryDirectory(prefix="tvm-flow-compare-") as folder:
@@ -68,7 +70,14 @@ def compare_board(
                 )  # fmt: skip
             results.append(
                 compare_on_board(
-                    path, board, address, name, program=program, threads=count, runs=runs
+                    path,
+                    board,
+                    address,
+                    name,
+                    program=program,
+                    threads=count,
+                    runs=runs,
+                    on_wait=on_wait,
                 )
             )
     return results

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from targets import Board
 from tvm_flow.api.boards import board_of
 from tvm_flow.remote.address import DEFAULT_TRACKER, parse_address
-from tvm_flow.remote.client import Farm, boards_of, require_farm
+from tvm_flow.remote.client import Farm, registered, require_farm
 
 if TYPE_CHECKING:
     from tvm_flow.remote.probe import Probe
@@ -20,16 +21,23 @@ def boards(tracker: str = DEFAULT_TRACKER) -> Farm:
 
 
 def check_boards(
-    key: str, *, tracker: str = DEFAULT_TRACKER, target: str | Path | Board | None = None
+    key: str,
+    *,
+    tracker: str = DEFAULT_TRACKER,
+    target: str | Path | Board | None = None,
+    on_wait: Callable[[str], None] | None = None,
 ) -> list[Probe]:
     """A round trip to every board of a key: upload, run, compare with the reference, noise.
 
-    ``target`` is the kind of board, by default the one named ``key``. Raises
+    ``target`` is the kind of board, by default the one named ``key``. ``on_wait`` is called with
+    what is waited for where others use the boards. Raises
     :class:`UsageError`, :class:`TargetError`, :class:`BoardError` where there is no such board.
     """
     address = parse_address(tracker)
     board = board_of(target or key)
-    count = len(boards_of(address, key))
-    from tvm_flow.remote.probe import judged, probe_boards  # noqa: PLC0415 - imports TVM
+    count = len(registered(address, key))
+    from tvm_flow.remote.probe import PATIENCE, judged, probe_boards  # noqa: PLC0415 - imports TVM
+    from tvm_flow.remote.seats import SeatFinder  # noqa: PLC0415
 
-    return judged(probe_boards(address, key, board, count))
+    seats = SeatFinder(address, key, PATIENCE, on_wait=on_wait)
+    return judged(probe_boards(seats, board, count))

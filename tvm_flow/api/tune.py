@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,7 @@ def tune(
     key: str | None = None,
     runner: str = "measured",
     on_event: OnEvent | None = None,
+    on_wait: Callable[[str], None] | None = None,
 ) -> TuneReport:
     """Tune the kernels of a network: here, on boards behind a tracker, or by a model of a board.
 
@@ -72,6 +74,7 @@ def tune(
     runner: ``"measured"`` on this machine's cores, or ``"modelled"``: candidates for an AArch64
         board are emulated, checked and ranked by a model of its core; their records say so.
     on_event: called after every trial; :class:`tvm_flow.tuning.progress.Progress` is one.
+    on_wait: called with what is waited for where others use the boards before the first trial.
 
     Ctrl-C ends it early; the report then says ``interrupted`` and every record is kept. Raises
     :class:`UsageError`, :class:`ModelError`, :class:`RecordError` (damaged, or in use by another
@@ -79,7 +82,7 @@ def tune(
     kernel could be measured.
     """
     board, store = prepare(target, trials, minutes, threads, records)
-    bench = bench_of(board, threads, runner=runner, tracker=tracker, key=key)
+    bench = bench_of(board, threads, runner=runner, tracker=tracker, key=key, on_wait=on_wait)
     # TVM and torch take seconds to import: what can be refused without them is refused by now
     from tvm_flow.api.networks import load_model, to_graph  # noqa: PLC0415
     from tvm_flow.passes.pipeline import last_cache, optimise, tasks_of  # noqa: PLC0415
@@ -100,7 +103,13 @@ def tune(
 
 
 def bench_of(
-    board: Board, threads: int, *, runner: str, tracker: str | None, key: str | None
+    board: Board,
+    threads: int,
+    *,
+    runner: str,
+    tracker: str | None,
+    key: str | None,
+    on_wait: Callable[[str], None] | None = None,
 ) -> Bench | None:
     """Where to measure: boards behind ``tracker``, a model, or ``None`` for this machine.
 
@@ -124,7 +133,7 @@ def bench_of(
     if tracker is None:
         return None
     address = parse_address(tracker)
-    boards_of(address, key or board.name)
+    boards_of(address, key or board.name, board.arch)
     from tvm_flow.remote.bench import BoardBench  # noqa: PLC0415 - imports TVM
 
-    return BoardBench(address, key or board.name)
+    return BoardBench(address, key or board.name, on_wait=on_wait)

@@ -75,6 +75,9 @@ class EmulatedBoard(BoardProcess):
         command += ["--session-limit", str(session_limit_s), *arguments]
         command += ["--name", name] if name else []
         command += ["--emulated"] if self.emulated else []
+        if "--host" not in arguments:
+            # It listens on this machine only, whatever address of it the tracker sees.
+            command += ["--custom-addr", "127.0.0.1"]
         super().__init__(command, on_line=on_line)
 
 

@@ -19,6 +19,7 @@ from typing import Self
 import psutil
 
 from tvm_flow.errors import EnvironmentFault
+from tvm_flow.remote.address import parse_host
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
@@ -31,7 +32,9 @@ class BoardProcess:
     Parameters
     ----------
     command: the program and its arguments; the server's log is expected on standard error.
-    on_line: called with every line of the log, from another thread.
+    on_line: called with every line of the log, from another thread. The first exception it raises
+        is raised again by :meth:`stop`, and the log is read on: a server whose log nobody reads
+        blocks as soon as the pipe is full.
 
     The server ends with this process, whatever ends that: it watches its standard input.
     """
@@ -45,6 +48,7 @@ class BoardProcess:
         self._lines: list[str] = []
         self._changed = threading.Condition()
         self._reader: threading.Thread | None = None
+        self._complaint: Exception | None = None
         #: Where the server keeps the files of its sessions, once started; deleted with it.
         self.folder: Path
 
@@ -60,7 +64,7 @@ class BoardProcess:
         found = _LISTENS.search(self.log)
         if found is None:
             raise RuntimeError("the server has not started")
-        return found[1], int(found[2])
+        return parse_host(found[1]), int(found[2])
 
     def start(self, timeout_s: float = START_TIMEOUT_S) -> Self:
         """Start it, and wait until it is registered with its tracker.
@@ -122,14 +126,21 @@ class BoardProcess:
         return self.process is not None and self.process.poll() is None
 
     def stop(self) -> int:
-        """End it as a service manager would, with SIGTERM; its exit status (0 if all is well)."""
+        """End it as a service manager would, with SIGTERM; its exit status (0 if all is well).
+
+        Raises what ``on_line`` raised, once everything is ended.
+        """
         if self.process is None:
             return 0
         with suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(STOP_TIMEOUT_S)
-        return self._clean_up()
+        status = self._clean_up()
+        complaint, self._complaint = self._complaint, None
+        if complaint is not None:
+            raise complaint
+        return status
 
     def kill(self) -> None:
         """End it with everything it started, at once, as a power cut would."""
@@ -160,10 +171,17 @@ class BoardProcess:
                 with self._changed:
                     self._lines.append(line.rstrip("\n"))
                     self._changed.notify_all()
-                if self._on_line:
-                    self._on_line(line.rstrip("\n"))
+                self._pass_on(line.rstrip("\n"))
         with self._changed:
             self._changed.notify_all()
+
+    def _pass_on(self, line: str) -> None:
+        if self._on_line is None:
+            return
+        try:
+            self._on_line(line)
+        except Exception as error:  # the caller's; it is told when it stops the server
+            self._complaint = self._complaint or error
 
     def __enter__(self) -> Self:
         return self.start()

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 
 from tvm_flow.cli.arguments import complete_target
 from tvm_flow.cli.command import Answer, verb
-from tvm_flow.cli.text import line, table
+from tvm_flow.cli.text import line, say, table
 from tvm_flow.errors import BoardError
 from tvm_flow.remote.address import DEFAULT_TRACKER
 from tvm_flow.remote.client import BoardInfo, Farm
@@ -71,7 +71,7 @@ def check(
     """
     from tvm_flow.api.farm import check_boards  # noqa: PLC0415
 
-    probes = check_boards(key, tracker=tracker, target=target)
+    probes = check_boards(key, tracker=tracker, target=target, on_wait=say)
     bad = sum(bool(probe.trouble) for probe in probes)
     data = {"key": key, "boards": [{**vars(probe), "advice": probe.advice} for probe in probes]}
     return Answer(data, lambda: _probes(probes), BoardError.exit_code if bad else 0)
@@ -103,7 +103,7 @@ def _cells(board: BoardInfo) -> list[str]:
     celsius = board.health.get("temperature_c")
     return [
         board.key,
-        board.name or board.address,
+        board.label,
         _state(board),
         f"{celsius:.0f}" if celsius is not None else "-",
         f"{min(clocks):.0f}" if clocks else "-",
@@ -122,13 +122,15 @@ def _state(board: BoardInfo) -> str:
 def _probes(probes: list[Probe]) -> Iterable[RenderableType]:
     shown = table("board", "verdict", ">µs", ">GFLOP/s", ">p90/p10")
     for probe in probes:
-        verdict = probe.trouble or ("fit (emulated: times mean nothing)" if probe.emulated
-                                    else "fit")  # fmt: skip
+        fit = "fit (emulated: times mean nothing)" if probe.emulated else "fit"
+        verdict = "NOT fit, see below" if probe.trouble else fit
         times = ["-", "-", "-"]
         if probe.seconds and probe.noise and probe.gflops and not probe.emulated:
             times = [f"{1e6 * probe.seconds:.1f}", f"{probe.gflops:.1f}", f"{probe.noise:.2f}"]
         shown.add_row(probe.name or probe.address, verdict, *times)
     yield shown
+    for probe in (probe for probe in probes if probe.trouble):  # too long for a column
+        yield line(f"{probe.name or probe.address} is not fit: {probe.trouble}", "bold red")
     for probe in (probe for probe in probes if not probe.emulated):
         for text in probe.advice:
             yield line(f"{probe.name or probe.address}: {text}")

@@ -24,7 +24,7 @@ from tvm_flow.cli.arguments import (
     thread_counts,
 )
 from tvm_flow.cli.command import Answer, verb
-from tvm_flow.cli.text import line, milliseconds, notes, shape_text, table
+from tvm_flow.cli.text import line, milliseconds, notes, say, shape_text, table
 from tvm_flow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def compare(
         compared_there = compare_board(
             name, target=target, tracker=tracker, key=key, bundle=bundle, threads=counts,
             weights=weights, input_shape=shape, records=records, runs=rounds,
+            on_wait=say,
         )  # fmt: skip
         return Answer(
             [result.to_json() for result in compared_there],
@@ -129,6 +130,8 @@ def show_board(result: BoardComparison) -> Iterable[RenderableType]:
         f"max relative error on the board against PyTorch here {result.max_rel_error:.1e} "
         f"(tolerance {result.tolerance:.0e})"
     )
+    if result.eager_max_rel_error is not None:
+        yield line(f"and against PyTorch on the board {result.eager_max_rel_error:.1e}")
     if result.eager is None:
         yield line(f"PyTorch eager was not run on the board: {result.eager_missing}")
     yield line(_conditions(result))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from typing import Annotated
 
@@ -11,7 +10,7 @@ import typer
 
 from tvm_flow.cli.arguments import Key, TargetArgument
 from tvm_flow.cli.command import Answer, verb
-from tvm_flow.cli.text import line
+from tvm_flow.cli.text import line, say
 
 #: What ends the verb in the usual way.
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -53,10 +52,6 @@ def emulate(
     stop = threading.Event()
     for number in _STOPS:
         signal.signal(number, lambda *_: stop.set())
-    report = emulated(target, stop=stop, tracker=tracker, key=key, count=count, port=port, say=_say)
+    report = emulated(target, stop=stop, tracker=tracker, key=key, count=count, port=port, say=say)
     stopped = f"stopped {report.boards} emulated board(s)"
     return Answer(report.to_json(), lambda: [line(stopped)])
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

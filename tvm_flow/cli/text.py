@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -26,6 +27,11 @@ def table(*columns: str, title: str | None = None, flexible: Sequence[str] = ())
 def line(text: str, style: str = "") -> Text:
     """A line that wraps between words and is never cut."""
     return Text(text, style=style, overflow="fold")
+
+
+def say(text: str) -> None:
+    """Tell at once what goes on meanwhile; results are printed at the end."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def notes(items: Iterable[str]) -> list[Text]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from tvm_flow.cli.command import Answer, verb
-from tvm_flow.remote.address import DEFAULT_PORT, Address
+from tvm_flow.cli.text import say
+from tvm_flow.remote.address import DEFAULT_PORT, Address, parse_host
 
 
 def register(app: typer.Typer) -> None:
@@ -30,14 +30,11 @@ def tracker(
     """
     from tvm_flow.remote.tracker import serve  # noqa: PLC0415 - imports TVM
 
-    address = Address(host, port)
-    if host not in ("127.0.0.1", "localhost", "::1"):
-        _say(f"warning: everybody who reaches {address} can run code on the boards; use it in a "
+    address = Address(parse_host(host), port)
+    if not address.is_local:
+        say(f"warning: everybody who reaches {address} can run code on the boards; use it in a "
              "network you trust only")  # fmt: skip
-    _say(f"tracker on {address}; boards register with --tracker {address}")
+    told = f"ADDRESS_OF_THIS_MACHINE:{port}" if address.is_wildcard else address
+    say(f"tracker on {address}; boards register with --tracker {told}")
     serve(address)
     return Answer({}, lambda: [])
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

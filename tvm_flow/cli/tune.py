@@ -22,7 +22,7 @@ from tvm_flow.cli.arguments import (
     shape_or_none,
 )
 from tvm_flow.cli.command import Answer, verb
-from tvm_flow.cli.text import line
+from tvm_flow.cli.text import line, say
 
 if TYPE_CHECKING:
     from tvm_flow.tuning.report import TuneReport
@@ -107,6 +107,7 @@ def tune(
             key=key,
             runner=runner,
             on_event=progress,
+            on_wait=say,
         )
     code = INTERRUPTED if report.interrupted else 0
     return Answer(to_json(name, report), lambda: show(report), code)

@@ -8,13 +8,15 @@ import platform
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 from tvm_flow.cache import cache_root
 from tvm_flow.errors import EnvironmentFault
-from tvm_flow.linker import build_cpp
+from tvm_flow.linker import ZIG_PIN, build_cpp
 
 #: LLVM 17 is the first with models of Neoverse N1 and Zen 4 (Debian 12 offers 19).
 _LLVM = range(22, 16, -1)
@@ -22,6 +24,8 @@ _LLVM = range(22, 16, -1)
 _QEMU_MAJOR = (6, 8)
 #: As the other programs for boards are built for, so that zig builds libc++ once for all of them.
 _GLIBC = "2.27"
+_DRIVER_FLAGS = ("-rdynamic",)
+_PLUGIN_FLAGS = ("-shared", "-fPIC")
 _SOURCES = Path(__file__).parent
 #: C library of another architecture, as Debian's cross packages install it.
 _SYSROOTS = {"aarch64": Path("/usr/aarch64-linux-gnu")}
@@ -111,17 +115,18 @@ def _sysroot(arch: str) -> str:
 
 def build_helpers(arch: str) -> tuple[Path, Path]:
     """The driver for ``arch`` and the plugin for this machine, from the user's cache."""
-    driver = _cached("driver", arch, "")
+    headers = f"tvm_ffi {metadata.version('apache-tvm-ffi')}"
+    driver = _cached("driver", arch, "", (*_DRIVER_FLAGS, headers))
     if not driver.exists():
         build_cpp(
             [_SOURCES / "driver.cc"], driver, arch=arch, glibc=_GLIBC,
-            include_dirs=[_ffi_headers()], flags=["-rdynamic"],
+            include_dirs=[_ffi_headers()], flags=_DRIVER_FLAGS,
         )  # fmt: skip
-    plugin = _cached("plugin", platform.machine(), ".so")
+    plugin = _cached("plugin", platform.machine(), ".so", _PLUGIN_FLAGS)
     if not plugin.exists():
         build_cpp(
             [_SOURCES / "plugin.cc"], plugin, arch=platform.machine(), glibc=_GLIBC,
-            flags=["-shared", "-fPIC"],
+            flags=_PLUGIN_FLAGS,
         )  # fmt: skip
     return driver, plugin
 
@@ -136,7 +141,8 @@ def _ffi_headers() -> Path:
     return Path(found.origin).parent / "include"
 
 
-def _cached(name: str, arch: str, suffix: str) -> Path:
-    """Where a helper is kept: one file per version of its source."""
-    digest = hashlib.sha256((_SOURCES / f"{name}.cc").read_bytes()).hexdigest()[:16]
-    return cache_root() / "modelled" / f"{name}-{arch}-{digest}{suffix}"
+def _cached(name: str, arch: str, suffix: str, settings: Sequence[str]) -> Path:
+    """Where a helper is kept: one file per version of its source, compiler and settings."""
+    digest = hashlib.sha256(repr([ZIG_PIN, _GLIBC, *settings]).encode())
+    digest.update((_SOURCES / f"{name}.cc").read_bytes())
+    return cache_root() / "modelled" / f"{name}-{arch}-{digest.hexdigest()[:16]}{suffix}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from targets import Board
 from tvm_flow.errors import BoardError, UsageError
 from tvm_flow.remote.address import Address
-from tvm_flow.remote.client import boards_of
+from tvm_flow.remote.client import boards_of, wrong_arch
 from tvm_flow.remote.probe import judged, probe_boards
 from tvm_flow.remote.runner import BoardRunner
 from tvm_flow.remote.seats import Patience, SeatFinder
@@ -25,13 +26,20 @@ class BoardBench:
     """All boards a tracker has under one key; they must be of one kind.
 
     ``label`` is ``emulated`` where they are, else ``measured``; it is known once :meth:`plan` has
-    asked the tracker.
+    asked the tracker. ``on_wait`` is called with what is waited for before the first trial; later
+    waits are notes of the runner.
     """
 
     label = "measured"
 
-    def __init__(self, tracker: Address, key: str, patience: Patience | None = None) -> None:
-        self.tracker, self.key, self._patience = tracker, key, patience
+    def __init__(
+        self,
+        tracker: Address,
+        key: str,
+        patience: Patience | None = None,
+        on_wait: Callable[[str], None] | None = None,
+    ) -> None:
+        self.tracker, self.key, self._patience, self._on_wait = tracker, key, patience, on_wait
         self._slots = 1
 
     def plan(self, board: Board, threads: int) -> CorePlan:
@@ -43,7 +51,7 @@ class BoardBench:
                 why=f"{board.name} runs on {len(board.cores)} cores",
                 fix=f"--threads 1 to {len(board.cores)}",
             )
-        there = boards_of(self.tracker, self.key)
+        there = boards_of(self.tracker, self.key, board.arch)
         self.label = "emulated" if there[0].emulated else "measured"
         self._slots = min(len(there), _MOST_SLOTS)
         return CorePlan((), tuple(sorted(os.sched_getaffinity(0))))
@@ -54,8 +62,8 @@ class BoardBench:
         """See :class:`BoardRunner`."""
         emulated = self.label == "emulated"
 
-        def check(status: Message) -> None:
-            require_board(status, board, emulated=emulated)
+        def check(opened: Message) -> None:
+            require_board(opened, board, emulated=emulated)
 
         odd = self._odd_boards(board) if self._slots > 1 else {}
         return BoardRunner(
@@ -73,7 +81,8 @@ class BoardBench:
         """Addresses of boards to set aside, and why: those that share a run must agree on what is
         fast. Where all are noisy they are used all the same: none is better than the others.
         Raises :class:`BoardError` where not one of them works."""
-        probes = judged(probe_boards(self.tracker, self.key, board, self._slots))
+        seats = SeatFinder(self.tracker, self.key, self._patience, on_wait=self._on_wait)
+        probes = judged(probe_boards(seats, board, self._slots))
         if all(probe.trouble for probe in probes):
             probes = [replace(p, trouble="") if p.seconds is not None else p for p in probes]
         odd = {probe.address: probe.trouble for probe in probes if probe.trouble}
@@ -86,18 +95,18 @@ class BoardBench:
         return odd
 
 
-def require_board(status: Message, board: Board, *, emulated: bool) -> None:
+def require_board(opened: Message, board: Board, *, emulated: bool) -> None:
     """Raises :class:`BoardError` for a board of another architecture, or emulated unexpectedly.
-    ``status`` is empty for TVM's stock server, of which nothing is known."""
-    if not status:
-        return
-    if status["arch"] != board.arch:
+    ``opened`` is what a ``board`` worker tells of its session; the status in it is empty for TVM's
+    stock server."""
+    status = opened["board"]
+    if trouble := wrong_arch(opened["arch"], board.arch):
         raise BoardError(
-            f"The board {status['name'] or status['key']} is {status['arch']}",
-            why=f"kernels for {board.name} are {board.arch}",
-            fix="register it under another --key, or tune for another --target",
+            f"The board {status.get('name') or opened['place']} is no {board.name}",
+            why=trouble,
+            fix="register it under another key, or choose the --target it is",
         )
-    if status["emulated"] != emulated:
+    if status and status["emulated"] != emulated:
         raise BoardError(
             f"The board {status['name'] or status['key']} is {'' if emulated else 'not '}real",
             why="the tracker's others of this key are not",

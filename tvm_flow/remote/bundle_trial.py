@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +14,11 @@ from numpy.typing import NDArray
 from tvm_flow.remote.health import Throttled, require_steady, throttling
 from tvm_flow.remote.session import BoardSession
 from tvm_flow.runtime import manifest
-from tvm_flow.runtime.stats import max_rel_error
+from tvm_flow.runtime.stats import worst_rel_error
 from tvm_flow.runtime.weights import read_weights
 from tvm_flow.tuning.channel import Message
 
+Array = NDArray[np.float32]
 _CPU, _POOLED = 1, 2  # kDLCPU; tvm/runtime/memory/memory_manager.h
 _WARM_UP = 3
 _SCRIPT = Path(__file__).with_name("eager_on_board.py")
@@ -33,11 +35,11 @@ def compare(session: BoardSession, request: Message) -> Message:
     network = BoardNetwork(session, folder, request["threads"], request["cores"])
     wanted = [np.load(folder / name) for name in request["expected"]]
     outputs = network(np.load(folder / request["sample"]))
-    error = max(max_rel_error(y, want) for y, want in zip(outputs, wanted, strict=True))
+    error = worst_rel_error(outputs, wanted)
     log = [session.status()]
     verdict = _steady(session)
     first = network.times(request["runs"])
-    eager = _eager(session, request, log[0])
+    eager = _eager(session, request, log[0], outputs)
     second = network.times(request["runs"]) if eager.get("seconds") else []
     log.append(session.status())
     verdict = verdict or throttling(log[0], log[-1])
@@ -60,7 +62,7 @@ class BoardNetwork:
         if threads > 1:
             session.use_threads(library, threads, cores)
 
-    def __call__(self, x: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    def __call__(self, x: Array) -> list[Array]:
         """The outputs for one input."""
         self._vm["set_input"]("main", self._session.tensor(x), *self._weights)
         self._vm["invoke_stateful"]("main")
@@ -76,8 +78,11 @@ class BoardNetwork:
         return [float(t) for t in evaluator("main").results[_WARM_UP:]]
 
 
-def _eager(session: BoardSession, request: Message, status: dict[str, Any]) -> dict[str, Any]:
-    """``seconds`` and ``torch`` (its version); or ``missing``: why not."""
+def _eager(
+    session: BoardSession, request: Message, status: dict[str, Any], ours: Sequence[Array]
+) -> dict[str, Any]:
+    """``seconds``, ``torch`` (its version) and ``max_rel_error`` of what the bundle computed there
+    (``ours``) against eager; or ``missing``: why it was not run."""
     if not session.ours:
         return {"missing": "TVM's own RPC server cannot start it there"}
     if status.get("emulated"):
@@ -87,14 +92,10 @@ def _eager(session: BoardSession, request: Message, status: dict[str, Any]) -> d
     interpreter, version = _interpreter(session)
     if not interpreter:
         return {"missing": f"PyTorch is not installed on the board (tried {', '.join(_PYTHONS)})"}
-    folder = Path(request["directory"])
-    for file, name in (
-        (_SCRIPT, "eager.py"),
-        (Path(request["program"]), "model.pt2"),
-        (folder / request["sample"], "x.npy"),
-    ):
-        session.upload(file, name)
-    argv = [interpreter, "eager.py", "model.pt2", "x.npy", "y.npy", str(request["threads"]),
+    session.upload(_SCRIPT, "eager.py")
+    session.upload(Path(request["program"]), "model.pt2")
+    _upload_sample(session, request, "x.npy")
+    argv = [interpreter, "eager.py", "model.pt2", "x.npy", "y.npz", str(request["threads"]),
             str(request["runs"]), ",".join(map(str, request["cores"]))]  # fmt: skip
     done = session.execute(argv, request["eager_s"])
     if done["timed_out"] or done["code"] != 0:
@@ -103,7 +104,31 @@ def _eager(session: BoardSession, request: Message, status: dict[str, Any]) -> d
         return {"missing": f"PyTorch {version} there did not run it: {cause}"}
     told = json.loads(done["stdout"].splitlines()[-1])
     assert isinstance(told, dict)
-    return told
+    with np.load(io.BytesIO(session.download("y.npz"))) as saved:
+        theirs = [saved[name] for name in saved.files]
+    return {**told, "max_rel_error": _difference(request, ours, theirs)}
+
+
+def _upload_sample(session: BoardSession, request: Message, name: str) -> None:
+    """The bundle's sample as PyTorch takes it."""
+    sample = np.load(Path(request["directory"]) / request["sample"])
+    with io.BytesIO() as file:
+        np.save(file, _nchw(request, sample))
+        session.upload_bytes(file.getvalue(), name)
+
+
+def _difference(request: Message, ours: Sequence[Array], theirs: Sequence[Array]) -> float:
+    """Infinite where the outputs have not even the same shapes: they are of different networks."""
+    try:
+        return worst_rel_error([_nchw(request, array) for array in ours], theirs)
+    except ValueError:
+        return float("inf")
+
+
+def _nchw(request: Message, array: Array) -> Array:
+    if request["layout"] != "NHWC" or array.ndim != 4:
+        return array
+    return np.ascontiguousarray(array.transpose(0, 3, 1, 2))
 
 
 def _interpreter(session: BoardSession) -> tuple[str, str]:

@@ -9,6 +9,7 @@ import json
 import socket
 import struct
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,7 +41,7 @@ class Seat:
 
     @property
     def place(self) -> str:
-        return f"{self.host}:{self.port}"
+        return str(Address(self.host, self.port))
 
     def opening(self, limit_s: float) -> Message:
         """What asks a ``board`` worker for a session of at most ``limit_s`` seconds there."""
@@ -52,7 +53,8 @@ class Seat:
 class BoardInfo:
     """What the tracker knows of one board. ``health``: what our own server tells of itself, empty
     for TVM's stock server; ``silent_s``: seconds since its last word, ``None`` where the tracker
-    does not say (TVM's own); ``busy``: ``None`` where the board does not say."""
+    does not say (TVM's own); ``busy``: ``None`` where the board does not say; ``client``:
+    the address of who uses it, where it says."""
 
     key: str
     address: str
@@ -60,9 +62,15 @@ class BoardInfo:
     emulated: bool = False
     busy: bool | None = None
     silent_s: float | None = None
+    client: str = ""
     sessions: int | None = None
     crashes: int | None = None
     health: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """How to call it: its own name where it has one."""
+        return self.name or self.address
 
 
 @dataclass(frozen=True)
@@ -124,9 +132,8 @@ def require_farm(tracker: Address) -> Farm:
         ) from gone
 
 
-def boards_of(tracker: Address, key: str) -> list[BoardInfo]:
-    """The boards of a key, at least one. Raises :class:`BoardError`, also where only some of them
-    are emulated."""
+def registered(tracker: Address, key: str) -> list[BoardInfo]:
+    """The boards of a key, at least one. Raises :class:`BoardError`."""
     farm = require_farm(tracker)
     there = farm.of(key)
     if not there:
@@ -135,6 +142,20 @@ def boards_of(tracker: Address, key: str) -> list[BoardInfo]:
             f"No board {key!r} is registered with {tracker}",
             why=f"it knows {', '.join(known)}" if known else "it knows no board at all",
             fix=f"start the board's server with --key {key}, or name another with --key",
+        )
+    return there
+
+
+def boards_of(tracker: Address, key: str, arch: str) -> list[BoardInfo]:
+    """The boards of a key that are to be measured on, at least one of them of ``arch`` or silent
+    about its own. Raises :class:`BoardError`, also where only some of them are emulated."""
+    there = registered(tracker, key)
+    foreign = foreign_boards(there, arch)
+    if len(foreign) == len(there):
+        raise BoardError(
+            f"No board {key!r} is of the target's architecture",
+            why="; ".join(f"{place}: {trouble}" for place, trouble in foreign.items()),
+            fix="register it under another key, or choose the --target it is",
         )
     if len({board.emulated for board in there}) > 1:
         raise BoardError(
@@ -145,14 +166,30 @@ def boards_of(tracker: Address, key: str) -> list[BoardInfo]:
     return there
 
 
+def foreign_boards(boards: Iterable[BoardInfo], arch: str) -> dict[str, str]:
+    """Addresses of those that say they are not of ``arch``, and that in words."""
+    told = {board.address: str(board.health.get("arch", "")) for board in boards}
+    return {place: trouble for place, told_arch in told.items()
+            if (trouble := wrong_arch(told_arch, arch))}  # fmt: skip
+
+
+def wrong_arch(told: str, expected: str) -> str:
+    """What is wrong with a board of architecture ``told``; an empty text where nothing is, or where
+    it does not tell."""
+    if told in ("", expected):
+        return ""
+    return f"wrong architecture: expected {expected}, the board says {told}"
+
+
 def _board(info: dict[str, Any]) -> BoardInfo:
     host, port = info["addr"]
     return BoardInfo(
         key=str(info["key"]).partition(":")[2],
-        address=f"{host}:{port}",
+        address=str(Address(str(host), int(port))),
         name=str(info.get("name", "")),
         emulated=bool(info.get("emulated", False)),
         busy=info.get("busy"),
+        client=info.get("client") or "",
         silent_s=info.get("silent_s"),
         sessions=info.get("sessions"),
         crashes=info.get("crashes"),

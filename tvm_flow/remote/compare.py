@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ from targets import Board
 from tvm_flow.errors import BoardError, NumericsError
 from tvm_flow.remote.address import Address
 from tvm_flow.remote.bench import require_board
-from tvm_flow.remote.client import Seat, boards_of
+from tvm_flow.remote.client import Seat, boards_of, foreign_boards
 from tvm_flow.remote.health import advice
-from tvm_flow.remote.seats import SeatFinder
+from tvm_flow.remote.seats import Patience, SeatFinder
 from tvm_flow.runtime import manifest
 from tvm_flow.runtime.stats import Timing, summarise
 from tvm_flow.tuning.channel import Message
@@ -22,6 +23,8 @@ from tvm_flow.tuning.process import WorkerCrashed, WorkerExpired, WorkerProcess
 _OPEN_S, _BUNDLE_S, _EAGER_S = 20.0, 300.0, 600.0
 _DRIFT = 1.05
 RUNS = 30
+#: A comparison is waited for by a person: shorter than a tuner's.
+PATIENCE = Patience(absent=60.0, taken=300.0)
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,11 @@ class BoardComparison:
     """One bundle on one board. Times are per run, by the board's clock.
 
     ``label``: ``measured``, or ``emulated``: then they say nothing about a board. ``eager``:
-    PyTorch there, or ``None`` and ``eager_missing`` says why. ``speedup``: eager's median over the
-    bundle's. ``before``, ``after``: what the board told of itself (temperature in °C, clocks in
-    MHz, governor). Where ``valid`` is false, ``reason`` says what was wrong with the conditions.
+    PyTorch there, or ``None`` and ``eager_missing`` says why. ``max_rel_error``: of the bundle's
+    outputs there against PyTorch's here; ``eager_max_rel_error``: against PyTorch's there.
+    ``speedup``: eager's median over the bundle's. ``before``, ``after``: what the board told of
+    itself (temperature in °C, clocks in MHz, governor). Where ``valid`` is false, ``reason`` says
+    what was wrong with the conditions.
     """
 
     model: str
@@ -41,6 +46,7 @@ class BoardComparison:
     label: str
     bundle: Timing
     max_rel_error: float
+    eager_max_rel_error: float | None
     tolerance: float
     eager: Timing | None
     eager_missing: str
@@ -65,19 +71,25 @@ def compare_on_board(
     program: Path | None,
     threads: int,
     runs: int = RUNS,
+    on_wait: Callable[[str], None] | None = None,
+    patience: Patience = PATIENCE,
 ) -> BoardComparison:
     """Run ``bundle`` on a board of ``key``, and eager there if PyTorch is installed there.
 
-    ``program``: the network as ``torch.export.save`` writes it, for eager. Raises
-    :class:`BoardError` (none there, lost, of another kind) and :class:`NumericsError` where the
-    bundle's result on its sample is wrong there.
+    ``program``: the network as ``torch.export.save`` writes it, for eager. ``on_wait``: see
+    :class:`SeatFinder`. Raises :class:`BoardError` (none there or free, lost, of another kind) and
+    :class:`NumericsError` where the bundle's result on its sample is wrong there.
     """
-    emulated = boards_of(tracker, key)[0].emulated
+    there = boards_of(tracker, key, board.arch)
+    seats = SeatFinder(
+        tracker, key, patience, aside=foreign_boards(there, board.arch), on_wait=on_wait
+    )
     info = manifest.read(bundle)
     sample = info.data["sample"]
     request: Message = {
         "action": "bundle",
         "directory": str(bundle.absolute()),
+        "layout": info.layout,
         "sample": sample["input"],
         "expected": sample["expected"],
         "program": str(program) if program else "",
@@ -86,7 +98,7 @@ def compare_on_board(
         "runs": runs,
         "eager_s": _EAGER_S,
     }
-    status, answer = _ask(SeatFinder(tracker, key).find(), request, board, emulated=emulated)
+    status, answer = _ask(seats.find(), request, board, emulated=there[0].emulated)
     return _result(info, board, threads, status, answer)
 
 
@@ -100,7 +112,7 @@ def _ask(seat: Seat, request: Message, board: Board, *, emulated: bool) -> tuple
             opened = worker.request(seat.opening(limit), _OPEN_S)
             if opened["status"] != "ok":
                 raise _failed(place, opened["cause"])
-            require_board(opened["board"], board, emulated=emulated)
+            require_board(opened, board, emulated=emulated)
             answer = worker.request(request, limit)
         except (WorkerCrashed, WorkerExpired) as error:
             raise _failed(place, str(error)) from error
@@ -116,13 +128,8 @@ def _ask(seat: Seat, request: Message, board: Board, *, emulated: bool) -> tuple
 def _result(
     info: manifest.Manifest, board: Board, threads: int, status: Message, answer: Message
 ) -> BoardComparison:
-    error, eager = answer["max_rel_error"], answer["eager"]
-    if not error <= info.tolerance:
-        raise NumericsError(
-            f"The bundle computes wrong values on {status.get('name') or board.name}",
-            why=f"max relative error {error:.2e}, allowed are {info.tolerance:.0e}",
-            fix="compile it again; report it if that does not help",
-        )
+    eager = answer["eager"]
+    _require_right(info, status.get("name") or board.name, answer)
     ours = summarise(answer["seconds"])
     theirs = summarise(eager["seconds"]) if eager.get("seconds") else None
     emulated = bool(status.get("emulated", False))
@@ -138,7 +145,8 @@ def _result(
         threads=threads,
         label="emulated" if emulated else "measured",
         bundle=ours,
-        max_rel_error=error,
+        max_rel_error=answer["max_rel_error"],
+        eager_max_rel_error=eager.get("max_rel_error"),
         tolerance=info.tolerance,
         eager=theirs,
         eager_missing=eager.get("missing", ""),
@@ -150,6 +158,26 @@ def _result(
         reason=reason or ("emulated: these times say nothing about a board" if emulated else ""),
         notes=_advice(before, emulated),
     )
+
+
+def _require_right(info: manifest.Manifest, place: str, answer: Message) -> None:
+    """Raise :class:`NumericsError` where the bundle's outputs there are not PyTorch's here, or not
+    PyTorch's there: then the times are of different networks."""
+    error = answer["max_rel_error"]
+    if not error <= info.tolerance:
+        raise NumericsError(
+            f"The bundle computes wrong values on {place}",
+            why=f"max relative error {error:.2e}, allowed are {info.tolerance:.0e}",
+            fix="compile it again; report it if that does not help",
+        )
+    error = answer["eager"].get("max_rel_error", 0.0)
+    if not error <= info.tolerance:
+        raise NumericsError(
+            f"PyTorch on {place} computes something else than the bundle",
+            why=f"max relative error {error:.2e}, allowed are {info.tolerance:.0e}",
+            fix="name the model and the weights that the bundle was compiled from; report it if "
+            "they are the same",
+        )
 
 
 def _advice(status: Message, emulated: bool) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """Runs on a board, not here: PyTorch eager on an exported program, timed like the bundle.
 
-``python3 eager_on_board.py PROGRAM.pt2 INPUT.npy OUTPUT.npy THREADS RUNS CORE,CORE`` prints one
-line of JSON: ``torch`` (version) and ``seconds``, one value per run. It needs PyTorch and nothing
-of tvm-flow.
+``python3 eager_on_board.py PROGRAM.pt2 INPUT.npy OUTPUTS.npz THREADS RUNS CORE,CORE`` saves all
+outputs, in their order, and prints one line of JSON: ``torch`` (version) and ``seconds``, one value
+per run. It needs PyTorch and nothing of tvm-flow.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def main(program: str, given: str, result: str, threads: str, runs: str, cores: 
             start = time.perf_counter()
             y = module(x)
             seconds.append(time.perf_counter() - start)
-    first = y[0] if isinstance(y, (tuple, list)) else y
-    np.save(result, first.numpy())
+    outputs = y if isinstance(y, (tuple, list)) else [y]
+    np.savez(result, *(output.numpy() for output in outputs))
     print(json.dumps({"torch": torch.__version__, "seconds": seconds}))
 
 

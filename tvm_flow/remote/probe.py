@@ -10,7 +10,7 @@ import statistics
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ from schedules.registry import lookup
 from targets import Board
 from tvm_flow.errors import BoardError, TvmFlowError
 from tvm_flow.remote import client, health
-from tvm_flow.remote.address import Address
 from tvm_flow.remote.client import Seat
-from tvm_flow.tuning.builder import Builder, Built
+from tvm_flow.remote.seats import Patience, SeatFinder
+from tvm_flow.tuning.builder import Builder
 from tvm_flow.tuning.channel import Message
 from tvm_flow.tuning.cores import CorePlan
 from tvm_flow.tuning.options import TuneOptions
@@ -33,7 +33,9 @@ from tvm_flow.tuning.tasks import cpu_of, describe
 NOISY = 1.10
 #: A board this much faster or slower than the median of its kind is something else.
 _ODD_SPEED = 0.10
-_BUILD_S, _OPEN_S, _TRIAL_S, _SEAT_S = 60.0, 15.0, 60.0, 30.0
+_BUILD_S, _OPEN_S, _TRIAL_S, _NEXT_S = 60.0, 15.0, 60.0, 5.0
+#: Of who only wants to know how boards are.
+PATIENCE = Patience(absent=30.0, taken=30.0)
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,9 @@ def workload() -> Any:
     return conv2d.workload(n=1, h=14, w=14, ci=128, co=128, kh=1, kw=1, sh=1, sw=1, ph=0, pw=0)
 
 
-def probe_boards(tracker: Address, key: str, board: Board, count: int) -> list[Probe]:
-    """Probe ``count`` boards of a key, at the same time, so that each is another one.
+def probe_boards(seats: SeatFinder, board: Board, count: int) -> list[Probe]:
+    """Probe ``count`` boards of a key, at the same time, so that each is another one; fewer where
+    the others do not become free soon.
 
     Raises :class:`BoardError` where the tracker does not give one, ``CompileError`` where the
     kernel cannot be built.
@@ -78,16 +81,22 @@ def probe_boards(tracker: Address, key: str, board: Board, count: int) -> list[P
         built = builder.submit(kernel, family.default(workload(), cpu)).result()
         if built.status != "ok":
             raise BoardError(f"The probe for {board.name} does not build", why=built.cause)
-        seats = _seats(tracker, key, count)
+        taken = _take(seats, count)
         workers = [
-            WorkerProcess("board", (), {}, folder / f"board-{n}.log") for n in range(len(seats))
+            WorkerProcess("board", (), {}, folder / f"board-{n}.log") for n in range(len(taken))
         ]
         for worker in workers:
             stack.callback(worker.stop)
-        with ThreadPoolExecutor(len(seats)) as pool:
+        options = TuneOptions()
+        request = {
+            **kernel, "action": "measure", "libraries": [built.message], "best_s": 3e7,
+            "seed": 0, "cache": str(folder), "tolerance": options.tolerance,
+            "budget_s": 10 * options.trial_budget_s,
+        }  # fmt: skip
+        with ThreadPoolExecutor(len(taken)) as pool:
             jobs = [
-                pool.submit(_probe, worker, seat, kernel, built, folder)
-                for worker, seat in zip(workers, seats, strict=True)
+                pool.submit(_probe, worker, seat, board.arch, request)
+                for worker, seat in zip(workers, taken, strict=True)
             ]
             return [job.result() for job in jobs]
 
@@ -112,45 +121,34 @@ def _judge(probe: Probe, usual: float, boards: int) -> Probe:
     return Probe(**{**vars(probe), "trouble": trouble})
 
 
-def _seats(tracker: Address, key: str, count: int) -> list[Seat]:
-    seats: list[Seat] = []
-    try:
-        for _ in range(count):
-            seats.append(client.request(tracker, key, _SEAT_S if not seats else 5.0))
-    except client.NoneFree:
-        if not seats:
-            raise BoardError(
-                f"No board {key!r} became free within {_SEAT_S:.0f} s",
-                why="others use it",
-                fix="try again later; tvm-flow boards shows who waits",
-            ) from None
-    except (client.TrackerGone, TimeoutError) as gone:
-        raise BoardError(f"No tracker at {tracker}", why=str(gone), fix="start it again") from gone
-    return seats
+def _take(seats: SeatFinder, count: int) -> list[Seat]:
+    """At most ``count`` boards: the first is waited for, others are free soon or left out."""
+    taken = [seats.find()]
+    with suppress(client.NoneFree, client.TrackerGone, TimeoutError):
+        while len(taken) < count:
+            taken.append(client.request(seats.tracker, seats.key, _NEXT_S))
+    return taken
 
 
-def _probe(worker: WorkerProcess, seat: Seat, kernel: Message, built: Built, folder: Path) -> Probe:
-    place, options = seat.place, TuneOptions()
+def _probe(worker: WorkerProcess, seat: Seat, arch: str, request: Message) -> Probe:
+    place = seat.place
     try:
         opened = worker.request(seat.opening(_TRIAL_S), _OPEN_S)
         if opened["status"] != "ok":
             return Probe(place, "", f"no session: {opened['cause']}")
         status = opened["board"]
-        request = {
-            **kernel, "action": "measure", "libraries": [built.message], "best_s": 3e7,
-            "seed": 0, "cache": str(folder), "tolerance": options.tolerance,
-            "budget_s": 10 * options.trial_budget_s,
-        }  # fmt: skip
+        name, emulated = str(status.get("name", "")), bool(status.get("emulated", False))
+        if trouble := client.wrong_arch(opened["arch"], arch):
+            return Probe(place, name, trouble, emulated=emulated, status=status)
         answer = worker.request(request, _TRIAL_S)
     except WorkerExpired as error:
         return Probe(place, "", f"it hangs: {error}")
     except (WorkerCrashed, TvmFlowError) as error:
         return Probe(place, "", str(error))
-    name, emulated = str(status.get("name", "")), bool(status.get("emulated", False))
     if answer["status"] != "ok":
         cause = f"{answer['status']}: {answer['cause']}"
         return Probe(place, name, cause, emulated=emulated, status=status)
-    family = lookup(workload().op, kernel["target"]["kind"])
+    family = lookup(workload().op, request["target"]["kind"])
     gflops = 2e-9 * family.macs(workload()) / answer["median_s"]
     noise = answer["p90_s"] / answer["p10_s"]
     return Probe(place, name, "", answer["median_s"], noise, gflops, emulated, status)

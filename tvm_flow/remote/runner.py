@@ -41,7 +41,7 @@ _Check = Callable[[Message], None]
 class BoardRunner:
     """Trials on the boards of one key, ``slots`` at a time; a tuner's ``TrialRunner``.
 
-    ``check(status)`` raises :class:`BoardError` for a board that is not what was asked for.
+    ``check(opened)`` raises :class:`BoardError` for a board that is not what was asked for.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class BoardRunner:
             raise WorkerStopped from None
         answer = self._ask(worker, seat.opening(limit_s), OPEN_S)
         if answer["status"] == OK:
-            self._check(answer["board"])
+            self._check(answer)
             self._stock = self._stock or not answer["ours"]
             return answer
         return {"status": "lost", "cause": f"{seat.place} gives no session: {answer['cause']}"}

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tvm import rpc
 
 Array = NDArray[np.float32]
+_TRIPLE = "target.llvm_get_system_triple"
 
 
 class SessionLost(Exception):
@@ -48,8 +49,25 @@ class BoardSession:
         assert isinstance(told, dict)
         return told
 
+    def arch(self) -> str:
+        """As ``uname -m`` has it; empty where it cannot be known. TVM's stock server is asked for
+        what its LLVM compiles for, if it has one."""
+        if self.ours:
+            return str(self.status()["arch"])
+        if not self._has(_TRIPLE):
+            return ""
+        arch = str(self._function(_TRIPLE)()).partition("-")[0]
+        return {"arm64": "aarch64"}.get(arch, arch)
+
     def upload(self, file: Path, name: str) -> None:
-        self._session.upload(bytearray(file.read_bytes()), name)
+        self.upload_bytes(file.read_bytes(), name)
+
+    def upload_bytes(self, content: bytes, name: str) -> None:
+        self._session.upload(bytearray(content), name)
+
+    def download(self, name: str) -> bytes:
+        """A file of the session's folder."""
+        return bytes(self._session.download(name))
 
     def load(self, name: str) -> None:
         """Load an uploaded library. Raises ``RuntimeError`` with the board's linker's words."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tvm_flow.remote import bundle_trial
+from tvm_flow.remote.address import Address
 from tvm_flow.remote.health import Throttled, require_steady
 from tvm_flow.remote.session import BoardSession, SessionExpired, SessionLost
 from tvm_flow.tuning import kernel_run
@@ -54,7 +55,8 @@ class BoardDesk:
         host, port, match_key = request["seat"]
         try:
             self._session = BoardSession(host, port, match_key, request["limit_s"])
-            return {"status": "ok", "board": self._session.status(), "ours": self._session.ours}
+            return {"status": "ok", "board": self._session.status(), "ours": self._session.ours,
+                    "arch": self._session.arch(), "place": str(Address(host, port))}  # fmt: skip
         except Exception as error:  # TVM raises what it likes
             return {"status": "lost", "cause": one_line(error)}
 

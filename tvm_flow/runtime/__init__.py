@@ -10,7 +10,7 @@ from __future__ import annotations
 from tvm_flow.runtime.inputs import load_input, top_k
 from tvm_flow.runtime.manifest import Manifest, TensorSpec
 from tvm_flow.runtime.session import Bundle, CheckReport, check, load, run_image
-from tvm_flow.runtime.stats import Timing, max_rel_error, summarise
+from tvm_flow.runtime.stats import Timing, max_rel_error, summarise, worst_rel_error
 
 __all__ = [
     "Bundle",
@@ -25,4 +25,5 @@ __all__ = [
     "run_image",
     "summarise",
     "top_k",
+    "worst_rel_error",
 ]

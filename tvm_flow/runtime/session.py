@@ -15,7 +15,7 @@ from tvm_flow.errors import NumericsError, UsageError
 from tvm_flow.runtime import library, manifest, verify
 from tvm_flow.runtime.inputs import load_input, top_k
 from tvm_flow.runtime.manifest import Manifest, TensorSpec
-from tvm_flow.runtime.stats import Timing, max_rel_error, summarise
+from tvm_flow.runtime.stats import Timing, summarise, worst_rel_error
 from tvm_flow.runtime.weights import read_weights
 
 Array = NDArray[Any]
@@ -157,7 +157,7 @@ def check(bundle: Bundle | Path | str, *, threads: int | None = None) -> CheckRe
     results = bundle(np.load(bundle.directory / sample["input"]))
     actual = results if isinstance(results, tuple) else (results,)
     wanted = (np.load(bundle.directory / name) for name in sample["expected"])
-    error = max(max_rel_error(a, w) for a, w in zip(actual, wanted, strict=True))
+    error = worst_rel_error(actual, wanted)
     report = CheckReport(error, bundle.manifest.tolerance, bundle.threads)
     if not error <= report.tolerance:
         raise NumericsError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,3 +44,14 @@ def max_rel_error(actual: NDArray[Any], expected: NDArray[Any]) -> float:
     scale = max(float(np.max(np.abs(expected))), float(np.finfo(np.float32).tiny))
     worst = float(np.max(np.abs(actual.astype(np.float64) - expected)))
     return worst / scale if np.isfinite(worst) else float("inf")
+
+
+def worst_rel_error(actual: Iterable[NDArray[Any]], expected: Iterable[NDArray[Any]]) -> float:
+    """The largest :func:`max_rel_error` of a network's outputs, which must be as many as expected
+    and of the same shapes: broadcasting would compare what does not belong together."""
+    errors = []
+    for found, wanted in zip(actual, expected, strict=True):
+        if found.shape != wanted.shape:
+            raise ValueError(f"an output has shape {found.shape}, {wanted.shape} was expected")
+        errors.append(max_rel_error(found, wanted))
+    return max(errors)

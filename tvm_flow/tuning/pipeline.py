@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from tvm_flow.tuning.state import TaskState
 
 _TURN = 8  # candidates built before any is measured, where both need the same cores
 _AHEAD = 2  # built candidates in stock per builder
+_IDLE_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,9 @@ class Pipeline:
             trial = self._runner.submit(job.state.kernel, built, job.state.best_s)
             self._running[trial] = job, built
 
-    def compare(self, jobs: list[Job]) -> list[Outcome]:
+    def compare(self, jobs: list[Job], idle: Callable[[], None]) -> list[Outcome]:
         """Measure ``jobs`` of one task in turns while nothing is built; those that were built in
-        an earlier run are built first."""
+        an earlier run are built first. ``idle`` is called again and again meanwhile."""
         waiting = {
             at: self._builder.submit(job.state.kernel, job.knobs)
             for at, job in enumerate(jobs)
@@ -131,7 +133,10 @@ class Pipeline:
                     return [Outcome(built.status, built.cause)] * len(jobs)
             builds = [fresh.get(at) or self._shelf.get(job) for at, job in enumerate(jobs)]
             ready = [built for built in builds if built is not None]
-            return self._runner.compare(jobs[0].state.kernel, ready).result()
+            measured = self._runner.compare(jobs[0].state.kernel, ready)
+            while not wait([measured], _IDLE_S).done:
+                idle()
+            return measured.result()
         finally:
             for built in fresh.values():
                 built.discard()

@@ -59,6 +59,7 @@ class Session:
         self._runner: TrialRunner | None = None
         self._queue: list[Job] = []
         self._told: tuple[str, ...] = ()
+        self._phase: Phase = "search"
 
     def go(self, plan: CorePlan) -> None:
         """Search, then compare; ends early on Ctrl-C, with the workers killed."""
@@ -191,7 +192,8 @@ class Session:
         for state in sorted(touched, key=finals.saving, reverse=True):
             if self.limit_s is not None and self._elapsed() >= self.limit_s:
                 return
-            results = finals.compare(self._pipeline, state, self.options.finalists)
+            most = self.options.finalists
+            results = finals.compare(self._pipeline, state, most, self._tell_waiting)
             for knobs, outcome in results:
                 self._record(Job(state, knobs), outcome, "final")
                 assert outcome.median_s is not None
@@ -203,9 +205,9 @@ class Session:
 
     def _tell(self, kind: EventKind, message: str, workload: Workload | None = None) -> None:
         if self.on_event is not None:
-            phases: dict[str, Phase] = {"final": "final", "stop": "done"}
-            phase = phases.get(kind, "search")
-            self.on_event(TuneEvent(kind, message, self.report(phase), workload))
+            phases: dict[EventKind, Phase] = {"final": "final", "stop": "done"}
+            self._phase = phases.get(kind, self._phase)  # notes come in all of them
+            self.on_event(TuneEvent(kind, message, self.report(self._phase), workload))
 
     def report(self, phase: Phase) -> TuneReport:
         return TuneReport(

@@ -37,12 +37,12 @@ while [ $# -gt 0 ]; do
 done
 tracker=${TRACKER:-}
 case $tracker in
-    *[!A-Za-z0-9.:_-]* | :* | *:) die "TRACKER=$tracker is not HOST:PORT" "see ./install.sh --help" 2 ;;
+    *[!][A-Za-z0-9.:_%-]* | :* | *:) die "TRACKER=$tracker is not HOST:PORT" "see ./install.sh --help" 2 ;;
     *:*) ;;
     *) die "no tracker is named" "TRACKER=HOST:PORT ./install.sh" 2 ;;
 esac
 case $listen in
-    *[!A-Za-z0-9.:_-]* | '') die "--listen $listen is not an address" "see ./install.sh --help" 2 ;;
+    *[!][A-Za-z0-9.:_%-]* | '') die "--listen $listen is not an address" "see ./install.sh --help" 2 ;;
 esac
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -58,7 +58,7 @@ done
 printf 'TRACKER=%s\nLISTEN=%s\n' "$tracker" "$listen" >"$prefix/board.conf"
 echo "installed in $prefix"
 case $listen in
-    127.* | localhost)
+    127.* | localhost | ::1 | '[::1]')
         echo "note: the server will listen on $listen only; other machines need --listen ADDRESS" ;;
     *)
         echo "WARNING: whoever reaches $listen port 9090 can run any code on this board: keep it in a trusted network" ;;

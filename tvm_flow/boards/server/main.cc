@@ -42,16 +42,14 @@ void introduce(const board::Options& options, int port) {
   std::string cores;
   for (int core : board::session_cores(options))
     cores += (cores.empty() ? "" : ",") + std::to_string(core);
-  board::log("board " + options.name + " (" + options.key + ") listens on " + options.host + ":" +
-             std::to_string(port) + ", cores " + cores + ", " +
+  board::log("board " + options.name + " (" + options.key + ") listens on " +
+             board::place_text(options.host, std::to_string(port)) + ", cores " + cores + ", " +
              std::to_string(board::session_threads(options)) + " thread(s)" +
              (board::is_emulated(options) ? ", emulated: its timings mean nothing" : ""));
-  bool tracker_here = options.tracker_host == "localhost" || options.tracker_host == "::1" ||
-                      options.tracker_host.rfind("127.", 0) == 0;
   if (!options.local_only()) {
     board::log("WARNING: whoever reaches this port can run any code on this machine. Use it only "
                "on a network you trust, behind a firewall.");
-  } else if (!tracker_here && options.custom_addr.empty()) {
+  } else if (!options.tracker_is_local() && options.custom_addr.empty()) {
     board::log("WARNING: only this machine can connect to " + options.host +
                ", but the tracker is another one; see --host and --custom-addr");
   }

@@ -24,6 +24,10 @@ std::string Address::text() const {
   return host;
 }
 
+std::string place_text(const std::string& host, const std::string& port) {
+  return (host.find(':') == std::string::npos ? host : "[" + host + "]") + ":" + port;
+}
+
 std::vector<Address> resolve(const std::string& host, const std::string& port, bool to_listen) {
   addrinfo hints{}, *list = nullptr;
   hints.ai_socktype = SOCK_STREAM;
@@ -41,7 +45,7 @@ std::vector<Address> resolve(const std::string& host, const std::string& port, b
 }
 
 Socket listen_on(const std::string& host, int* port) {
-  std::string place = host + ":" + std::to_string(*port);
+  std::string place = place_text(host, std::to_string(*port));
   auto addresses = resolve(host, std::to_string(*port), true);
   if (addresses.empty()) throw std::runtime_error("cannot listen on " + place + ": unknown host");
   Address& address = addresses[0];

@@ -46,6 +46,9 @@ struct Address {
   std::string text() const;  // "192.168.1.5", without the port
 };
 
+// "192.168.1.5:9190", "[fd00::5]:9190".
+std::string place_text(const std::string& host, const std::string& port);
+
 // All addresses of a host, empty where it is unknown. May wait for a name server.
 std::vector<Address> resolve(const std::string& host, const std::string& port, bool to_listen);
 

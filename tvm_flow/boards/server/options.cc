@@ -52,10 +52,19 @@ std::vector<int> core_list(const std::string& text) {
   return cores;
 }
 
+// An IPv6 address, which has colons of its own, stands in brackets where a port follows.
+std::string without_brackets(const std::string& text) {
+  bool has_them = text.size() > 2 && text.front() == '[' && text.back() == ']';
+  return has_them ? text.substr(1, text.size() - 2) : text;
+}
+
 void set_tracker(Options* options, const std::string& text) {
   size_t colon = text.rfind(':');
   if (colon == std::string::npos || colon == 0) refuse("--tracker " + text + " is not HOST:PORT");
-  options->tracker_host = text.substr(0, colon);
+  std::string host = text.substr(0, colon);
+  options->tracker_host = without_brackets(host);
+  if (options->tracker_host == host && host.find(':') != std::string::npos)
+    refuse("--tracker " + text + " is not HOST:PORT, an IPv6 address needs brackets: [::1]:9190");
   options->tracker_port = text.substr(colon + 1);
   integer("port of --tracker", options->tracker_port, 1, 65535);
 }
@@ -76,6 +85,10 @@ std::string host_name() {
 
 }  // namespace
 
+std::string Options::told_address() const {
+  return custom_addr.empty() && local_only() && tracker_is_local() ? host : custom_addr;
+}
+
 Options parse_options(int argc, char** argv) {
   Options o;
   for (int i = 1; i < argc; i++) {
@@ -94,8 +107,8 @@ Options parse_options(int argc, char** argv) {
     if (option == "--tracker") set_tracker(&o, value);
     else if (option == "--key") o.key = word(option, value);
     else if (option == "--name") o.name = word(option, value);
-    else if (option == "--host") o.host = word(option, value);
-    else if (option == "--custom-addr") o.custom_addr = word(option, value);
+    else if (option == "--host") o.host = without_brackets(word(option, value));
+    else if (option == "--custom-addr") o.custom_addr = without_brackets(word(option, value));
     else if (option == "--port") o.port = integer(option, value, 0, 65535);
     else if (option == "--cores") o.cores = core_list(value);
     else if (option == "--threads") o.threads = integer(option, value, 1, 1024);

@@ -20,7 +20,16 @@ struct Options {
   bool until_eof = false;          // stop when standard input ends
   std::string load_library;
 
-  bool local_only() const { return host == "localhost" || host.rfind("127.", 0) == 0; }
+  // Where clients connect to; empty: the address the tracker sees. A server that only this machine
+  // can reach tells its own: the tracker may see ::1 where it listens on 127.0.0.1.
+  std::string told_address() const;
+  bool local_only() const { return is_local(host); }
+  bool tracker_is_local() const { return is_local(tracker_host); }
+
+ private:
+  static bool is_local(const std::string& name) {
+    return name == "localhost" || name == "::1" || name.rfind("127.", 0) == 0;
+  }
 };
 
 // Exits with status 0 after --help, and with 2 and one line on standard error where the command

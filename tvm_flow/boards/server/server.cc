@@ -116,8 +116,8 @@ void Server::on_tracker_up() {
   if (!session_) offer();
   // Answers come in order: with this one the tracker knows all of the above.
   tracker_.send("[" + std::to_string(kPing) + "]", [this](const ffi::Any&) {
-    log("registered with tracker " + options_.tracker_host + ":" + options_.tracker_port + " as " +
-        options_.key);
+    log("registered with tracker " + place_text(options_.tracker_host, options_.tracker_port) +
+        " as " + options_.key);
   });
 }
 
@@ -126,27 +126,31 @@ void Server::send_info() {
   if (!tracker_.up()) return;
   json::Object info;
   auto set = [&](const char* name, const ffi::Any& value) { info.Set(ffi::String(name), value); };
-  ffi::Any address(nullptr);
-  if (!options_.custom_addr.empty()) address = ffi::String(options_.custom_addr);
   set("key", ffi::String("server:" + options_.key));
-  set("addr", json::Array{address, port_});
+  set("addr", json::Array{told_address(), port_});
   set("name", ffi::String(options_.name));
   set("emulated", is_emulated(options_));
   set("busy", session_ != nullptr);
+  set("client", session_ ? ffi::Any(ffi::String(session_->peer())) : ffi::Any(nullptr));
   set("sessions", sessions_);
   set("crashes", crashes_);
   set("health", health(options_));
   tracker_.send(std::string(json::Stringify(json::Array{static_cast<int>(kUpdateInfo), info})));
 }
 
+// null: the tracker takes the one it sees.
+ffi::Any Server::told_address() const {
+  std::string address = options_.told_address();
+  return address.empty() ? ffi::Any(nullptr) : ffi::Any(ffi::String(address));
+}
+
 // Tell the tracker that a client may come, and what it must say.
 void Server::offer() {
   match_key_ = random_key(options_.key);
   periods_without_client_ = 0;
-  ffi::Any address(nullptr);
-  if (!options_.custom_addr.empty()) address = ffi::String(options_.custom_addr);
   json::Array place{port_, ffi::String(match_key_)};
-  json::Array message{static_cast<int>(kPut), ffi::String(options_.key), place, address};
+  json::Array message{static_cast<int>(kPut), ffi::String(options_.key), place,
+                      told_address()};
   tracker_.send(std::string(json::Stringify(message)));
 }
 

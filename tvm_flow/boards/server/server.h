@@ -29,6 +29,7 @@ class Server {
   void on_tracker_up();
   void send_info();
   void offer();
+  tvm::ffi::Any told_address() const;
   void ask_whether_taken();
   void answer(Caller caller);
   void begin_session(Caller caller);

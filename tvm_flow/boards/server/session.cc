@@ -83,9 +83,10 @@ void configure_threads(const Options& options) {
   run_on({cores[0]});  // this thread computes too, and TVM binds only the others
 }
 
-[[noreturn]] void serve(int fd, const std::string& folder, const Options& options) {
+[[noreturn]] void serve(int fd, const std::string& folder, const Options& options, pid_t server) {
   setsid();
   prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != server) _exit(1);  // it died before it was agreed that we follow
   for (int number : {SIGTERM, SIGINT, SIGHUP, SIGCHLD}) signal(number, SIG_DFL);
   rlimit no_core_files{0, 0};
   setrlimit(RLIMIT_CORE, &no_core_files);
@@ -124,10 +125,11 @@ Session::Session(Caller caller, const Options& options, int number,
       limit_s_(smaller_limit(caller_.timeout_s, options.session_limit_s)) {
   if (limit_s_ > 0) deadline_ = started_ + seconds(limit_s_);
   keep_alive(caller_.socket.fd());
+  pid_t server = getpid();
   pid_ = fork();
   if (pid_ == 0) {
     for (int fd : to_close) close(fd);
-    serve(caller_.socket.fd(), folder_, options);
+    serve(caller_.socket.fd(), folder_, options, server);
   }
   if (pid_ < 0) {
     std::string cause = std::strerror(errno);

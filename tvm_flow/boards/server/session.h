@@ -26,6 +26,8 @@ class Session {
   // Kill it if its time is over.
   void tick(Time now);
   Time due() const { return expired_ ? Time::max() : deadline_; }
+  // The client's address, without the port.
+  const std::string& peer() const { return caller_.peer; }
   // Once finished: whether a signal ended it that was not ours.
   bool crashed() const { return crashed_; }
 

@@ -39,7 +39,7 @@ class TrackerLink {
   bool flush();
   bool receive();
   void read_messages(Time now);
-  std::string place() const { return host_ + ":" + port_; }
+  std::string place() const { return place_text(host_, port_); }
 
   std::string host_, port_;
   std::function<void()> on_up_;
