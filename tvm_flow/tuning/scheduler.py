@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from tvm_flow.tuning.state import TaskState
 
 _WINDOW = 24  # trials over which the rate of improvement is taken
-_FAR_BEHIND = 1.25  # ratio of times; tuning rarely gains more after a first batch
+# Ratios of times: what tuning may gain over defaults, and over the best of a first batch.
+_FAR_BEHIND, _STILL_BEHIND = 1.12, 1.25
 _HOPE = 0.1  # improvement expected of a task that was hardly tried
 
 
@@ -37,14 +38,16 @@ def best_of_layers(states: Sequence[TaskState]) -> dict[str, float]:
 
 
 def contenders(states: Sequence[TaskState]) -> list[TaskState]:
-    """Tasks the network may come to use: after a fair first batch, ways to compute a layer that
-    are far behind another way to compute it are out."""
+    """Tasks the network may come to use. Of several ways to compute a layer, those whose default
+    is far behind the others' are out at once, and later those that stay behind: a FasterNet block
+    has six ways, and each takes seconds to compile."""
     best = best_of_layers(states)
-    return [
-        state
-        for state in states
-        if state.batches < 2 or state.best_s <= _FAR_BEHIND * best[state.task.layers]
-    ]
+
+    def competes(state: TaskState) -> bool:
+        limit = _FAR_BEHIND if len(state.times) < 2 else _STILL_BEHIND
+        return not state.times or state.best_s <= limit * best[state.task.layers]
+
+    return [state for state in states if competes(state)]
 
 
 def gain(state: TaskState, best_s: float) -> float:
@@ -67,5 +70,5 @@ def batch_size(states: Sequence[TaskState], state: TaskState, most: int, left: i
         return 1
     if left is None or state.batches > 1:
         return most
-    waiting = sum(other.batches < 2 and not other.finished() for other in states)
+    waiting = sum(other.batches < 2 and not other.finished() for other in contenders(states))
     return max(1, min(most, left // max(1, waiting)))

@@ -1,0 +1,64 @@
+"""Panels of weights are fetched while the ones before them are in use, where that pays."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import tvm
+
+from schedules import conv2d, lowering
+from schedules.base import Workload
+from tests.schedules import lab, torch_reference
+
+CASES = {
+    "1x1": conv2d.workload(n=1, h=7, w=7, ci=232, co=232, act="relu"),
+    "2x2": conv2d.workload(n=1, h=8, w=8, ci=58, co=122, kh=2, kw=2, sh=2, sw=2),
+    "3x3": conv2d.workload(n=1, h=7, w=7, ci=58, co=58, kh=3, kw=3, ph=1, pw=1, act="relu"),
+    "block": Workload.make(
+        "pconv_block", n=2, h=7, w=7, c=116, cc=29, k=3, hidden=232, act="gelu", res="pre"
+    ),
+}
+
+
+def prefetches(workload: Workload, machine: lab.Machine) -> int:
+    job = lab.Job.make(workload, machine.cpu)
+    with lowering.pass_context():
+        module = tvm.IRModule({"kernel": job.build("kernel")})
+        text = str(tvm.compile(module, target=machine.target(3)).mod.inspect_source("asm"))
+    return len(re.findall(r"^\s+prefetch", text, re.MULTILINE))
+
+
+MACHINES = pytest.mark.parametrize(
+    "machine", [lab.AVX512, lab.AVX2], ids=lambda machine: machine.name
+)
+
+
+@MACHINES
+@pytest.mark.parametrize("name", CASES)
+def test_large_weights_are_fetched_ahead(name: str, machine: lab.Machine) -> None:
+    assert prefetches(CASES[name], machine) > 0
+
+
+@MACHINES
+@pytest.mark.parametrize("name", CASES)
+def test_numbers_stay_right(name: str, machine: lab.Machine) -> None:
+    if not machine.runs_here:
+        pytest.skip(f"needs {machine.flag}")
+    job = lab.Job.make(CASES[name], machine.cpu)
+    kernel = lab.compile_jobs([job], machine.target(3))[job]
+    inputs, weights = lab.random_inputs(job.workload, job.cpu), lab.plain_weights(job.workload)
+    (y,) = lab.run(job, kernel, inputs, weights)
+    expected = torch_reference.compute(job.workload, inputs, weights)
+    assert lab.max_rel_error(y, expected) <= lab.TOLERANCE
+
+
+def test_small_weights_are_not() -> None:
+    small = conv2d.workload(n=1, h=28, w=28, ci=24, co=58, act="relu")
+    many_tiles = conv2d.workload(n=1, h=56, w=56, ci=58, co=58, kh=3, kw=3, ph=1, pw=1)
+    assert prefetches(small, lab.AVX512) == 0
+    assert prefetches(many_tiles, lab.AVX512) == 0
+
+
+def test_neon_kernels_are_as_they_were() -> None:
+    assert prefetches(CASES["1x1"], lab.NARROW) == 0
