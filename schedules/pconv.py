@@ -191,13 +191,13 @@ def _default_rows(s: Shape, cpu: Cpu) -> int:
     tiles are then as large as the threads allow.
     """
     per_row = 4 * s.w * (s.c + 2 * s.cc + s.n1)
+    share = -(-s.h // max(1, cpu.threads // s.n))
     if s.strassen:  # its sums are read and written seven times: they must stay near
         per_row += 4 * s.w * max(strassen.scratch_per_row(k, n) for *_, k, n in products(s)[1:])
         most = max(cpu.l2_bytes // 2 // per_row, -(-_STRASSEN_PIXELS // s.w))
-        return balanced(s.h, min(s.h, most))[0][0]
+        return balanced(s.h, min(share, most))[0][0]
     weights = 4 * sum(k * n for _, _, k, n in products(s))
     if weights > cpu.l2_bytes // 2:
-        share = -(-s.h // max(1, cpu.threads // s.n))
         return balanced(s.h, max(1, min(share, 2 * cpu.l2_bytes // per_row)))[0][0]
     fit = max(1, cpu.l2_bytes // 2 // per_row)
     tasks = 1 if cpu.threads == 1 else max(cpu.threads, -(-2 * cpu.threads // s.n))
