@@ -68,6 +68,19 @@ def test_the_verb_waits_in_plain_sight_and_goes_on(lab: Lab) -> None:
     assert '"desk-6"' in out
 
 
+def test_a_board_that_stays_busy_is_told_as_not_checked(lab: Lab) -> None:
+    lab.board(name="desk-7")
+    with open_session(lab.tracker, lab.key):
+        lab.board(name="desk-8")
+        code, out, err = flow(
+            "boards", "check", lab.key, "--target", "native", "--tracker", lab.tracker.address
+        )
+    assert code == 11, err
+    words = " ".join(out.split())
+    assert "desk-7 is not fit: it could not be checked, others use it" in words
+    assert "desk-8 is not fit: it could not be checked" not in words
+
+
 def test_boards_that_are_set_aside_do_not_keep_a_run_waiting(lab: Lab) -> None:
     board = lab.board()
     place = "{}:{}".format(*board.address)

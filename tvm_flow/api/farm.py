@@ -27,7 +27,8 @@ def check_boards(
     target: str | Path | Board | None = None,
     on_wait: Callable[[str], None] | None = None,
 ) -> list[Probe]:
-    """A round trip to every board of a key: upload, run, compare with the reference, noise.
+    """A round trip to every board of a key: upload, run, compare with the reference, noise. One
+    that others use all the time is in the result, as not checked.
 
     ``target`` is the kind of board, by default the one named ``key``. ``on_wait`` is called with
     what is waited for where others use the boards. Raises
@@ -35,9 +36,15 @@ def check_boards(
     """
     address = parse_address(tracker)
     board = board_of(target or key)
-    count = len(registered(address, key))
-    from tvm_flow.remote.probe import PATIENCE, judged, probe_boards  # noqa: PLC0415 - imports TVM
+    there = registered(address, key)
+    from tvm_flow.remote.probe import (  # noqa: PLC0415 - imports TVM
+        PATIENCE,
+        judged,
+        probe_boards,
+        unchecked,
+    )
     from tvm_flow.remote.seats import SeatFinder  # noqa: PLC0415
 
     seats = SeatFinder(address, key, PATIENCE, on_wait=on_wait)
-    return judged(probe_boards(seats, board, count))
+    probes = judged(probe_boards(seats, board, len(there)))
+    return [*probes, *unchecked(there, probes)]

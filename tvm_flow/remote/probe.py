@@ -20,7 +20,7 @@ from schedules.registry import lookup
 from targets import Board
 from tvm_flow.errors import BoardError, TvmFlowError
 from tvm_flow.remote import client, health
-from tvm_flow.remote.client import Seat
+from tvm_flow.remote.client import BoardInfo, Seat
 from tvm_flow.remote.seats import Patience, SeatFinder
 from tvm_flow.tuning.builder import Builder
 from tvm_flow.tuning.channel import Message
@@ -99,6 +99,17 @@ def probe_boards(seats: SeatFinder, board: Board, count: int) -> list[Probe]:
                 for worker, seat in zip(workers, taken, strict=True)
             ]
             return [job.result() for job in jobs]
+
+
+def unchecked(there: Sequence[BoardInfo], probes: Sequence[Probe]) -> list[Probe]:
+    """The boards of ``there`` that were not probed, because others used them all the time."""
+    known = {probe.address for probe in probes}
+    missing = [board for board in there if board.address not in known]
+    by = [f" (by {board.client})" if board.client else "" for board in missing]
+    return [
+        Probe(board.address, board.label, f"it could not be checked, others use it{whom}")
+        for board, whom in zip(missing, by, strict=True)
+    ]
 
 
 def judged(probes: Sequence[Probe]) -> list[Probe]:
