@@ -109,15 +109,17 @@ def test_killed_tuner_leaves_the_board_free_and_is_resumed(lab: Lab) -> None:
     script = Path(__file__).with_name("tune_affine_on_board.py")
     process = subprocess.Popen(
         [sys.executable, script, lab.folder, lab.tracker.address, lab.key],
-        stdout=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     try:
         for _ in range(5):
             assert process.stdout.readline().startswith("trial")
+            process.stdin.write("\n")
+            process.stdin.flush()
     finally:
         process.kill()
-        process.wait()
-        process.stdout.close()
+        process.communicate()
     before = lab.records()
     assert len(before) >= 4
     address = parse_address(lab.tracker.address)

@@ -1,4 +1,8 @@
-"""Tunes a small workload on a board: ``python tune_affine_on_board.py FOLDER TRACKER KEY``."""
+"""Tunes a small workload on a board: ``python tune_affine_on_board.py FOLDER TRACKER KEY``.
+
+After each trial it waits for a line of input: whoever ends it finds it in the middle of its work,
+not done with all 25 choices.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from tvm_flow.tuning.report import TuneEvent
 def show(event: TuneEvent) -> None:
     if event.kind == "trial":
         print("trial", event.report.measured, flush=True)
+        sys.stdin.readline()
 
 
 if __name__ == "__main__":
