@@ -160,6 +160,8 @@ def test_no_task_starves() -> None:
             state.note({"step": step, "waste": state.batches, "fault": 0}, "ok", 1e-4)
     assert served == [0, 1, 2, 0, 1, 2]
     assert next_task(tasks) is tasks[1]  # then the one that matters most
+    assert batch_size(tasks, tasks[1], 8, 3) == 3
+    assert batch_size(tasks, tasks[1], 8, None) == 8
 
 
 def test_of_several_ways_to_compute_a_layer_the_fastest_counts() -> None:

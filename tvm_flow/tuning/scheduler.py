@@ -65,10 +65,15 @@ def gain(state: TaskState, best_s: float) -> float:
 
 
 def batch_size(states: Sequence[TaskState], state: TaskState, most: int, left: int | None) -> int:
-    """How many candidates ``state`` may propose when ``left`` trials remain for all tasks."""
+    """How many candidates ``state`` may propose when ``left`` trials remain for all tasks.
+
+    Never more than that: what is proposed counts as seen, and would not be proposed again.
+    """
     if state.batches == 0:
         return 1
-    if left is None or state.batches > 1:
+    if left is None:
         return most
+    if state.batches > 1:
+        return max(1, min(most, left))
     waiting = sum(other.batches < 2 and not other.finished() for other in contenders(states))
     return max(1, min(most, left // max(1, waiting)))
