@@ -8,7 +8,6 @@ cycles that their multiply-accumulates take at the core's FMLA rate. All figures
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from schedules import conv2d, depthwise
 from schedules.base import Workload
 from schedules.registry import lookup
 from targets import Board
-from tvm_flow.errors import TuningError, TvmFlowError
+from tvm_flow.errors import TuningError
 from tvm_flow.modelled.cores import Machine
 from tvm_flow.modelled.emulate import EmulationFailed, emulate
 from tvm_flow.modelled.mca import Analyser
@@ -98,16 +97,8 @@ def main() -> None:
                     f"bound {row['bound_cycles']:>9.0f}: "
                     f"{row['share_of_bound']:4.0%} of the FMLA rate"
                 )
-    document = {
-        "schema": results.SCHEMA, "kind": "arm-kernels", "label": "modelled",
-        "commit": results.commit(), "kernels": rows,
-    }  # fmt: skip
-    results.write(document, given.out)
-    print(f"written to {given.out}")
+    results.write_modelled("arm-kernels", given.out, kernels=rows)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except TvmFlowError as error:
-        sys.exit(f"error: {error}")
+    results.in_words(main)

@@ -8,7 +8,6 @@ records hold no defaults: model both with the latter, into a new folder.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from benchmarks import results
 from schedules.registry import lookup
 from targets import Board
 from tvm_flow.api.networks import load_model, to_graph
-from tvm_flow.errors import TvmFlowError, UsageError
+from tvm_flow.errors import UsageError
 from tvm_flow.modelled.bench import ModelledBench
 from tvm_flow.passes.pipeline import last_cache, optimise, tasks_of
 from tvm_flow.tuning.records import RecordStore
@@ -98,16 +97,8 @@ def main() -> None:
             f"{1e3 * row['best_s']:7.2f} ms: {row['gain']:.3f}x, best kernel "
             f"{max(row['kernels'].values()):.2f}x"
         )
-    document = {
-        "schema": results.SCHEMA, "kind": "modelled-gains", "label": ModelledBench.label,
-        "commit": results.commit(), "rows": rows,
-    }  # fmt: skip
-    results.write(document, given.out)
-    print(f"written to {given.out}")
+    results.write_modelled("modelled-gains", given.out, rows=rows)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except TvmFlowError as error:
-        sys.exit(f"error: {error}")
+    results.in_words(main)

@@ -8,7 +8,6 @@ is carried over: cores, caches and clocks differ.
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -17,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import targets
+from benchmarks import results
 from schedules.base import Knobs, Workload
 from schedules.registry import lookup
 from targets import Board
-from tvm_flow.errors import TvmFlowError
 from tvm_flow.modelled import worker
 from tvm_flow.modelled.bench import EMULATION_TIMEOUT_S, ModelledBench
 from tvm_flow.modelled.cores import Machine
@@ -113,7 +112,4 @@ def _record(store: RecordStore, records: Sequence[Record], default: Knobs) -> No
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except TvmFlowError as error:
-        sys.exit(f"error: {error}")
+    results.in_words(main)

@@ -31,7 +31,7 @@ from schedules import conv2d, depthwise, pool
 from schedules.base import Knobs, Workload
 from schedules.registry import lookup
 from targets.native import VARIABLE
-from tvm_flow.errors import TvmFlowError, UsageError
+from tvm_flow.errors import UsageError
 from tvm_flow.modelled.cores import CORES, Core, Machine, core_of
 from tvm_flow.modelled.emulate import emulate
 from tvm_flow.modelled.mca import Analyser
@@ -267,7 +267,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except TvmFlowError as error:
-        sys.exit(f"error: {error}")
+    results.in_words(main)

@@ -6,7 +6,8 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
@@ -86,6 +87,21 @@ def write(document: dict[str, Any], path: Path) -> None:
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     fresh.replace(path)
+
+
+def write_modelled(kind: str, path: Path, **found: Any) -> None:
+    """Write what a model found, labelled so, and say where."""
+    made = {"schema": SCHEMA, "kind": kind, "label": "modelled", "commit": commit(), **found}
+    write(made, path)
+    print(f"written to {path}")
+
+
+def in_words(main: Callable[[], None]) -> None:
+    """Run a command's ``main``; an error that is ours is one line, as everywhere."""
+    try:
+        main()
+    except TvmFlowError as error:
+        sys.exit(f"error: {error}")
 
 
 def read(path: Path) -> dict[str, Any]:

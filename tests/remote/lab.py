@@ -8,15 +8,17 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import targets
 from schedules.base import Workload
 from targets import Board
-from tests.boards.farm import Tracker, descendants, until
+from tests.boards.farm import Tracker, descendants, kill_tree, until
 from tvm_flow.boards.emulate import NativeBoard
+from tvm_flow.remote import client
 from tvm_flow.remote.address import parse_address
 from tvm_flow.remote.bench import BoardBench
 from tvm_flow.remote.seats import Patience
@@ -94,6 +96,22 @@ class Lab:
         for board in self.boards:
             freeze(board, signal.SIGCONT)
             board.kill()
+
+
+@contextmanager
+def stock_server(lab: Lab) -> Iterator[None]:
+    """TVM's own RPC server, registered with the lab's tracker under its key."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tvm.exec.rpc_server", "--host", "127.0.0.1", "--tracker",
+         lab.tracker.address, "--key", lab.key],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        until(lambda: client.summary(parse_address(lab.tracker.address)).of(lab.key), 60)
+        yield
+    finally:
+        kill_tree(server.pid)
+        server.wait()
 
 
 def freeze(board: NativeBoard, number: int = signal.SIGSTOP) -> None:

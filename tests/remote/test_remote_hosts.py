@@ -5,20 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.boards.farm import kill_tree, until
-from tests.remote.lab import BOARD, FlowTracker, Lab, at_trial
+from tests.remote.lab import BOARD, FlowTracker, Lab, at_trial, stock_server
 from tests.tuning.faulty_family import workload
 from tvm_flow.boards.emulate import NativeBoard
 from tvm_flow.errors import BoardError
-from tvm_flow.remote import client
-from tvm_flow.remote.address import parse_address
 
 #: Addresses of the two ends of the cable, in a range that is used for nothing else here.
 HERE, THERE = "10.203.77.1", "10.203.77.2"
@@ -100,17 +96,8 @@ def test_network_cut_ends_the_run_with_its_cause(far_lab: Lab, cable: Cable) -> 
 
 def test_tvms_own_server_works_too(lab: Lab) -> None:
     """Without health and with warm weights, and it says so."""
-    server = subprocess.Popen(
-        [sys.executable, "-m", "tvm.exec.rpc_server", "--host", "127.0.0.1", "--tracker",
-         lab.tracker.address, "--key", lab.key],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    try:
-        until(lambda: client.summary(parse_address(lab.tracker.address)).of(lab.key), 60)
+    with stock_server(lab):
         report = lab.tune(workload(), trials=6)
-        assert report.total == 6
-        assert not report.failures
-        assert any("TVM's own RPC server" in note for note in report.notes)
-    finally:
-        kill_tree(server.pid)
-        server.wait()
+    assert report.total == 6
+    assert not report.failures
+    assert any("TVM's own RPC server" in note for note in report.notes)

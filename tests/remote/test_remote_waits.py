@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 import targets
-from tests.boards.farm import kill_tree, open_session, until
+from tests.boards.farm import open_session, until
 from tests.bundle.networks import write
 from tests.forked import NURSERY
-from tests.remote.lab import BOARD, ROOT, Lab
+from tests.remote.lab import BOARD, ROOT, Lab, stock_server
 from tests.tuning.faulty_family import workload
 from tvm_flow.boards.emulate import EmulatedBoard
 from tvm_flow.errors import BoardError
@@ -134,15 +134,5 @@ def test_an_emulated_board_is_no_board_of_this_machine(lab: Lab) -> None:
 
 def test_tvms_own_server_of_another_architecture_is_named(lab: Lab) -> None:
     """It tells nothing of itself; what its LLVM compiles for does."""
-    server = subprocess.Popen(
-        [sys.executable, "-m", "tvm.exec.rpc_server", "--host", "127.0.0.1", "--tracker",
-         lab.tracker.address, "--key", lab.key],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    try:
-        until(lambda: client.summary(parse_address(lab.tracker.address)).of(lab.key), 60)
-        with pytest.raises(BoardError, match="wrong architecture: expected"):
-            lab.tune(workload(), trials=1, board=targets.load(FOREIGN))
-    finally:
-        kill_tree(server.pid)
-        server.wait()
+    with stock_server(lab), pytest.raises(BoardError, match="wrong architecture: expected"):
+        lab.tune(workload(), trials=1, board=targets.load(FOREIGN))
