@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 from schedules import registry
-from schedules.base import Family, Space, Workload
+from schedules.base import Family, Workload
 from targets import Board
 from tvm_flow.passes.emit import Choice
 from tvm_flow.tuning.record import TRUSTED, Record
@@ -42,27 +40,21 @@ class RecordChooser:
             record = self.store.best(workload, threads, space=space, labels=[label])
             if record is not None and self._builds(family, workload, record):
                 return Choice(record.knobs, "tuned", record.sha, record.label, record.seconds)
-        seconds = self._with_fewer_threads(workload, space)
-        return Choice(family.default(workload, self.cpu), "default", seconds=seconds)
+        self._remark_on_fewer(workload)
+        return Choice(family.default(workload, self.cpu), "default")
 
-    def _with_fewer_threads(self, workload: Workload, space: Space) -> float | None:
-        """Best time recorded for fewer threads, most threads first.
-
-        The fastest algorithm for one thread is most likely that for two; its knobs are not, since
-        they may leave cores without work. Said once in the notes.
-        """
-        counts = {r.threads for r in self.store.of(workload) if r.threads < self.board.threads}
-        for threads, label in product(sorted(counts, reverse=True), TRUSTED):
-            record = self.store.best(workload, threads, space=space, labels=[label])
-            if record is not None:
-                note = (
-                    f"records for fewer than {self.board.threads} threads only choose between "
-                    f"algorithms: tune with --threads {self.board.threads}, or compile for fewer"
-                )
-                if note not in self.notes:
-                    self.notes.append(note)
-                return record.seconds
-        return None
+    def _remark_on_fewer(self, workload: Workload) -> None:
+        """Say once that records for fewer threads are not used."""
+        note = (
+            f"there are records for fewer than {self.board.threads} threads: not used, "
+            f"tune with --threads {self.board.threads} or compile for fewer"
+        )
+        fewer = any(
+            record.ok and record.threads < self.board.threads and record.label in TRUSTED
+            for record in self.store.of(workload)
+        )
+        if fewer and note not in self.notes:
+            self.notes.append(note)
 
     def _builds(self, family: Family, workload: Workload, record: Record) -> bool:
         try:

@@ -19,17 +19,13 @@ from tvm_flow.passes.workloads import candidates, plain_weights
 
 @dataclass(frozen=True)
 class Choice:
-    """Knobs for a workload and where they come from.
-
-    ``seconds`` decides between ways to compute the same layer; it may be of a record for fewer
-    threads, whose knobs are not taken.
-    """
+    """Knobs for a workload and where they come from."""
 
     knobs: Knobs
     source: str  # "tuned" or "default"
     record_sha: str | None = None
     label: str | None = None
-    seconds: float | None = None
+    seconds: float | None = None  # of the record
 
 
 Chooser = Callable[[Workload], Choice]
