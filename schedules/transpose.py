@@ -21,7 +21,7 @@ from schedules.kernel import prim_func
 from schedules.microkernel import parallel
 from schedules.pool import WeightlessFamily
 from schedules.registry import register
-from schedules.vector import Expr, bind, interleave_half, load, pieces, store
+from schedules.vector import Expr, bind, for_vectors, interleave_half, load, pieces, store
 
 _AXES = {"nhwc": (0, 2, 3, 1), "nchw": (0, 3, 1, 2)}
 
@@ -84,12 +84,11 @@ class _Turn:
 
     def pixels(self, image: Expr, first: Expr, count: int) -> None:
         """Transpose all channels of ``count`` pixels from ``first`` on."""
-        whole = self.c // self.lanes
-        if whole:
-            with T.serial(0, whole) as v:
-                self._strip(image, first, count, v * self.lanes, self.lanes)
-        for offset, width in pieces(self.c - whole * self.lanes, self.lanes):
-            self._strip(image, first, count, whole * self.lanes + offset, width)
+        for_vectors(
+            self.c,
+            self.lanes,
+            lambda channel, width: self._strip(image, first, count, channel, width),
+        )
 
     def _strip(self, image: Expr, first: Expr, count: int, channel: Expr, width: int) -> None:
         """``width`` (a power of two) channels of ``count`` pixels."""
