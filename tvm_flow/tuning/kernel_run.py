@@ -41,7 +41,7 @@ _QUIET = 1.08
 #: Copies of the weights add up to this many times L2 at least, unless that takes more than
 #: `_MOST_COPIES`, and to `_MOST_COLD` bytes at most: no core has that much cache to itself.
 _COLD = 4
-_MOST_COPIES = 256
+_MOST_COPIES, _MOST_UPLOADED = 256, 32
 _MOST_COLD = 1 << 26
 _LINE = 64
 _PATIENCE = 4  # times the usual number of repeats, while the core is not quiet
@@ -179,8 +179,9 @@ def clock_of(given: Problem, library: Message, request: Message) -> Clock:
 
 
 def cold_copies(given: Problem, l2_bytes: int) -> int:
-    """How many copies of the weights push each other out of L2; 1 without weights."""
-    return _copies(_copy_bytes(given), _COLD * l2_bytes)
+    """How many copies of the weights a board makes, one call each, so that they push each other
+    out of L2; 1 without weights."""
+    return min(_MOST_UPLOADED, _copies(_copy_bytes(given), _COLD * l2_bytes))
 
 
 def _copies(copy_bytes: int, cold_bytes: int) -> int:
