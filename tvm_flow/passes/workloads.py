@@ -76,22 +76,22 @@ def _strassen_fits(node: Node) -> bool:
 
 
 def _conv2d_candidates(node: Node, direct: Workload) -> list[Workload]:
-    """Direct, and the better of F(2x2) and F(4x4) where these exist."""
+    """Direct, F(2x2) and F(4x4), where these exist."""
     a = node.attrs
     window = tuple(a[k] for k in _WINDOW)
     if a["nchw"] or a.get("mix") or window != (3, 3, 1, 1, 1, 1):
         return [direct]
     _, h, w, co = node.shape
-    m = min((2, 4), key=lambda size: _winograd_cost(size, h, w))
     kept = {
         k: v
         for k, v in direct.params
         if k in ("n", "h", "w", "ci", "co", "icp", "ic0", "act", "res")
     }
-    wino = Workload.make("conv2d_winograd", m=m, **kept)
-    pays = _winograd_cost(m, h, w) < 9 * (h * w + WEIGHT_COST)
+    sizes = sorted((2, 4), key=lambda m: _winograd_cost(m, h, w))
+    wino = [Workload.make("conv2d_winograd", m=m, **kept) for m in sizes]
+    pays = _winograd_cost(sizes[0], h, w) < 9 * (h * w + WEIGHT_COST)
     narrow = min(co, direct["ci"]) < WINOGRAD_CHANNELS
-    return [wino, direct] if pays and not narrow else [direct, wino]
+    return [*wino, direct] if pays and not narrow else [direct, *wino]
 
 
 def _winograd_cost(m: int, h: int, w: int) -> int:
