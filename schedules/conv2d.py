@@ -32,7 +32,7 @@ from schedules.microkernel import (
     tile_count,
 )
 from schedules.numpy_ops import conv2d_nhwc
-from schedules.packing import Panels, pack_matrix, pack_vector
+from schedules.packing import Panels, even_rows, pack_matrix, pack_vector
 from schedules.registry import register
 
 
@@ -116,6 +116,8 @@ class Conv2d(Family):
         else:
             choices["th"] = [t for t in (1, 2, 3) if t <= s.oh]
             choices["rb"] = [r for r in (1, 2, 4, 7, 8, 14, 16, 28) if r <= s.oh]
+            if cpu.threads > 1:
+                choices["nb"] = [1, 2, 4, 8]
         return {k: sorted({*v, default[k]}) for k, v in choices.items()}
 
     def build(self, workload: Workload, cpu: Cpu, knobs: Knobs, name: str) -> tirx.PrimFunc:
@@ -154,8 +156,12 @@ def default_tile(s: Shape, cpu: Cpu, act: str) -> Knobs:
         mt = min(s.ow, most)
         mt = -(-s.ow // -(-s.ow // mt))
         th = max(1, min(s.oh, most // mt, 2)) if s.ow == mt else 1
-    rows = max(th, min(s.oh, 28, max(1, s.oh // (4 * cpu.threads))))
-    return {"nv": nv, "mt": mt, "ku": 4, "order": 1, "th": th, "rb": rows}
+    # Weights that do not stay in L2 are read once per task: tasks of few panels and many rows.
+    streamed = 4 * s.k * s.co > cpu.l2_bytes
+    most = 14 if streamed else min(28, s.oh // (4 * cpu.threads))
+    rows = max(th, even_rows(s.oh, max(1, most), 1 if streamed else cpu.threads, s.n))
+    knobs = {"nv": nv, "mt": mt, "ku": 4, "order": 1, "th": th, "rb": rows}
+    return knobs | ({"nb": 2 * cpu.threads if streamed else 1} if cpu.threads > 1 else {})
 
 
 def _default_flat(s: Shape, cpu: Cpu, act: str, panels: int, nv: int, most: int) -> Knobs:

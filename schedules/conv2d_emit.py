@@ -110,13 +110,10 @@ def emit_flat(
     tiles = tile_count(total, min(knobs["mt"], total))
     groups = group_count(weights.panels, knobs["nv"])
     chunks = min(knobs["nb"], groups)
-    per_chunk, per_block = -(-groups // chunks), knobs["mb"]
+    per_block = knobs["mb"]
     blocks = -(-tiles // per_block)
     with parallel(blocks * chunks, cpu.threads) as task:
-        block, chunk = task // chunks, task % chunks
-        span = None
-        if chunks > 1:
-            span = (chunk * per_chunk, tirx.Min(chunk * per_chunk + per_chunk, groups))
+        block, span = task // chunks, _chunk(task % chunks, chunks, groups)
         product(
             total,
             Tiling(knobs["mt"], knobs["nv"], knobs["ku"], bool(knobs["order"])),
@@ -129,14 +126,25 @@ def emit_flat(
         )
 
 
+def _chunk(chunk: Expr, chunks: int, groups: int) -> tuple[Expr, Expr] | None:
+    """Panel groups of one of ``chunks`` equal parts; ``None`` for all."""
+    if chunks == 1:
+        return None
+    length = -(-groups // chunks)
+    return chunk * length, tirx.Min(chunk * length + length, groups)
+
+
 def emit_rows(
     s: Shape, cpu: Cpu, knobs: Knobs, args: Mapping[str, tirx.Buffer], weights: Weights,
     act: str, res: str,
 ) -> None:  # fmt: skip
-    """General window: parallel over images and blocks of output rows."""
+    """General window: parallel over images, blocks of output rows and of panel groups."""
     rows = knobs["rb"]
     blocks = -(-s.oh // rows)
-    with parallel(s.n * blocks, cpu.threads) as task:
+    groups = group_count(weights.panels, knobs["nv"])
+    chunks = min(knobs.get("nb", 1), groups)
+    with parallel(s.n * blocks * chunks, cpu.threads) as share:
+        task, span = share // chunks, _chunk(share % chunks, chunks, groups)
         image, first = task // blocks, (task % blocks) * rows
         count = rows if s.oh % rows == 0 else tirx.Min(s.oh - first, rows)
         window = _window(s, rows, count, args["x"], image, first, cpu.lanes)
@@ -159,11 +167,12 @@ def emit_rows(
                 lambda g: over_rows(
                     lambda t, y, x, n: tile(t, y, x, g, turn_of(weights, n, turns))
                 ),
+                span,
             )
         else:
             over_rows(
                 lambda t, y, x, _: for_groups(
-                    weights.panels, knobs["nv"], lambda g: tile(t, y, x, g)
+                    weights.panels, knobs["nv"], lambda g: tile(t, y, x, g), span
                 )
             )
 

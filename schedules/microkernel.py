@@ -13,13 +13,15 @@ segments in different buffers, which is why the untouched channels are never cop
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from schedules.base import Cpu, Knobs
 from schedules.packing import Panels, balanced
 from schedules.reduction import Group, Reduction, Segment, Tile, Turn, Weights
 from schedules.vector import Expr, f32, load, loop, registers, store
@@ -77,12 +79,12 @@ def for_groups(
         has_tail = bool(panels.tail) and index == len(cut) - 1
         plain = count - 1 if has_tail else count
         if plain:
-            low, high = _clip(start, stop, number, number + plain)
+            low, high = clip(start, stop, number, number + plain)
             with loop(low, high) as g:
                 body(Group(first + (g - number) * size, size, 0))
         number, first = number + plain, first + plain * size
         if has_tail:
-            low, high = _clip(start, stop, number, number + 1)
+            low, high = clip(start, stop, number, number + 1)
             with loop(low, high):
                 body(Group(first, size - 1, panels.tail))
 
@@ -92,7 +94,7 @@ def group_count(panels: Panels, per_group: int) -> int:
     return -(-panels.count // min(per_group, panels.count))
 
 
-def _clip(start: Expr, stop: Expr, low: int, high: int) -> tuple[Expr, Expr]:
+def clip(start: Expr, stop: Expr, low: int, high: int) -> tuple[Expr, Expr]:
     """The part of ``start .. stop`` inside ``low .. high``; constant where both are."""
     if isinstance(start, int) and isinstance(stop, int):
         low = max(start, low)
@@ -111,7 +113,7 @@ def for_flat(
     cut = balanced(total, largest)
     first_tile, first_pixel = 0, 0
     for size, count in cut:
-        low, high = _clip(*span, first_tile, first_tile + count)
+        low, high = clip(*span, first_tile, first_tile + count)
         with loop(low, high) as t:
             body(size, first_pixel + (t - first_tile) * size, t)
         first_tile += count
@@ -123,6 +125,8 @@ def tile_count(total: int, largest: int) -> int:
     return -(-total // largest)
 
 
+#: Shares of a parallel loop per thread: the thread pool of a bundle makes as many.
+SHARES_PER_THREAD = 16
 #: Bytes after which addresses share a set of L1: 64 sets of 64-byte lines, as x86 cores have.
 SET_BYTES = 4096
 #: See :func:`turn_of`.
@@ -236,6 +240,41 @@ def for_rows(
             band(1, whole * height + t, t)
 
 
-def parallel(count: int, threads: int):  # type: ignore[no-untyped-def]
-    """A parallel loop, or a serial one where there is nothing to share."""
-    return T.parallel(0, count) if threads > 1 and count > 1 else T.serial(0, count)
+@contextmanager
+def parallel(count: int, threads: int) -> Iterator[Expr]:
+    """A parallel loop of ``count`` rounds, or a serial one where there is nothing to share.
+
+    A thread pool cuts a loop into shares of equal length without knowing the loop's: of fourteen
+    rounds, all would fall into the first half of 32 shares, that is into one thread's. So what runs
+    in parallel is a loop over exactly as many shares as pools make, and each holds its part of the
+    rounds: every thread goes through neighbouring rounds, front to back.
+    """
+    shares = SHARES_PER_THREAD * threads
+    if threads < 2 or count < 2:
+        with T.serial(0, count) as task:
+            yield task
+    elif count % shares == 0:
+        with T.parallel(0, count) as task:
+            yield task
+    else:
+        with (
+            T.parallel(0, shares) as share,
+            loop(share * count // shares, (share + 1) * count // shares) as task,
+        ):
+            yield task
+
+
+@contextmanager
+def shared(count: int, threads: int) -> Iterator[tuple[Expr, Expr]]:
+    """Rounds ``first .. end`` of ``count``: one at a time in parallel, or all where there is one
+    thread."""
+    if threads < 2:
+        yield 0, count
+    else:
+        with parallel(count, threads) as task:
+            yield task, task + 1
+
+
+def inner_threads(cpu: Cpu, knobs: Knobs) -> int:
+    """Threads that share every product of a tile; one where they share out the tiles instead."""
+    return cpu.threads if knobs.get("split") else 1

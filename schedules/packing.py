@@ -84,3 +84,16 @@ def balanced(total: int, largest: int) -> list[tuple[int, int]]:
     if bigger == 0:
         return [(size, parts)]
     return [(size, bigger), (size - 1, parts - bigger)]
+
+
+def even_rows(rows: int, most: int, threads: int, images: int = 1) -> int:
+    """Rows per tile, at most ``most``, with which ``threads`` get done soonest: the greatest such
+    number. 56 rows on two threads are 7 or 14 per tile: with 8, one would have four of seven tiles.
+    """
+    if threads == 1:
+        return balanced(rows, most)[0][0]
+
+    def busiest(size: int) -> int:
+        return -(-images * -(-rows // size) // threads) * size
+
+    return min(range(1, min(most, rows) + 1), key=lambda size: (busiest(size), -size))

@@ -18,8 +18,11 @@ from schedules.microkernel import (
     apart,
     for_groups,
     for_rows,
+    group_count,
+    inner_threads,
     microkernel,
     product,
+    shared,
     tile_count,
     turn_of,
 )
@@ -77,6 +80,7 @@ class TileEmitter:
     ) -> None:  # fmt: skip
         self.s, self.cpu, self.knobs, self.args = s, cpu, knobs, args
         self.workload, self.image, self.first = workload, image, first
+        self.threads = inner_threads(cpu, knobs)
         self.pixel0 = (image * s.h + first) * s.w
 
     def block(self, rows: int) -> None:
@@ -133,7 +137,8 @@ class TileEmitter:
                 ),
             )  # fmt: skip
 
-        for_groups(weights.panels, knobs["cnv"], tiles)
+        with shared(group_count(weights.panels, knobs["cnv"]), self.threads) as groups:
+            for_groups(weights.panels, knobs["cnv"], tiles, groups)
 
     def _conv_winograd(self, rows: int, epilogue: Callable[[Expr, Expr], Epilogue]) -> None:
         s, knobs = self.s, self.knobs
@@ -147,7 +152,7 @@ class TileEmitter:
             weight=self.args["conv"], bias=self.args["conv_bias"],
             panels=Panels(s.cc, self.cpu.lanes),
             tiling=Tiling(knobs["cmt"], knobs["cnv"], knobs["ku"], True), epilogue=epilogue,
-            by_lane=self.cpu.by_lane,
+            by_lane=self.cpu.by_lane, threads=self.threads,
         ).emit()  # fmt: skip
 
     def _pointwise(
@@ -159,13 +164,15 @@ class TileEmitter:
             knobs[f"mt{index}"], knobs[f"nv{index}"], knobs["ku"], bool(knobs[f"order{index}"])
         )
         if not self.s.strassen:
-            product(rows * self.s.w, tiling, self._weights(index), segments, epilogue)
+            weights = self._weights(index)
+            with shared(group_count(weights.panels, tiling.nv), self.threads) as groups:
+                product(rows * self.s.w, tiling, weights, segments, epilogue, groups=groups)
             return
         weight, bias, k, n = products(self.s)[index]
         strassen.Strassen(
             rows=rows * self.s.w, k=k, n=n, weight=self.args[weight], bias=self.args[bias],
             tiling=tiling, segments=segments, epilogue=epilogue, lanes=self.cpu.lanes,
-            by_lane=self.cpu.by_lane,
+            by_lane=self.cpu.by_lane, threads=self.threads,
         ).emit()  # fmt: skip
 
     def _mixed(self, z: tirx.Buffer, pitch: int) -> Callable[[Expr], list[Segment]]:

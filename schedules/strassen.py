@@ -24,7 +24,17 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from schedules.base import Array
-from schedules.microkernel import Epilogue, Segment, Tiling, Weights, apart, product
+from schedules.microkernel import (
+    Epilogue,
+    Segment,
+    Tiling,
+    Weights,
+    apart,
+    group_count,
+    parallel,
+    product,
+    shared,
+)
 from schedules.packing import Panels, pack_matrix
 from schedules.vector import Expr, bind, for_vectors, load, store
 
@@ -79,6 +89,7 @@ class Strassen:
     epilogue: Callable[[Expr], Epilogue]
     lanes: int
     by_lane: int = 0  # as in Weights
+    threads: int = 1  # that share this product, in each of its steps
 
     @property
     def half_rows(self) -> int:
@@ -117,7 +128,8 @@ class Strassen:
     ) -> None:
         k, panels = self.k // 2, Panels(self.n // 2, self.lanes)
         weights = Weights(self.weight, None, panels, k, side * k * panels.padded, self.by_lane)
-        product(self.half_rows, self.tiling, weights, segments, epilogue)
+        with shared(group_count(panels, self.tiling.nv), self.threads) as groups:
+            product(self.half_rows, self.tiling, weights, segments, epilogue, groups=groups)
 
     def _part(self, row: int, column: int) -> Callable[[Expr], list[Segment]]:
         """A quarter of A."""
@@ -131,7 +143,7 @@ class Strassen:
     def _sums(self, *sums: tirx.Buffer) -> None:
         """S1 to S4, pixel by pixel."""
         k = self.k // 2
-        with T.serial(0, self.half_rows) as p:
+        with parallel(self.half_rows, self.threads) as p:
             parts = [self._part(row, column)(p) for row in (0, 1) for column in (0, 1)]
             cuts = sorted({0, k, *(s.k0 for part in parts for s in part)})
             for low, high in pairwise(cuts):

@@ -18,9 +18,18 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from schedules.base import Array
-from schedules.microkernel import Epilogue, Segment, Tiling, Weights, product
+from schedules.microkernel import (
+    Epilogue,
+    Segment,
+    Tiling,
+    Weights,
+    clip,
+    parallel,
+    product,
+    shared,
+)
 from schedules.packing import Panels, pack_matrix
-from schedules.vector import Expr, f32, for_vectors, load, registers, store
+from schedules.vector import Expr, f32, for_vectors, load, loop, registers, store
 
 Matrix = Sequence[Sequence[float]]
 
@@ -86,6 +95,7 @@ class Winograd:
     tiling: Tiling
     epilogue: Callable[[Expr, Expr], Epilogue]
     by_lane: int = 0  # as in Weights
+    threads: int = 1  # that share this convolution, in each of its steps
 
     @property
     def across(self) -> int:
@@ -101,9 +111,9 @@ class Winograd:
         v = T.alloc_buffer((count * stride,), "float32")
         out = T.alloc_buffer((count * self.tiles * self.panels.padded,), "float32")
         down = self.tiles // self.across
-        with T.serial(0, down) as ty, T.serial(0, self.across) as tx:
+        with parallel(down, self.threads) as ty, T.serial(0, self.across) as tx:
             self._input(v, ty, tx)
-        with T.serial(0, count) as position:
+        with parallel(count, self.threads) as position:
             base = position * (self.ci * self.panels.padded)
             product(
                 self.tiles,
@@ -116,10 +126,11 @@ class Winograd:
 
     def _for_output_tiles(self, body: Callable[[Expr, Expr, int, int], None]) -> None:
         """``body(tile row, tile column, valid rows, valid columns)`` for every tile."""
-        for down, ty0, valid_y in _spans(self.rows, self.m):
-            for over, tx0, valid_x in _spans(self.width, self.m):
-                with T.serial(0, down) as y, T.serial(0, over) as x:
-                    body(ty0 + y, tx0 + x, valid_y, valid_x)
+        with shared(self.tiles // self.across, self.threads) as rows:
+            for down, ty0, valid_y in _spans(self.rows, self.m):
+                for over, tx0, valid_x in _spans(self.width, self.m):
+                    with loop(*clip(*rows, ty0, ty0 + down)) as ty, T.serial(0, over) as x:
+                        body(ty, tx0 + x, valid_y, valid_x)
 
     def _input(self, v: tirx.Buffer, ty: Expr, tx: Expr) -> None:
         n, m = self.m + 2, self.m

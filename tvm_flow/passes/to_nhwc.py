@@ -1,9 +1,9 @@
 """NHWC inside: a 1x1 convolution is then a matrix product and a channel slice an offset.
 
 Every 4-D operator with a rule is rewritten to NHWC; around one without, transposes are inserted.
-A convolution of an NCHW input with few channels (a picture) reads it directly (``nchw`` attribute),
-so that the border costs no transpose either. Depthwise convolutions become ``depthwise``; a dense layer becomes a 1x1
-convolution over one pixel.
+A convolution of an NCHW input with few channels (a picture) reads it directly (``nchw``
+attribute), so that the border costs no transpose either. Depthwise convolutions become
+``depthwise``; a dense layer becomes a 1x1 convolution over one pixel.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tvm_flow.graph import Graph, Node, rewrite
 
 #: From this many channels on an NCHW input is transposed before a convolution reads it. Windows of
 #: several taps have much to gain: Winograd needs NHWC, 64 channels at 56² take 0.33 ms instead of
-#: 0.89. A 1x1 has only its access to gain (384 channels at 14²: 45 us, not 58; 128 at 56² are even).
+#: 0.89. A 1x1 gains only easier access (384 channels at 14²: 45 us, not 58; 128 at 56² are equal).
 TRANSPOSED_CHANNELS, TRANSPOSED_CHANNELS_1X1 = 16, 192
 
 _AXIS = {0: 0, 1: 3, 2: 1, 3: 2}

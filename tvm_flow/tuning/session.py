@@ -230,7 +230,8 @@ class Session:
         if self._runner is not None:
             yield from self._runner.notes()
         for state in self.states:
-            if stale := self.store.stale(state.task.workload, state.search.space):
+            known = self.store.stale(state.task.workload, state.search.space)
+            if stale := [record for record in known if record.threads == self.threads]:
                 yield f"{len(stale)} records of {state.task.workload} have knobs it no longer has"
         noise = sum(self._disturbed) / max(1, len(self._disturbed))
         if noise > _NOISE:
