@@ -168,12 +168,28 @@ def test_of_several_ways_to_compute_a_layer_the_fastest_counts() -> None:
     direct, winograd, other = states(workload(), workload(2048), workload(1024))
     for state, seconds_ in ((direct, 2e-3), (winograd, 1e-3), (other, 1e-4)):
         if state is not other:
-            state.task = replace(state.task, group="layer")
+            as_one_way(state)
         state.note({"step": 1, "waste": 8, "fault": 0}, "ok", seconds_)
         state.batches = 2
     assert next_task([direct, winograd]) is winograd
     report = TuneReport(tuple(s.report() for s in (direct, winograd, other)), 1, 1.0, 3, 0)
     assert report.best_latency_s == pytest.approx(1.1e-3)
+
+
+def test_a_default_that_was_never_tried_gets_its_turn() -> None:
+    fast, slow = (as_one_way(state) for state in states(workload(), workload(2048)))
+    fast.note(fast.default, "ok", 1e-3)
+    fast.batches = 2
+    slow.note({"step": 1, "waste": 7, "fault": 0}, "ok", 2e-3)  # what an older default was
+    assert next_task([fast, slow]) is slow
+    slow.note(slow.default, "ok", 2e-3)
+    assert next_task([fast, slow]) is fast
+
+
+def as_one_way(state: TaskState) -> TaskState:
+    """The same task as one of several ways to compute a layer."""
+    state.task = replace(state.task, group="layer")
+    return state
 
 
 def test_gain_counts_runs_time_and_progress() -> None:

@@ -40,12 +40,15 @@ def best_of_layers(states: Sequence[TaskState]) -> dict[str, float]:
 def contenders(states: Sequence[TaskState]) -> list[TaskState]:
     """Tasks the network may come to use. Of several ways to compute a layer, those whose default
     is far behind the others' are out at once, and later those that stay behind: a FasterNet block
-    has six ways, and each takes seconds to compile."""
+    has six ways, and each takes seconds to compile. What earlier runs found does not count against
+    a default that was never tried: schedules may have a better one since.
+    """
     best = best_of_layers(states)
 
     def competes(state: TaskState) -> bool:
         limit = _FAR_BEHIND if len(state.times) < 2 else _STILL_BEHIND
-        return not state.times or state.best_s <= limit * best[state.task.layers]
+        untried = not state.times or not state.default_tried
+        return untried or state.best_s <= limit * best[state.task.layers]
 
     return [state for state in states if competes(state)]
 

@@ -113,6 +113,11 @@ class TaskState:
         return self.times.get(freeze(self.default))
 
     @property
+    def default_tried(self) -> bool:
+        knobs = freeze(self.default)
+        return knobs in self.times or knobs in self.failed or knobs in self.invalid
+
+    @property
     def trials(self) -> int:
         """Choices of knobs tried, in this run and before."""
         return len(self.times) + len(self.failed)
