@@ -108,5 +108,5 @@ def test_what_is_left_out_is_little() -> None:
         f"tvm-flow tune fasternet_t0 --target raspberry-pi-4 --tracker {farm} --threads 4 "
         "--minutes 60",
         f"tvm-flow compare fasternet_t0 --target raspberry-pi-4 --tracker {farm} --threads 4",
-        'make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"',
+        'make demo PIP_ARGS="--extra-index-url $CPU_INDEX"',
     ]  # fmt: skip
