@@ -59,7 +59,6 @@ def test_small_space_is_tried_whole_and_the_best_confirmed(folder: Path) -> None
     assert (report.measured, report.skipped, report.total) == (VALID, 5, VALID)
     assert task.state == "whole space tried"
     assert task.best_knobs["waste"] == 1
-    assert task.best_knobs["step"] > 1
     assert task.speedup > 2
     assert report.default_latency_s == pytest.approx(3 * task.default_s)
     assert report.best_latency_s == pytest.approx(3 * task.best_s)
