@@ -115,7 +115,7 @@ class Conv2d(Family):
             choices["nb"] = [1, 2, 4, 8]
         else:
             choices["th"] = [t for t in (1, 2, 3) if t <= s.oh]
-            choices["rb"] = [r for r in (1, 2, 4, 7, 8, 14, 16, 28) if r <= s.oh]
+            choices["rb"] = [r for r in (1, 2, 3, 4, 7, 8, 14, 16, 28) if r <= s.oh]
             if cpu.threads > 1:
                 choices["nb"] = [1, 2, 4, 8]
         return {k: sorted({*v, default[k]}) for k, v in choices.items()}
