@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,8 @@ MAX_CLOCK_SPREAD = 0.05
 class Snapshot:
     """Counters at one moment; times in seconds, summed over the watched cores or threads.
 
-    ``waited`` (runnable but not running) is ``None`` where the kernel does not tell.
+    ``waited`` (runnable but not running) is ``None`` where the kernel does not tell. ``others`` is
+    what all other processes ran, on any core.
     """
 
     at: float
@@ -31,6 +33,7 @@ class Snapshot:
     stolen: float
     own: float
     waited: float | None
+    others: float
     throttled: int
     clock_khz: int | None
 
@@ -49,6 +52,7 @@ class LoadProbe:
             stolen=stolen,
             own=_own_cpu_time(self.pid),
             waited=_waited(self.pid),
+            others=_others_ran(self.pid),
             throttled=sum(_throttle_counts(self.cores)),
             clock_khz=_clock(self.cores),
         )
@@ -56,15 +60,16 @@ class LoadProbe:
     def complaints(self, before: Snapshot, after: Snapshot) -> list[str]:
         """What disturbed the time between two snapshots; empty where nothing is known to."""
         wall = max(after.at - before.at, 1e-9)
+        other = (after.busy - before.busy) - (after.own - before.own)
         found = []
         if before.waited is not None and after.waited is not None:
-            waited = after.waited - before.waited
+            # An engine with more threads than cores waits for itself: no fault of other load.
+            others = max(after.others - before.others, other - _ROUNDING_S)
+            waited = min(after.waited - before.waited, others)
             if waited > max(_WAKING_S, MAX_WAIT_SHARE * wall):
                 found.append(f"other load on the cores ({100 * waited / wall:.0f} % waiting)")
-        else:
-            other = (after.busy - before.busy) - (after.own - before.own)
-            if other > max(_ROUNDING_S, MAX_WAIT_SHARE * wall * len(self.cores)):
-                found.append(f"other load on the cores ({100 * other / wall:.0f} % of one core)")
+        elif other > max(_ROUNDING_S, MAX_WAIT_SHARE * wall * len(self.cores)):
+            found.append(f"other load on the cores ({100 * other / wall:.0f} % of one core)")
         stolen = after.stolen - before.stolen
         if stolen > max(_ROUNDING_S, MAX_WAIT_SHARE * wall * len(self.cores)):
             found.append(f"the hypervisor took {100 * stolen / wall:.0f} % of one core")
@@ -108,6 +113,17 @@ def _waited(pid: int) -> float | None:
             total += int((task / "schedstat").read_text(encoding="ascii").split()[1])
         except (OSError, IndexError):
             return None
+    return total * 1e-9
+
+
+def _others_ran(pid: int) -> float:
+    """Seconds that the threads of all other processes have run (first field, nanoseconds)."""
+    total = 0
+    for entry in Path("/proc").glob("[0-9]*/task/*/schedstat"):
+        if entry.parts[2] == str(pid):
+            continue
+        with suppress(OSError):  # it has ended
+            total += int(entry.read_text(encoding="ascii").split()[0])
     return total * 1e-9
 
 

@@ -70,7 +70,7 @@ def test_other_load_makes_it_invalid() -> None:
 
 
 def _snapshot(at: float, **changes: float) -> Snapshot:
-    base = {"busy": 0.0, "stolen": 0.0, "own": 0.0, "waited": 0.0, "throttled": 0, "clock_khz": 0}
+    base = dict.fromkeys(("busy", "stolen", "own", "waited", "others", "throttled", "clock_khz"), 0)
     return Snapshot(at=at, **{**base, **changes})
 
 
@@ -79,7 +79,11 @@ def _snapshot(at: float, **changes: float) -> Snapshot:
     [
         (_snapshot(1, busy=1.0, own=1.0), ""),
         (_snapshot(1, waited=0.02), ""),
-        (_snapshot(1, waited=0.2), "20 % waiting"),
+        (_snapshot(1, waited=0.2), ""),  # for its own threads
+        (_snapshot(1, waited=0.2, others=0.5), "20 % waiting"),
+        (_snapshot(1, waited=0.2, others=0.1), "10 % waiting"),
+        (_snapshot(1, waited=0.2, busy=1.0, own=0.5), "20 % waiting"),  # of unseen processes
+        (_snapshot(1, waited=0.01, others=0.9), ""),  # on other cores
         (_snapshot(1, stolen=0.3), "hypervisor took 30 %"),
         (_snapshot(1, throttled=2), "throttling"),
     ],
