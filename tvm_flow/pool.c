@@ -50,7 +50,7 @@ typedef struct {
   _Atomic int working;  // may hold one
   uint64_t away_until, last_break;  // of the caller only, ns
   pthread_t thread;
-  int core;
+  int core;  // of the caller: the one that it leaves to it
 } Member;
 
 static Member members[MOST_THREADS];
@@ -115,16 +115,27 @@ static void await_loop(uint32_t seen) {
   }
 }
 
-static void bind(int core) {
+static void bind(pthread_t thread, int core) {
   cpu_set_t set;
   CPU_ZERO(&set);
   CPU_SET(core, &set);
-  sched_setaffinity(0, sizeof set, &set);  // where it is refused, the scheduler decides
+  pthread_setaffinity_np(thread, sizeof set, &set);  // where it is refused, the scheduler decides
+}
+
+// The caller is not bound: a worker whose core it has come to moves to the core that is free. On one
+// core they would take turns for good, since the scheduler sees a core with a single busy thread.
+static void make_way(void) {
+  int here = sched_getcpu();
+  for (int i = 1; i < threads && here != members[0].core; i++) {
+    if (members[i].core != here) continue;
+    members[i].core = members[0].core;
+    members[0].core = here;
+    bind(members[i].thread, members[i].core);
+  }
 }
 
 static void* worker(void* argument) {
   int self = (int)(intptr_t)argument;
-  bind(members[self].core);
   uint32_t seen = 0;
   while (!atomic_load(&stopping)) {
     await_loop(seen);
@@ -195,6 +206,7 @@ static int launch(Lambda lambda, void* data, int tasks) {
   loop = lambda, loop_data = data, loop_env = (ParallelEnv){NULL, count};
   atomic_store(&failed, 0);
   atomic_store(&unfinished, count);
+  make_way();
   uint64_t begin = now_ns();
   if (invite(count, begin) > 1) announce();
   work(0);
@@ -228,11 +240,13 @@ __attribute__((visibility("default"))) int __tvm_ffi_tvm_flow_pool(void* self, c
   stop();
   for (int i = 0; i < wanted; i++) members[i].core = (int)args[1 + i].value;
   threads = (int)wanted;
-  for (int i = 1; i < wanted; i++)
+  for (int i = 1; i < wanted; i++) {
     if (pthread_create(&members[i].thread, NULL, worker, (void*)(intptr_t)i)) {
       threads = i;  // as many as the system gives
       break;
     }
+    bind(members[i].thread, members[i].core);
+  }
   __TVMBackendParallelLaunch = launch;
   pthread_mutex_unlock(&in_use);
   result->value = threads;

@@ -121,6 +121,23 @@ def test_a_busy_core_does_not_hold_the_others_up(library: Path) -> None:
             process.wait()
 
 
+@two_cores
+def test_a_worker_makes_way_for_the_caller(library: Path) -> None:
+    """On one core with its worker the caller would do all the work."""
+    before = os.sched_getaffinity(0)
+    known = set(os.listdir("/proc/self/task"))
+    module = _load(library, 2)
+    (worker,) = (int(task) for task in set(os.listdir("/proc/self/task")) - known)
+    try:
+        for core in (BOARD.cores[1], BOARD.cores[0], BOARD.cores[1]):
+            os.sched_setaffinity(0, {core})
+            _run(module, 3)
+            (free,) = os.sched_getaffinity(worker)
+            assert free == BOARD.cores[0] + BOARD.cores[1] - core
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def test_more_threads_than_the_system_gives_are_refused(library: Path) -> None:
     module = tvm.runtime.load_module(str(library))
     pool = module.get_function("tvm_flow_pool", query_imports=True)
