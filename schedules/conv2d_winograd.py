@@ -77,7 +77,7 @@ class Conv2dWinograd(Family):
         threads, together = (1, cpu.threads) if split else (cpu.threads, 1)
         share = max(1, -(-down // max(1, threads // n)))
         rows = even_rows(down, min(fit, share), threads, n)
-        if split or weights > cpu.l2_bytes:  # weights are streamed once per block
+        if weights > cpu.l2_bytes:  # weights are streamed once per block
             rows = min(share, max(rows, -(-28 * together // across)))
         nv = min(2, Panels(workload["co"], cpu.lanes).count)
         tiles = rows * across

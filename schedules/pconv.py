@@ -116,8 +116,8 @@ class PConvFamily(Family):
         s = Shape.of(workload)
         heavy = s.n1 and workload.text("act") in HEAVY_ACTIVATIONS
         split = _default_split(s, cpu)
-        knobs = {"rb": _default_rows(s, replace(cpu, threads=1) if split else cpu)}
-        knobs |= {"ku": 2 if heavy and not cpu.by_lane else 4}
+        rows = _default_rows(s, replace(cpu, threads=1) if split else cpu)
+        knobs = {"rb": rows, "ku": 2 if heavy and not cpu.by_lane else 4}
         panels = Panels(s.cc, cpu.lanes)
         # full and narrow panels in one group would broadcast every pixel at two widths
         cnv = 1 if panels.tail and panels.count == 2 else min(2, panels.count)
@@ -213,14 +213,12 @@ def _default_rows(s: Shape, cpu: Cpu) -> int:
     share = -(-s.h // max(1, cpu.threads // s.n))
     if s.strassen:  # its sums are read and written seven times: they must stay near
         per_row += 4 * s.w * max(strassen.scratch_per_row(k, n) for *_, k, n in products(s)[1:])
-        most = max(cpu.l2_bytes // 2 // per_row, -(-_STRASSEN_PIXELS // s.w))
-        return even_rows(s.h, min(share, most), cpu.threads, s.n)
-    if _weight_bytes(s) > cpu.l2_bytes // 2:
+        most = min(share, max(cpu.l2_bytes // 2 // per_row, -(-_STRASSEN_PIXELS // s.w)))
+    elif _weight_bytes(s) > cpu.l2_bytes // 2:
         most = max(1, min(share, 2 * cpu.l2_bytes // per_row))
-        return even_rows(s.h, most, cpu.threads, s.n)
-    fit = max(1, cpu.l2_bytes // 2 // per_row)
-    share = max(1, -(-s.h * s.n // cpu.threads))
-    return even_rows(s.h, min(fit, share, 8), cpu.threads, s.n)
+    else:
+        most = max(1, min(cpu.l2_bytes // 2 // per_row, -(-s.h * s.n // cpu.threads), 8))
+    return even_rows(s.h, most, cpu.threads, s.n)
 
 
 def _check_registers(s: Shape, cpu: Cpu, knobs: Knobs) -> None:

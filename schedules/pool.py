@@ -16,7 +16,7 @@ from tvm.script.ir_builder import tirx as T
 
 from schedules.base import Array, Cpu, Family, Knobs, Space, TensorSpec, Workload
 from schedules.kernel import prim_func
-from schedules.microkernel import parallel
+from schedules.microkernel import inner_threads, parallel
 from schedules.numpy_ops import windows
 from schedules.registry import register
 from schedules.vector import f32, load, maximum, pieces, registers, store
@@ -123,10 +123,9 @@ class GlobalPool(WeightlessFamily):
     def build(self, workload: Workload, cpu: Cpu, knobs: Knobs, name: str) -> tirx.PrimFunc:
         n, c, pixels = workload["n"], workload["c"], workload["h"] * workload["w"]
         chunk = cpu.lanes * knobs["panels"]
-        threads = cpu.threads if knobs["split"] else 1
         with IRBuilder() as builder, prim_func(self, workload, cpu, name) as args:
             whole = c // chunk
-            with parallel(n * whole, threads) as task:
+            with parallel(n * whole, inner_threads(cpu, knobs)) as task:
                 base = [(i * cpu.lanes, cpu.lanes) for i in range(knobs["panels"])]
                 _mean(args, task // max(whole, 1), (task % max(whole, 1)) * chunk, base, c, pixels)
             rest = pieces(c - whole * chunk, cpu.lanes)

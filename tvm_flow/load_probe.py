@@ -60,16 +60,16 @@ class LoadProbe:
     def complaints(self, before: Snapshot, after: Snapshot) -> list[str]:
         """What disturbed the time between two snapshots; empty where nothing is known to."""
         wall = max(after.at - before.at, 1e-9)
-        other = (after.busy - before.busy) - (after.own - before.own)
+        foreign = (after.busy - before.busy) - (after.own - before.own)
         found = []
         if before.waited is not None and after.waited is not None:
             # An engine with more threads than cores waits for itself: no fault of other load.
-            others = max(after.others - before.others, other - _ROUNDING_S)
+            others = max(after.others - before.others, foreign - _ROUNDING_S)
             waited = min(after.waited - before.waited, others)
             if waited > max(_WAKING_S, MAX_WAIT_SHARE * wall):
                 found.append(f"other load on the cores ({100 * waited / wall:.0f} % waiting)")
-        elif other > max(_ROUNDING_S, MAX_WAIT_SHARE * wall * len(self.cores)):
-            found.append(f"other load on the cores ({100 * other / wall:.0f} % of one core)")
+        elif foreign > max(_ROUNDING_S, MAX_WAIT_SHARE * wall * len(self.cores)):
+            found.append(f"other load on the cores ({100 * foreign / wall:.0f} % of one core)")
         stolen = after.stolen - before.stolen
         if stolen > max(_ROUNDING_S, MAX_WAIT_SHARE * wall * len(self.cores)):
             found.append(f"the hypervisor took {100 * stolen / wall:.0f} % of one core")

@@ -22,6 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
+// As many tasks as schedules/microkernel.py makes shares.
 enum { MOST_THREADS = 64, TASKS_PER_THREAD = 16 };
 // Nanoseconds. A thread that is waited for longer than STALL_NS, and longer than the whole loop
 // took so far, has lost its core: time slices are 1 ms or more, tasks some 10 us.
@@ -50,7 +51,7 @@ typedef struct {
   _Atomic int working;  // may hold one
   uint64_t away_until, last_break;  // of the caller only, ns
   pthread_t thread;
-  int core;  // of the caller: the one that it leaves to it
+  int core;  // where a worker is bound; the caller's is the one that no worker has
 } Member;
 
 static Member members[MOST_THREADS];

@@ -68,6 +68,7 @@ def test_small_space_is_tried_whole_and_the_best_confirmed(folder: Path) -> None
     assert store.best(work, 1).stage == "final"
     finals = [r for r in store.records if r.stage == "final"]
     assert {"step": 1, "waste": 8, "fault": 0} in [r.knobs for r in finals]  # the default too
+    assert task.best_knobs == min(finals, key=lambda r: r.seconds).knobs
     assert [e.kind for e in events] == ["start", *["trial"] * VALID, "final", "stop"]
     assert events[-1].report.phase == "done"
 

@@ -114,6 +114,7 @@ class TaskState:
 
     @property
     def default_tried(self) -> bool:
+        """Whether the present default was tried, in this run or before."""
         knobs = freeze(self.default)
         return knobs in self.times or knobs in self.failed or knobs in self.invalid
 
