@@ -17,7 +17,7 @@ from tvm_flow.runtime.verify import LIBRARY
 # size, because a child begins as a copy of its parent.
 _REPORT = """
 import pathlib, re, sys
-sys.modules["torch"] = None
+sys.modules["torch"] = None  # bundles of earlier versions would import it
 sys.path.insert(0, sys.argv[1])
 import tvm_flow.runtime as runtime
 if len(sys.argv) > 2:

@@ -21,6 +21,7 @@ from tvm_flow.runtime import Bundle, Timing, load, summarise
 from tvm_flow.runtime.library import default_cores
 
 _WARM_UP_RUNS = 5
+_INSTRUMENT = "tvm_flow.profile.instrument"
 _BUILT_IN = "vm.builtin."  # the virtual machine's own functions: allocation, shape checks
 
 
@@ -139,17 +140,21 @@ def _measure(bundle: Bundle, runs: int) -> tuple[list[float], NDArray[np.float64
         started = time.perf_counter()
         return 0  # kNoOp: run the call
 
-    attach, reporter = bundle.program.vm["set_instrument"], tvm_ffi.convert(instrument)
+    # The virtual machine takes the name of a function that returns the one to report to.
+    reporter = tvm_ffi.convert(instrument)
+    tvm_ffi.register_global_func(_INSTRUMENT, lambda: reporter, override=True)
+    attach = bundle.program.vm["set_instrument"]
     plain = []
     for _ in range(_WARM_UP_RUNS + runs):
         begin = time.perf_counter()
         bundle.run()
         plain.append(time.perf_counter() - begin)
-        attach(reporter)
+        attach(_INSTRUMENT)
         try:
             bundle.run()
         finally:
             attach(None)
+    tvm_ffi.remove_global_func(_INSTRUMENT)
     table = _table(events, symbols, _WARM_UP_RUNS + runs)
     return plain[_WARM_UP_RUNS:], table[_WARM_UP_RUNS:]
 

@@ -8,7 +8,6 @@ import typer
 
 from tvm_flow.cli.arguments import BundleArgument, Threads
 from tvm_flow.cli.command import Answer, verb
-from tvm_flow.cli.run import without_torch
 from tvm_flow.cli.text import line
 
 
@@ -21,8 +20,7 @@ def check(bundle: BundleArgument, threads: Threads = None) -> Answer:
 
     Fails on a changed file, another machine or runtime, or a number that differs from PyTorch's.
     """
-    without_torch()
-    from tvm_flow.runtime.session import check as checked  # noqa: PLC0415 - after the line above
+    from tvm_flow.runtime.session import check as checked  # noqa: PLC0415
 
     report = checked(bundle, threads=threads)
     data = {"bundle": str(bundle), "ok": True, **asdict(report)}

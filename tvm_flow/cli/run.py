@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,12 +25,6 @@ def register(app: typer.Typer) -> None:
         "tvm-flow run build/t0 --runs 100 --threads 1",
         "tvm-flow run build/t0 --input tensor.npy --save logits.npy",
     )(run)
-
-
-def without_torch() -> None:
-    """Where torch is installed, ``tvm_ffi`` imports it for its tensor types: seconds that running
-    a bundle has no use for. This process does nothing else."""
-    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
 
 
 def run(
@@ -59,8 +52,7 @@ def run(
     ] = None,
 ) -> Answer:
     """Run a bundle on one input and print the top classes."""
-    without_torch()
-    from tvm_flow.api.run import run as ran  # noqa: PLC0415 - after the line above
+    from tvm_flow.api.run import run as ran  # noqa: PLC0415
 
     if top < 1 or runs < 0:
         raise UsageError(f"Cannot print {top} classes or time {runs} runs", fix="--top 5 --runs 50")

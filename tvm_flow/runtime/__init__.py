@@ -2,7 +2,7 @@
 
 This package is copied into every bundle as it is (``python/tvm_flow/runtime``), which is how
 ``run.py`` works on a board where tvm-flow is not installed. It therefore imports only the
-standard library, NumPy, ``tvm_ffi``, :mod:`tvm_flow.errors` and, for pictures, Pillow.
+standard library, NumPy, :mod:`tvm_flow.errors` and, for pictures, Pillow.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
-"""The only place that touches TVM: load ``model.so``, configure threads, get its ``main``."""
+"""Load ``model.so`` into TVM's runtime, configure threads, get its ``main``."""
 
 from __future__ import annotations
 
-import ctypes
-import importlib.util
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tvm_ffi
 from numpy.typing import NDArray
 
 from tvm_flow.errors import BundleError, EnvironmentFault, UsageError
-from tvm_flow.runtime import machine
+from tvm_flow.runtime import c_api, ffi, machine
 
 _CPU, _POOLED_ALLOCATOR = 1, 2  # kDLCPU; tvm/runtime/memory/memory_manager.h
 _BOUND = "tvm_flow_network"
@@ -27,9 +24,9 @@ _ONE_CORE_PER_THREAD = -2  # kSpecifyOneCorePerThread, tvm/src/runtime/threading
 class Program:
     """A loaded network: the library, its Relax virtual machine, and that one's entry function."""
 
-    library: Any
-    vm: Any
-    main: Any
+    library: ffi.Module
+    vm: ffi.Module
+    main: ffi.Function
 
 
 def open_program(path: Path, weights: Sequence[NDArray[Any]]) -> Program:
@@ -41,13 +38,13 @@ def open_program(path: Path, weights: Sequence[NDArray[Any]]) -> Program:
     """
     load_runtime()
     try:
-        library = tvm_ffi.load_module(str(path))
+        library = ffi.load_module(path)
         vm = library["vm_load_executable"]()
         vm["vm_initialization"](_CPU, 0, _POOLED_ALLOCATOR)
         # ``main`` with its last parameters bound; True: its result is returned
-        vm["save_function"]("main", _BOUND, True, *map(tvm_ffi.from_dlpack, weights))
+        vm["save_function"]("main", _BOUND, True, *weights)
         return Program(library, vm, vm[_BOUND])
-    except (RuntimeError, AttributeError, OSError) as error:
+    except (ffi.TvmError, AttributeError) as error:
         reason = str(error).strip().splitlines()
         raise BundleError(
             f"cannot load {path}",
@@ -58,16 +55,8 @@ def open_program(path: Path, weights: Sequence[NDArray[Any]]) -> Program:
 
 def load_runtime() -> None:
     """Load TVM's runtime library into this process. Raises :class:`EnvironmentFault`."""
-    spec = importlib.util.find_spec("tvm")
-    if spec is None or not spec.submodule_search_locations:
-        raise EnvironmentFault("TVM is not installed", fix="pip install apache-tvm")
-    library = Path(spec.submodule_search_locations[0]) / "lib" / "libtvm_runtime.so"
-    try:
-        ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
-    except OSError as error:
-        raise EnvironmentFault(
-            f"cannot load {library}", why=str(error), fix="reinstall apache-tvm"
-        ) from error
+    c_api.load()  # first: the runtime is linked to it, and would look for it where it is not
+    c_api.load_library("tvm", "libtvm_runtime.so")
 
 
 def use_threads(library: Any, threads: int, cores: list[int], *, pin: bool) -> None:
@@ -99,7 +88,7 @@ def use_threads(library: Any, threads: int, cores: list[int], *, pin: bool) -> N
 
 def _use_tvm_pool(threads: int, cores: list[int]) -> None:
     # The pool never grows after its first use, so it is made for all cores and then limited.
-    configure = tvm_ffi.get_global_func("runtime.config_threadpool")
+    configure = ffi.global_function("runtime.config_threadpool")
     configure(_ONE_CORE_PER_THREAD, threads, [str(core) for core in cores])
 
 

@@ -11,9 +11,6 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "python"))
-# Where torch is installed, tvm_ffi imports it for its tensor types: seconds and 100 MiB that
-# running a bundle has no use for.
-sys.modules["torch"] = None  # type: ignore[assignment]
 
 from tvm_flow.runtime.cli import main  # noqa: E402
 
