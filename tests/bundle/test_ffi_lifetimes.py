@@ -18,6 +18,7 @@ from tests.bundle.networks import SHAPE, lowered, reference, sample, write
 from tvm_flow.bundle import load, write_bundle
 from tvm_flow.lowered import TensorInfo
 from tvm_flow.runtime import c_api, ffi, tensors
+from tvm_flow.runtime.weights import HUGE_PAGE, huge_block
 
 
 def echo() -> ffi.Function:
@@ -151,3 +152,17 @@ def test_layouts_are_remembered_not_kept_alive() -> None:
     assert tensors._layout.cache_info().misses == seen
     del first, second, given
     assert gone() is None
+
+
+def test_a_block_takes_no_more_memory_than_its_size() -> None:
+    """Its end is less than a huge page and therefore in small ones."""
+    modes = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if modes.exists() and "[always]" in modes.read_text():
+        pytest.skip("the system uses huge pages unasked")
+    for size in (HUGE_PAGE // 2, 4 * HUGE_PAGE + HUGE_PAGE // 2):
+        before = resident()
+        block = huge_block(size)
+        block.fill(1)
+        assert block.ctypes.data % HUGE_PAGE == 0
+        assert abs(resident() - before - size) < HUGE_PAGE // 4
+        del block
