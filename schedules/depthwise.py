@@ -16,6 +16,7 @@ from schedules import activations
 from schedules.base import Array, Cpu, Family, InvalidKnobs, Knobs, Space, TensorSpec, Workload
 from schedules.kernel import prim_func
 from schedules.numpy_ops import depthwise_nhwc
+from schedules.reduction import Tile
 from schedules.registry import register
 from schedules.vector import load
 from schedules.window import Accumulation, WindowShape, sweep
@@ -65,32 +66,31 @@ class Depthwise(Family):
 
     def default(self, workload: Workload, cpu: Cpu) -> Knobs:
         s = WindowShape.of(workload)
-        tile = min(s.ow, 7 if cpu.registers >= 32 else 4)
-        return {"tile": tile, "rows": max(1, min(8, s.n * s.oh // (4 * cpu.threads)))}
+        rows, columns = (1, 7) if cpu.by_lane else (4, 4) if cpu.registers >= 32 else (3, 3)
+        return {
+            "tile": min(s.ow, columns),
+            "th": min(s.oh, rows),
+            "rows": max(1, min(8, s.n * s.oh // (4 * cpu.threads))),
+        }
 
     def space(self, workload: Workload, cpu: Cpu) -> Space:
         s, default = WindowShape.of(workload), self.default(workload, cpu)
         choices = {
             "tile": [t for t in (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14) if t <= s.ow],
-            "rows": [r for r in (1, 2, 4, 7, 8, 14, 16) if r <= s.oh],
+            "th": [t for t in (1, 2, 3, 4, 7) if t <= s.oh],
+            "rows": [r for r in (1, 2, 4, 7, 8, 14, 16, 28, 56) if r <= s.oh],
         }
         return {k: sorted({*v, default[k]}) for k, v in choices.items()}
 
     def build(self, workload: Workload, cpu: Cpu, knobs: Knobs, name: str) -> tirx.PrimFunc:
-        s, act = WindowShape.of(workload), workload.text("act")
-        if knobs["tile"] > cpu.registers - 4:
-            raise InvalidKnobs(f"{knobs['tile']} accumulators do not fit {cpu.registers}")
+        s, tile = WindowShape.of(workload), Tile(knobs["th"], knobs["tile"])
+        if tile.pixels > cpu.registers - 4:
+            raise InvalidKnobs(f"{tile.pixels} accumulators do not fit {cpu.registers}")
         with IRBuilder() as builder, prim_func(self, workload, cpu, name) as args:
-            how = Accumulation(
-                start=lambda channel, width: load(args["bias"], channel, width),
-                tap=lambda acc, x, dy, dx, channel, width: (
-                    acc + x * load(args["weight"], (dy * s.kw + dx) * s.c + channel, width)
-                ),
-                finish=lambda read, _channel, width: activations.emit(act, read, width),
-            )
+            how = accumulation(s, args["weight"], args["bias"], workload.text("act"))
             sweep(
                 s, args["x"], args["y"], how,
-                tile=knobs["tile"], rows=knobs["rows"], lanes=cpu.lanes, threads=cpu.threads,
+                tile=tile, rows=knobs["rows"], lanes=cpu.lanes, threads=cpu.threads,
             )  # fmt: skip
         return builder.get()
 

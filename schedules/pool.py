@@ -18,6 +18,7 @@ from schedules.base import Array, Cpu, Family, Knobs, Space, TensorSpec, Workloa
 from schedules.kernel import prim_func
 from schedules.microkernel import inner_threads, parallel
 from schedules.numpy_ops import windows
+from schedules.reduction import Tile
 from schedules.registry import register
 from schedules.vector import f32, load, maximum, pieces, registers, store
 from schedules.window import Accumulation, WindowShape, sweep
@@ -91,7 +92,8 @@ class Pool2d(WeightlessFamily):
         with IRBuilder() as builder, prim_func(self, workload, cpu, name) as args:
             sweep(
                 s, args["x"], args["y"], how,
-                tile=knobs["tile"], rows=knobs["rows"], lanes=cpu.lanes, threads=cpu.threads,
+                tile=Tile(1, knobs["tile"]), rows=knobs["rows"],
+                lanes=cpu.lanes, threads=cpu.threads,
             )  # fmt: skip
         return builder.get()
 

@@ -1,22 +1,27 @@
 """Sliding windows over NHWC, vectorised over channels: the sweep of depthwise and pooling.
 
-Each output row is cut into border columns, whose taps are known when the kernel is generated, and
-interior tiles, which test nothing. Rows at the top and bottom shorten the loop over tap rows. No
-padded copy of the input is made.
+A tile of output rows and columns of one panel of channels has its sums in registers, and each
+input element is loaded once for all of them. Output rows are cut into tiles at the borders, whose
+taps are known when the kernel is generated, and tiles inside, which test nothing; input rows
+outside of the image are skipped by a test per row. No padded copy of the input is made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from schedules.microkernel import for_flat, parallel, tile_count
+from schedules.packing import balanced
+from schedules.reduction import Tile
 from schedules.sliding import Sliding
-from schedules.vector import Expr, load, loop, pieces, registers, store
+from schedules.vector import Expr, bind, for_vectors, load, registers, store
 
 
 @dataclass(frozen=True)
@@ -26,13 +31,6 @@ class WindowShape(Sliding):
     c: int
     cp: int
     c0: int
-
-    @property
-    def interior(self) -> tuple[int, int]:
-        """Output columns [first, stop) all of whose taps are inside the input."""
-        first = -(-self.pw // self.sw)
-        stop = (self.w + self.pw - self.kw) // self.sw + 1
-        return (first, stop) if stop > first else (self.ow, self.ow)
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Accumulation:
 
 @dataclass(frozen=True)
 class RowSweep:
-    """Sweeps one output row at a time.
+    """Sweeps one or a few output rows at a time.
 
     ``tile`` columns of one channel panel share registers. ``in_row`` and ``out_row`` give the
     pixel number at which an input or output row starts in ``x`` (``cp`` channels per pixel) and
@@ -62,72 +60,107 @@ class RowSweep:
     in_row: Callable[[Expr], Expr]
     out_row: Callable[[Expr], Expr]
 
-    def emit(self, row: Expr) -> None:
-        """Output row ``row``: border columns, whose taps are known, then interior tiles."""
-        s = self.shape
-        first, stop = s.interior
-        for column in [*range(min(first, s.ow)), *range(max(stop, first), s.ow)]:
-            self._columns(1, tirx.IntImm("int32", column), row, False)
-        if stop > first:
-            span = stop - first
-            largest = min(self.tile, span)
-            for_flat(
-                (0, tile_count(span, largest)),
-                span,
-                largest,
-                lambda size, column, _: self._columns(size, column + first, row, True),
-            )
+    def emit(self, row: Expr, height: int = 1) -> None:
+        """``height`` output rows from ``row`` on.
 
-    def _columns(self, size: int, column: Expr, row: Expr, inside: bool) -> None:
-        """``size`` columns: whole vectors in a loop, then power-of-two pieces."""
-        channels = self.shape.c
-        whole = channels // self.lanes
-        if whole:
-            with T.serial(0, whole) as v:
-                self._tile(size, column, row, inside, v * self.lanes, self.lanes)
-        for offset, width in pieces(channels - whole * self.lanes, self.lanes):
-            channel = tirx.IntImm("int32", whole * self.lanes + offset)
-            self._tile(size, column, row, inside, channel, width)
+        Tiles at the borders, whose taps are known, are emitted one by one; neighbours inside of
+        equal size share a loop.
+        """
+        for first, size, count, inside in self._runs():
+            tile = Tile(height, size)
+            if count == 1:
+                self._columns(tile, tirx.IntImm("int32", first), row, inside)
+            else:
+                with T.serial(0, count) as t:
+                    self._columns(tile, first + t * size, row, inside)
+
+    def _runs(self) -> list[tuple[int, int, int, bool]]:
+        """The row's tiles as (first column, size, how many, all taps inside the input)."""
+        s, runs, first = self.shape, list[tuple[int, int, int, bool]](), 0
+        for size, count in balanced(s.ow, min(self.tile, s.ow)):
+            for _ in range(count):
+                last = first + size - 1
+                inside = first * s.sw >= s.pw and last * s.sw - s.pw + s.kw <= s.w
+                if inside and runs and runs[-1][1:] == (size, runs[-1][2], True):
+                    runs[-1] = (runs[-1][0], size, runs[-1][2] + 1, True)
+                else:
+                    runs.append((first, size, 1, inside))
+                first += size
+        return runs
+
+    def _columns(self, tile: Tile, column: Expr, row: Expr, inside: bool) -> None:
+        """One tile of pixels, all channels: whole vectors in a loop, then power-of-two pieces."""
+        for_vectors(
+            self.shape.c, self.lanes, lambda c, w: self._tile(tile, column, row, inside, c, w)
+        )
 
     def _tile(
-        self, size: int, column: Expr, row: Expr, inside: bool, channel: Expr, width: int
+        self, tile: Tile, column: Expr, row: Expr, inside: bool, channel: Expr, width: int
     ) -> None:
-        """``size`` output columns of one channel panel."""
+        """One tile of pixels of one channel panel. Input rows come one after the other, each for
+        all output rows of the tile that it is a tap of."""
         s, how = self.shape, self.how
-        top = row * s.sh - s.ph
-        acc = registers(size * width)
-        for j in range(size):
-            store(acc, how.start(channel, width), j * width, width)
-        low = tirx.Max(tirx.IntImm("int32", 0), 0 - top)
-        high = tirx.Min(tirx.IntImm("int32", s.kh), s.h - top)
-        with loop(low, high) as dy:
-            line = self.in_row(top + dy)
-            for j in range(size):
-                for dx in range(s.kw):
-                    if not inside and not 0 <= int(column) * s.sw - s.pw + dx < s.w:
-                        continue
-                    at = (line + (column + j) * s.sw - s.pw + dx) * s.cp + s.c0 + channel
-                    value = load(self.x, at, width)
-                    total = how.tap(load(acc, j * width, width), value, dy, dx, channel, width)
-                    store(acc, total, j * width, width)
-        for j in range(size):
-            out = how.finish(partial(load, acc, j * width, width), channel, width)
-            store(self.y, out, (self.out_row(row) + column + j) * s.c + channel, width)
+        acc = registers(tile.pixels * width)
+        for i in range(tile.pixels):
+            store(acc, how.start(channel, width), i * width, width)
+        for y in range((tile.rows - 1) * s.sh + s.kh):
+            with self._where_it_exists(row, y, tile.rows):
+                self._input_row(acc, tile, column, row, y, inside, channel, width)
+        for i in range(tile.rows):
+            for j in range(tile.cols):
+                read = partial(load, acc, (i * tile.cols + j) * width, width)
+                at = (self.out_row(row + i) + column + j) * s.c + channel
+                store(self.y, how.finish(read, channel, width), at, width)
+
+    @contextmanager
+    def _where_it_exists(self, row: Expr, y: int, rows: int) -> Iterator[None]:
+        """A condition around what reads input row ``y`` of the tile, if some tile lacks it."""
+        s = self.shape
+        at, one = row * s.sh - s.ph + y, tirx.IntImm("bool", 1)
+        above = at >= 0 if y < s.ph else one
+        below = at < s.h if (s.oh - rows) * s.sh - s.ph + y >= s.h else one
+        if above is one and below is one:
+            yield
+            return
+        with T.If(tirx.And(above, below)), T.Then():
+            yield
+
+    def _input_row(
+        self, acc: tirx.Buffer, tile: Tile, column: Expr, row: Expr, y: int, inside: bool,
+        channel: Expr, width: int,
+    ) -> None:  # fmt: skip
+        """Input row ``y``, counted from the tile's first: each element once, for all its taps."""
+        s = self.shape
+        line = self.in_row(row * s.sh - s.ph + y)
+        for x in range((tile.cols - 1) * s.sw + s.kw):
+            if not inside and not 0 <= int(column) * s.sw - s.pw + x < s.w:
+                continue
+            at = (line + column * s.sw - s.pw + x) * s.cp + s.c0 + channel
+            value = bind(load(self.x, at, width), width)
+            for i, j in product(range(tile.rows), range(tile.cols)):
+                dy, dx = y - i * s.sh, x - j * s.sw
+                if 0 <= dy < s.kh and 0 <= dx < s.kw:
+                    slot = (i * tile.cols + j) * width
+                    total = load(acc, slot, width)
+                    total = self.how.tap(total, value(), dy, dx, channel, width)
+                    store(acc, total, slot, width)
 
 
 def sweep(
-    s: WindowShape, x: tirx.Buffer, y: tirx.Buffer, how: Accumulation, *, tile: int, rows: int,
+    s: WindowShape, x: tirx.Buffer, y: tirx.Buffer, how: Accumulation, *, tile: Tile, rows: int,
     lanes: int, threads: int,
 ) -> None:  # fmt: skip
-    """Emit the whole operator: parallel over images and blocks of ``rows`` output rows."""
-    blocks = -(-s.oh // rows)
+    """Emit the whole operator: parallel over images and blocks of about ``rows`` output rows."""
+    height = min(tile.rows, s.oh)
+    tiles, per_block = tile_count(s.oh, height), max(1, rows // height)
+    blocks = -(-tiles // per_block)
     with parallel(s.n * blocks, threads) as task:
-        image, block = task // blocks, task % blocks
-        count = rows if s.oh % rows == 0 else tirx.Min(s.oh - block * rows, rows)
+        image, first = task // blocks, (task % blocks) * per_block
+        end = first + per_block
+        end = end if tiles % per_block == 0 else tirx.Min(end, tiles)
         rows_of = RowSweep(
-            s, x, y, how, tile, lanes,
+            s, x, y, how, tile.cols, lanes,
             in_row=lambda row: (image * s.h + row) * s.w,
             out_row=lambda row: (image * s.oh + row) * s.ow,
         )  # fmt: skip
-        with T.serial(0, count) as r:
-            rows_of.emit(block * rows + r)
+        for_flat((first, end), s.oh, height, lambda size, row, _: rows_of.emit(row, size))
