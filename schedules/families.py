@@ -1,5 +1,23 @@
 """Importing this module registers every operator family that ships with the project."""
 
-from schedules import conv2d, conv2d_winograd, depthwise, mbconv, pconv, pool, transpose
+from schedules import (
+    conv2d,
+    conv2d_winograd,
+    depthwise,
+    mbconv,
+    pconv,
+    pointwise_nchw,
+    pool,
+    transpose,
+)
 
-__all__ = ["conv2d", "conv2d_winograd", "depthwise", "mbconv", "pconv", "pool", "transpose"]
+__all__ = [
+    "conv2d",
+    "conv2d_winograd",
+    "depthwise",
+    "mbconv",
+    "pconv",
+    "pointwise_nchw",
+    "pool",
+    "transpose",
+]

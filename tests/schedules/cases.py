@@ -206,6 +206,20 @@ TRANSPOSE = [
     for n, c, h, w in ((1, 32, 8, 16), (3, 58, 7, 7), (1, 122, 5, 13), (2, 3, 9, 4), (1, 10, 1, 1))
 ]
 
+
+def _pointwise_nchw(n: int, h: int, w: int, ci: int, co: int, act: str = "none") -> Workload:
+    return Workload.make("pointwise_nchw", n=n, h=h, w=w, ci=ci, co=co, act=act)
+
+
+POINTWISE_NCHW = [
+    _pointwise_nchw(1, 8, 16, 10, 58, "relu"),
+    _pointwise_nchw(3, 7, 7, 58, 122),
+    _pointwise_nchw(2, 13, 13, 122, 10, "gelu"),
+    _pointwise_nchw(1, 5, 7, 1, 3, "hardswish"),
+    _pointwise_nchw(1, 1, 2, 20, 1),
+    _pointwise_nchw(2, 15, 15, 20, 33, "relu6"),
+]
+
 CASES: dict[str, list[Workload]] = {}
 """Workloads by operator."""
 
@@ -213,5 +227,6 @@ for _workload in [
     *FLAT, *MIXED, *DIRECT, *PADDED, *FIRST_LAYER, *ACTIVATED, *DEPTHWISE, *POOL,
     *(_global(*given) for given in ((1, 7, 10), (3, 15, 58), (1, 1, 232), (3, 7, 122), (1, 2, 1))),
     *PARTIAL, *POINTWISE, *BLOCK, *WINOGRAD, *MBCONV, *TRANSPOSE,
+    *POINTWISE_NCHW,
 ]:  # fmt: skip
     CASES.setdefault(_workload.op, []).append(_workload)

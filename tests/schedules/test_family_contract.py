@@ -57,7 +57,16 @@ def test_costs_of_a_block_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    "op", ["conv2d", "conv2d_winograd", "mbconv", "pconv", "pconv_pointwise", "pconv_block"]
+    "op",
+    [
+        "conv2d",
+        "conv2d_winograd",
+        "mbconv",
+        "pconv",
+        "pconv_pointwise",
+        "pconv_block",
+        "pointwise_nchw",
+    ],
 )
 def test_a_tile_that_exceeds_the_registers_is_invalid(op: str) -> None:
     workload, family = CASES[op][0], registry.lookup(op)

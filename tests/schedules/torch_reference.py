@@ -119,6 +119,13 @@ def _transpose(w: Workload, inputs: list[Tensor], _weights: Weights) -> Tensor:
     return inputs[0].permute((0, 2, 3, 1) if w.text("to") == "nhwc" else (0, 3, 1, 2))
 
 
+def _pointwise_nchw(w: Workload, inputs: list[Tensor], weights: Weights) -> Tensor:
+    """:func:`compute` takes inputs and output for NHWC; here both are NCHW."""
+    x = inputs[0].permute(0, 2, 3, 1)
+    y = F.conv2d(x, weights["weight"], weights["bias"])
+    return ACTIVATIONS[w.text("act")](y).permute(0, 3, 1, 2)
+
+
 _OPERATORS: dict[str, Callable[[Workload, list[Tensor], Weights], Tensor]] = {
     "conv2d": _conv2d,
     "conv2d_winograd": _conv2d,
@@ -129,5 +136,6 @@ _OPERATORS: dict[str, Callable[[Workload, list[Tensor], Weights], Tensor]] = {
     "pconv": _pconv,
     "pconv_pointwise": _pconv_pointwise,
     "pconv_block": _pconv_block,
+    "pointwise_nchw": _pointwise_nchw,
     "transpose": _transpose,
 }

@@ -21,10 +21,10 @@ def fuse_pconv_block(graph: Graph) -> Graph:
     return rewrite(graph, _block)
 
 
-def is_pointwise(node: Node) -> bool:
-    """A 1x1, stride-1, unpadded convolution of a whole NHWC tensor."""
+def is_pointwise(node: Node, *, nchw: bool = False) -> bool:
+    """A 1x1, stride-1, unpadded convolution of a whole NHWC tensor; with ``nchw`` of any."""
     a = node.attrs
-    return node.op == "conv2d" and not a["nchw"] and (
+    return node.op == "conv2d" and (nchw or not a["nchw"]) and (
         (a["kh"], a["kw"], a["sh"], a["sw"], a["ph"], a["pw"]) == (1, 1, 1, 1, 0, 0)
     )  # fmt: skip
 

@@ -19,6 +19,7 @@ from tvm_flow.passes.fold_views import fold_views
 from tvm_flow.passes.fuse_epilogue import fuse_epilogue
 from tvm_flow.passes.fuse_mbconv import fuse_mbconv
 from tvm_flow.passes.fuse_pconv import fuse_pconv_block, fuse_pconv_pointwise
+from tvm_flow.passes.keep_nchw import keep_nchw
 from tvm_flow.passes.recognise_pconv import recognise_pconv
 from tvm_flow.passes.recognise_shuffle import recognise_shuffle
 from tvm_flow.passes.schedule_rest import fuse_rest, schedule_rest
@@ -46,6 +47,7 @@ def phases(layout: str = "NCHW", cache_bytes: int | None = None) -> list[tuple[s
         # from here on tensors are NHWC and channel slices are offsets
         ("to_nhwc", lambda graph: to_nhwc(graph, border=layout)),
         ("fuse_epilogue", fuse_epilogue),
+        ("keep_nchw", keep_nchw),
         ("fuse_pconv_pointwise", fuse_pconv_pointwise),
         ("fuse_pconv_block", fuse_pconv_block),
         ("fold_views", fold_views),

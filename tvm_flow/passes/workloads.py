@@ -150,6 +150,12 @@ def _permute(node: Node) -> Workload | None:
     return transpose.workload(n, c, h, w, axes)
 
 
+def _pointwise_nchw(node: Node) -> Workload:
+    n, ci, h, w = node.inputs[0].shape
+    act = node.attrs["act"]
+    return Workload.make("pointwise_nchw", n=n, h=h, w=w, ci=ci, co=node.shape[1], act=act)
+
+
 def _mbconv(node: Node) -> Workload:
     a, (n, h, w, c) = node.attrs, node.inputs[0].shape
     hid, ci = node.weights["w1"].shape
@@ -165,6 +171,7 @@ _MAKERS = {
     "global_pool": _global_pool,
     "mbconv": _mbconv,
     "permute": _permute,
+    "pointwise_nchw": _pointwise_nchw,
     "pconv": _pconv,
     "pconv_pointwise": _pconv,
     "pconv_block": _pconv,

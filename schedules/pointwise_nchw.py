@@ -1,0 +1,166 @@
+"""1x1 convolution of an NCHW tensor into an NCHW tensor, for the borders of a network.
+
+With the roles of a matrix product exchanged, no layout needs changing: vectors run along pixels,
+and what is repeated over the lanes are weights. A block of pixels is copied into the panels that
+the microkernel reads (rows of vectors as they are) and multiplied by all output channels while it
+is in a near cache.
+
+``pointwise_nchw`` workload parameters: n, h, w, ci, co; act.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
+
+from schedules import activations
+from schedules.base import Array, Cpu, Family, InvalidKnobs, Knobs, Space, TensorSpec, Workload
+from schedules.kernel import prim_func
+from schedules.microkernel import (
+    Epilogue,
+    Segment,
+    Tiling,
+    Weights,
+    for_groups,
+    parallel,
+    product,
+)
+from schedules.numpy_ops import conv2d_nhwc
+from schedules.packing import Panels
+from schedules.registry import register
+from schedules.vector import Expr, bind, load_valid, splat, store, store_valid
+
+
+class PointwiseNchw(Family):
+    """See the module's text."""
+
+    op = "pointwise_nchw"
+
+    def arguments(self, workload: Workload, cpu: Cpu) -> list[TensorSpec]:
+        n, h, w, ci, co = _shape(workload)
+        return [
+            TensorSpec("x", (n, ci, h, w), "input"),
+            TensorSpec("weight", (co * ci,), "weight"),
+            TensorSpec("bias", (co,), "weight"),
+            TensorSpec("y", (n, co, h, w), "output"),
+        ]
+
+    def weight_shapes(self, workload: Workload) -> dict[str, tuple[int, ...]]:
+        *_, ci, co = _shape(workload)
+        return {"weight": (co, ci, 1, 1), "bias": (co,)}
+
+    def pack(self, workload: Workload, cpu: Cpu, weights: Mapping[str, Array]) -> list[Array]:
+        return [weights["weight"].reshape(-1), weights["bias"]]
+
+    def reference(
+        self, workload: Workload, inputs: Sequence[Array], weights: Mapping[str, Array]
+    ) -> list[Array]:
+        x = inputs[0].transpose(0, 2, 3, 1)
+        y = conv2d_nhwc(x, weights["weight"], weights["bias"], (1, 1), (0, 0))
+        y = activations.reference(workload.text("act"), y)
+        return [np.ascontiguousarray(y.transpose(0, 3, 1, 2), np.float32)]
+
+    def macs(self, workload: Workload) -> int:
+        return int(np.prod(_shape(workload)))
+
+    def default(self, workload: Workload, cpu: Cpu) -> Knobs:
+        n, h, w, ci, co = _shape(workload)
+        vectors = -(-h * w // cpu.lanes)
+        nv = min(2, vectors)
+        # a block's inputs in half of L2, and blocks for all threads
+        fit = cpu.l2_bytes // (2 * 4 * ci * cpu.lanes)
+        return {
+            "nv": nv,
+            "mt": max(1, min(co, cpu.tile_pixels(nv, 3), cpu.resident_pixels(ci))),
+            "ku": 4,
+            "order": 1,
+            "pb": max(1, min(4, fit, n * vectors // cpu.threads)),
+        }
+
+    def space(self, workload: Workload, cpu: Cpu) -> Space:
+        _, h, w, _, co = _shape(workload)
+        vectors, default = -(-h * w // cpu.lanes), self.default(workload, cpu)
+        choices: Space = {
+            "nv": [v for v in (1, 2, 3, 4) if v <= vectors],
+            "mt": [m for m in (2, 4, 6, 7, 8, 10, 11, 12, 13, 14, 15, 28) if m <= co],
+            "ku": [1, 2, 4, 8],
+            "order": [0, 1],
+            "pb": [b for b in (1, 2, 3, 4, 5, 6, 7, 8, 12, 14, 16, 28, 32) if b <= vectors],
+        }
+        return {k: sorted({*v, default[k]}) for k, v in choices.items()}
+
+    def build(self, workload: Workload, cpu: Cpu, knobs: Knobs, name: str) -> tirx.PrimFunc:
+        n, h, w, _, _ = _shape(workload)
+        if knobs["mt"] * knobs["nv"] > cpu.registers - 1 - min(knobs["nv"], 2):
+            what = f"{knobs['mt']}x{knobs['nv']} accumulators do not fit {cpu.registers}"
+            raise InvalidKnobs(what)
+        size = knobs["pb"] * cpu.lanes
+        whole, rest = h * w // size, h * w % size
+        with IRBuilder() as builder, prim_func(self, workload, cpu, name) as args:
+            emitter = _Emitter(workload, cpu, knobs, args)
+            if whole:
+                with parallel(n * whole, cpu.threads) as task:
+                    emitter.block(task // whole, (task % whole) * size, size)
+            if rest:
+                with parallel(n, cpu.threads) as image:
+                    emitter.block(image, whole * size, rest)
+        return builder.get()
+
+
+class _Emitter:
+    """Emits blocks of pixels."""
+
+    def __init__(
+        self, workload: Workload, cpu: Cpu, knobs: Knobs, args: Mapping[str, tirx.Buffer]
+    ) -> None:
+        _, h, w, self.ci, self.co = _shape(workload)
+        self.pixels, self.act = h * w, workload.text("act")
+        self.cpu, self.args = cpu, args
+        self.tiling = Tiling(knobs["mt"], knobs["nv"], knobs["ku"], bool(knobs["order"]))
+
+    def block(self, image: Expr, first: Expr, count: int) -> None:
+        """``count`` pixels of one image from ``first`` on."""
+        panels = Panels(count, self.cpu.lanes)
+        packed = T.alloc_buffer((self.ci * panels.padded,), "float32")
+        with T.serial(0, self.ci) as k:
+            self._pack_row(packed, panels, (image * self.ci + k) * self.pixels + first, k)
+        product(
+            self.co,
+            self.tiling,
+            Weights(packed, None, panels, self.ci, by_lane=self.cpu.by_lane),
+            lambda c: [Segment(self.args["weight"], c * self.ci, 0, self.ci, self.ci)],
+            lambda c: self._epilogue(image, first, c),
+        )
+
+    def _pack_row(self, packed: tirx.Buffer, panels: Panels, row: Expr, k: Expr) -> None:
+        """One input channel of the block into row ``k`` of every panel."""
+        lanes = panels.lanes
+
+        def copy(group) -> None:  # type: ignore[no-untyped-def]
+            width = group.tail or lanes
+            valid = panels.n % lanes if group.tail else lanes
+            value = load_valid(self.args["x"], row + group.first * lanes, width, valid)
+            store(packed, value, group.first * lanes * self.ci + k * width, width)
+
+        for_groups(panels, 1, copy)
+
+    def _epilogue(self, image: Expr, first: Expr, channel: Expr) -> Epilogue:
+        def epilogue(value, _i, j, pixel, width, valid):  # type: ignore[no-untyped-def]
+            total = bind(value() + splat(self.args["bias"][channel + j], width), width)
+            out = bind(activations.emit(self.act, total, width), width)
+            at = (image * self.co + channel + j) * self.pixels + first + pixel
+            store_valid(self.args["y"], out, at, width, valid)
+
+        return epilogue
+
+
+def _shape(workload: Workload) -> tuple[int, int, int, int, int]:
+    n, h, w, ci, co = (workload[name] for name in ("n", "h", "w", "ci", "co"))
+    return n, h, w, ci, co
+
+
+register(PointwiseNchw())
