@@ -83,16 +83,17 @@ def stock(model: str, threads: int, folder: Path, report: Reporter) -> None:
     from tvm.s_tir.meta_schedule import measure_callback, relax_integration  # noqa: PLC0415
 
     uses = [int(task.weight) for task in relax_integration.extract_tasks(mod, target, {})]
-    report(0, [(count, None) for count in uses])
+    progress = Progress(uses, report)
     relax_integration.tune_relax(
         mod,
         {},
         target,
         work_dir=str(folder),
         max_trials_global=TRIALS,
+        runner=_counting_runner(progress),
         measure_callbacks=[
             *measure_callback.MeasureCallback.create("default"),
-            _watcher(uses, report),
+            _watcher(progress),
         ],
     )
 
@@ -113,25 +114,64 @@ def _stock_module(model: str, threads: int) -> tuple[Any, Any]:
         return relax.get_pipeline("zero")(from_exported_program(program)), target
 
 
-def _watcher(uses: Sequence[int], report: Reporter) -> Any:
-    """A MetaSchedule callback that reports after every batch."""
+class Progress:
+    """Trials run so far and the best time of each task, reported whenever one of them changes.
+
+    The tuner looks at the times of a batch only when it comes back to the task: in its first round,
+    a batch of every task, it has trials but no times yet.
+    """
+
+    def __init__(self, uses: Sequence[int], report: Reporter) -> None:
+        self._uses, self._report, self._trials = uses, report, 0
+        self._best: list[float | None] = [None] * len(uses)
+        self._tell()
+
+    def ran(self, trials: int) -> None:
+        """So many candidates more were measured or failed."""
+        self._trials += trials
+        self._tell()
+
+    def learnt(self, task: int, seconds: Sequence[float]) -> None:
+        """Times of a batch of ``task``."""
+        known = self._best[task]
+        self._best[task] = min([*seconds, *([] if known is None else [known])], default=None)
+        self._tell()
+
+    def _tell(self) -> None:
+        self._report(self._trials, list(zip(self._uses, self._best, strict=True)))
+
+
+def _counting_runner(progress: Progress) -> Any:
+    """MetaSchedule's own runner of this machine; what it ran is counted when it has run."""
+    from tvm.ir.utils import derived_object  # noqa: PLC0415
+    from tvm.s_tir.meta_schedule.runner import LocalRunner, PyRunner  # noqa: PLC0415
+
+    inner = LocalRunner()
+
+    @derived_object
+    class Counting(PyRunner):
+        def run(self, runner_inputs: Any) -> Any:
+            futures = inner.run(runner_inputs)  # measures before it returns
+            progress.ran(len(runner_inputs))
+            return futures
+
+    return Counting()
+
+
+def _watcher(progress: Progress) -> Any:
+    """A MetaSchedule callback: times of a batch, once the tuner has taken notice of them."""
     from tvm.ir.utils import derived_object  # noqa: PLC0415
     from tvm.s_tir.meta_schedule.measure_callback import PyMeasureCallback  # noqa: PLC0415
-
-    best: list[float | None] = [None] * len(uses)
-    trials = 0
 
     @derived_object
     class Watcher(PyMeasureCallback):
         def apply(self, scheduler: Any, task: int, candidates: Any, built: Any, ran: Any) -> None:
-            nonlocal trials
-            trials += len(candidates)
-            for result in ran or ():
-                if result.error_msg is None and result.run_secs:
-                    seconds = [float(s) for s in result.run_secs]
-                    mean = sum(seconds) / len(seconds)
-                    best[task] = min(mean, best[task] or mean)
-            report(trials, list(zip(uses, best, strict=True)))
+            runs = [
+                [float(second) for second in result.run_secs]
+                for result in ran or ()
+                if result.error_msg is None and result.run_secs
+            ]
+            progress.learnt(task, [sum(seconds) / len(seconds) for seconds in runs])
 
     return Watcher()
 

@@ -126,7 +126,7 @@ def _line(tuner: dict[str, Any]) -> str:
     arrived = f", within 3 % after {tuner['arrived_s']:.0f} s" if tuner["arrived_s"] else ""
     return (
         f"{tuner['title']}: {tuner['trials_per_minute']:.0f} trials per minute, "
-        f"{tuner['covered']} of {tuner['tasks']} tasks measured, {final}{arrived}"
+        f"{tuner['covered']} of {tuner['tasks']} tasks timed, {final}{arrived}"
     )
 
 
@@ -137,7 +137,7 @@ def drawn(document: dict[str, Any]) -> str:
         known = [p for p in tuner["points"] if p["latency_ms"] is not None]
         title = f"{tuner['title']}, {tuner['trials_per_minute']:.0f} trials/min"
         if not known:
-            title += f", {tuner['covered']} of {tuner['tasks']} tasks measured"
+            title += f", {tuner['covered']} of {tuner['tasks']} tasks timed"
         curves.append(Curve(title, [(p["seconds"], p["latency_ms"]) for p in known]))
     title = f"{document['model']}, {document['threads']} thread(s): best latency against wall time"
     return svg(title, "seconds of tuning", "ms, sum of kernels", curves)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import json
 import xml.etree.ElementTree as ET
 from typing import Any
 
 import pytest
 
-from benchmarks import tuning_speed
+from benchmarks import tuners, tuning_speed
 from benchmarks.plot import Curve, nice_step, svg
 from tvm_flow.errors import TuningError
 
@@ -27,16 +29,16 @@ def test_arrival_is_the_first_point_from_which_it_stays_within_three_per_cent() 
 
 
 def test_picture_has_a_line_per_tuner_that_has_a_latency() -> None:
-    tuners = {
+    found = {
         name: {"title": name, "points": p, **tuning_speed.summary(p, 60.0)}
         for name, p in (("a<b", points(None, 9.0, 8.0)), ("none", points(None, None)))
     }
-    text = tuning_speed.drawn({"model": "m", "threads": 1, "tuners": tuners})
+    text = tuning_speed.drawn({"model": "m", "threads": 1, "tuners": found})
     root = ET.fromstring(text)
     assert len(root.findall("{*}polyline")) == 1
     words = " ".join(element.text or "" for element in root.findall(".//{*}text"))
     assert "a<b, 16 trials/min" in words
-    assert "none, 8 trials/min, 2 of 2 tasks measured" in words
+    assert "none, 8 trials/min, 2 of 2 tasks timed" in words
 
 
 @pytest.mark.parametrize(
@@ -70,3 +72,19 @@ def test_our_tuner_reports_as_it_goes() -> None:
     assert found["covered"] == found["tasks"] > 0
     # a kernel of 9.6 MFLOP: anything else is a wrong unit
     assert 0.01 < found["final_ms"] < 1000
+
+
+def test_stock_trials_count_before_their_times_are_known() -> None:
+    """MetaSchedule runs a batch of every task before it looks at the times of the first."""
+    stream = io.StringIO()
+    progress = tuners.Progress([2, 1], tuners.Reporter(stream))
+    progress.ran(64)
+    progress.learnt(0, [3e-3, 2e-3])
+    progress.ran(64)
+    progress.learnt(1, [])
+    progress.learnt(1, [1e-3])
+    progress.learnt(0, [4e-3])
+    points = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [point["trials"] for point in points] == [0, 64, 64, 128, 128, 128, 128]
+    assert [point["covered"] for point in points] == [0, 0, 1, 1, 1, 2, 2]
+    assert [point["latency_ms"] for point in points[-3:]] == [None, 5.0, 5.0]
