@@ -142,7 +142,7 @@ def test_linker_that_fails(tmp_path: Path) -> None:
 
 
 def test_compiler_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "ZIG", ("/no/such/zig",))
+    monkeypatch.setattr(doctor, "zig", lambda: "/no/such/zig")
     assert_failed(doctor.cpp_compiler(), "zig could not be started: No such file")
 
 

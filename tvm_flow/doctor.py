@@ -24,7 +24,7 @@ from pathlib import Path
 
 import targets
 from tvm_flow.errors import TvmFlowError
-from tvm_flow.linker import ZIG, find_linker, has_zig
+from tvm_flow.linker import find_linker, has_zig, zig
 
 PYTHON = (3, 11)
 ROOT = Path(__file__).parents[1]
@@ -145,7 +145,7 @@ def cpp_compiler() -> Check:
     name, fix = "c++ compiler", _install("ziglang")
     if not has_zig():
         return Check(name, False, "the package ziglang is not installed", fix)
-    ok, said = _run([*ZIG, "c++", "--version"])
+    ok, said = _run([zig(), "c++", "--version"])
     return Check(name, ok, said.partition("\n")[0] if ok else f"zig {said}", "" if ok else fix)
 
 

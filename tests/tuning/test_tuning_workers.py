@@ -13,6 +13,7 @@ import pytest
 
 import targets
 from tvm_flow.errors import EnvironmentFault
+from tvm_flow.tuning import cores
 from tvm_flow.tuning.builder import Builder, Built
 from tvm_flow.tuning.channel import Message
 from tvm_flow.tuning.cores import plan_cores
@@ -147,10 +148,19 @@ def test_idle_orphan_ends_with_its_tuner(tmp_path: Path) -> None:
     assert process.wait(20) == 0
 
 
-def test_cores_are_kept_apart() -> None:
+@pytest.mark.parametrize(
+    ("allowed", "build"), [({0}, {0}), ({0, 1}, {0, 1}), ({0, 1, 2}, {1, 2})], ids=str
+)
+def test_cores_are_kept_apart(
+    allowed: set[int], build: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two cores or more build all the time; where there are fewer, all build by turns."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: allowed)
+    monkeypatch.setattr(cores, "_siblings", lambda core: {core})
     plan = plan_cores(BOARD, 1)
-    assert len(plan.measure) == 1
-    assert plan.overlap == (len(os.sched_getaffinity(0)) > 1)
+    assert plan.measure == (0,)
+    assert set(plan.build) == build
+    assert plan.overlap == (len(allowed) > 2)
 
 
 def test_equal_workloads_are_one_task() -> None:
