@@ -33,7 +33,7 @@ def test_a_mistake_is_one_line() -> None:
     done = run(f"{KERNEL};width=2")
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "error: depthwise has no knob width. Fix: one of rows, tile"
+        "error: depthwise has no knob width. Fix: one of rows, th, tile"
     ]
 
 

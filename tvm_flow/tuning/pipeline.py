@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
+import heapq
+import itertools
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
@@ -60,8 +61,9 @@ class Pipeline:
     ) -> None:
         self._builder, self._runner, self._overlap = builder, runner, overlap
         self._shelf = Shelf(finalists)
-        self._building: dict[Future[Built], Job] = {}
-        self._ready: deque[tuple[Job, Built]] = deque()
+        self._numbers = itertools.count()
+        self._building: dict[Future[Built], tuple[int, Job]] = {}
+        self._ready: list[tuple[int, Job, Built]] = []  # a heap: first fed, first measured
         self._running: dict[Future[Outcome], tuple[Job, Built]] = {}
 
     @property
@@ -83,7 +85,8 @@ class Pipeline:
 
     def feed(self, job: Job) -> None:
         job.state.pending += 1
-        self._building[self._builder.submit(job.state.kernel, job.knobs)] = job
+        building = self._builder.submit(job.state.kernel, job.knobs)
+        self._building[building] = next(self._numbers), job
 
     def step(self, timeout_s: float) -> list[tuple[Job, Outcome]]:
         """Wait for something to happen, at most ``timeout_s``; what is done, in order."""
@@ -100,9 +103,9 @@ class Pipeline:
             done.append((job, outcome))
         self._start_next()
         for build in [future for future in self._building if future in finished]:
-            job, built = self._building.pop(build), build.result()
+            (number, job), built = self._building.pop(build), build.result()
             if built.status == "ok":
-                self._ready.append((job, built))
+                heapq.heappush(self._ready, (number, job, built))
             else:
                 done.append((job, Outcome(built.status, built.cause)))
         self._start_next()
@@ -114,7 +117,7 @@ class Pipeline:
         if self._building and not self._overlap:
             return
         while self._ready and len(self._running) < self._runner.slots:
-            job, built = self._ready.popleft()
+            _, job, built = heapq.heappop(self._ready)
             trial = self._runner.submit(job.state.kernel, built, job.state.best_s)
             self._running[trial] = job, built
 
