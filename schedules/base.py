@@ -65,6 +65,17 @@ class Cpu:
             return (self.registers - panels - 7) // (panels + 1)
         return (self.registers - spare) // panels
 
+    def check_tile(self, pixels: int, panels: int) -> None:
+        """Raises :class:`InvalidKnobs` for a register tile of a product that does not fit beside
+        its panels of weights."""
+        if pixels * panels > self.registers - 1 - min(panels, 2):
+            raise InvalidKnobs(f"{pixels}x{panels} accumulators do not fit {self.registers}")
+
+    def check_window_tile(self, pixels: int) -> None:
+        """The same for a tile of a sliding window: raises :class:`InvalidKnobs`."""
+        if pixels > self.registers - 4:
+            raise InvalidKnobs(f"{pixels} accumulators do not fit {self.registers}")
+
     def resident_pixels(self, reduction: int) -> int:
         """Most pixels of a register tile whose inputs leave half of L1 to the panels of weights,
         and at least seven. Measured: with 512 inputs and more a tile of 14 pixels is 10 % slower

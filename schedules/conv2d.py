@@ -24,7 +24,7 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 
 from schedules import activations
-from schedules.base import Array, Cpu, Family, InvalidKnobs, Knobs, Space, TensorSpec, Workload
+from schedules.base import Array, Cpu, Family, Knobs, Space, TensorSpec, Workload
 from schedules.conv2d_emit import Shape, emit_flat, emit_rows
 from schedules.kernel import prim_func
 from schedules.microkernel import (
@@ -123,9 +123,7 @@ class Conv2d(Family):
     def build(self, workload: Workload, cpu: Cpu, knobs: Knobs, name: str) -> tirx.PrimFunc:
         s = Shape.of(workload)
         panels = Panels(s.co, cpu.lanes)
-        pixels = knobs["mt"] * (1 if s.flat else knobs["th"])
-        if pixels * knobs["nv"] > cpu.registers - 1 - min(knobs["nv"], 2):
-            raise InvalidKnobs(f"{pixels}x{knobs['nv']} accumulators do not fit {cpu.registers}")
+        cpu.check_tile(knobs["mt"] * (1 if s.flat else knobs["th"]), knobs["nv"])
         with IRBuilder() as builder, prim_func(self, workload, cpu, name) as args:
             weights = Weights(args["weight"], args["bias"], panels, s.k, by_lane=cpu.by_lane)
             emit = emit_flat if s.flat else emit_rows

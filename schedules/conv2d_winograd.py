@@ -13,7 +13,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from schedules import activations, winograd
-from schedules.base import Array, Cpu, Family, InvalidKnobs, Knobs, Space, TensorSpec, Workload
+from schedules.base import Array, Cpu, Family, Knobs, Space, TensorSpec, Workload
 from schedules.conv2d_emit import finish_and_store
 from schedules.kernel import prim_func
 from schedules.microkernel import Tiling, inner_threads, parallel
@@ -99,8 +99,7 @@ class Conv2dWinograd(Family):
         return {k: sorted({*v, default[k]}) for k, v in choices.items()}
 
     def build(self, workload: Workload, cpu: Cpu, knobs: Knobs, name: str) -> tirx.PrimFunc:
-        if knobs["mt"] * knobs["nv"] > cpu.registers - 1 - min(knobs["nv"], 2):
-            raise InvalidKnobs(f"{knobs['mt']}x{knobs['nv']} accumulators do not fit")
+        cpu.check_tile(knobs["mt"], knobs["nv"])
         n, h = workload["n"], workload["h"]
         rows = min(h, knobs["rows"] * workload["m"])
         whole, rest = divmod(h, rows)

@@ -13,7 +13,7 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 
 from schedules import activations
-from schedules.base import Array, Cpu, Family, InvalidKnobs, Knobs, Space, TensorSpec, Workload
+from schedules.base import Array, Cpu, Family, Knobs, Space, TensorSpec, Workload
 from schedules.kernel import prim_func
 from schedules.numpy_ops import depthwise_nhwc
 from schedules.reduction import Tile
@@ -84,8 +84,7 @@ class Depthwise(Family):
 
     def build(self, workload: Workload, cpu: Cpu, knobs: Knobs, name: str) -> tirx.PrimFunc:
         s, tile = WindowShape.of(workload), Tile(knobs["th"], knobs["tile"])
-        if tile.pixels > cpu.registers - 4:
-            raise InvalidKnobs(f"{tile.pixels} accumulators do not fit {cpu.registers}")
+        cpu.check_window_tile(tile.pixels)
         with IRBuilder() as builder, prim_func(self, workload, cpu, name) as args:
             how = accumulation(s, args["weight"], args["bias"], workload.text("act"))
             sweep(

@@ -24,7 +24,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from schedules import activations, conv2d, conv2d_emit, depthwise
-from schedules.base import Array, Cpu, Family, InvalidKnobs, Knobs, Space, TensorSpec, Workload
+from schedules.base import Array, Cpu, Family, Knobs, Space, TensorSpec, Workload
 from schedules.kernel import prim_func
 from schedules.microkernel import Epilogue, Segment, Tiling, Weights, parallel, product
 from schedules.numpy_ops import conv2d_nhwc, depthwise_nhwc
@@ -150,11 +150,8 @@ class MbConv(Family):
 
     def build(self, workload: Workload, cpu: Cpu, knobs: Knobs, name: str) -> tirx.PrimFunc:
         for i in (1, 2):
-            pixels, nv = knobs[f"mt{i}"], knobs[f"nv{i}"]
-            if pixels * nv > cpu.registers - 1 - min(nv, 2):
-                raise InvalidKnobs(f"{pixels}x{nv} accumulators do not fit {cpu.registers}")
-        if knobs["tile"] > cpu.registers - 4:
-            raise InvalidKnobs(f"{knobs['tile']} accumulators do not fit {cpu.registers}")
+            cpu.check_tile(knobs[f"mt{i}"], knobs[f"nv{i}"])
+        cpu.check_window_tile(knobs["tile"])
         last = _last(workload)
         rows = -(-last.oh // knobs["chunks"])
         chunks = -(-last.oh // rows)

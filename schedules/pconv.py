@@ -225,8 +225,7 @@ def _check_registers(s: Shape, cpu: Cpu, knobs: Knobs) -> None:
     tiles = [(knobs["cmt"] * knobs["cth"], knobs["cnv"])]
     tiles += [(knobs[f"mt{i}"], knobs[f"nv{i}"]) for i, n in ((1, s.n1), (2, s.n2)) if n]
     for pixels, nv in tiles:
-        if pixels * nv > cpu.registers - 1 - min(nv, 2):
-            raise InvalidKnobs(f"{pixels}x{nv} accumulators do not fit {cpu.registers}")
+        cpu.check_tile(pixels, nv)
 
 
 for _op in ("pconv", "pconv_pointwise", "pconv_block"):

@@ -18,7 +18,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from schedules import activations
-from schedules.base import Array, Cpu, Family, InvalidKnobs, Knobs, Space, TensorSpec, Workload
+from schedules.base import Array, Cpu, Family, Knobs, Space, TensorSpec, Workload
 from schedules.kernel import prim_func
 from schedules.microkernel import (
     Epilogue,
@@ -95,9 +95,7 @@ class PointwiseNchw(Family):
 
     def build(self, workload: Workload, cpu: Cpu, knobs: Knobs, name: str) -> tirx.PrimFunc:
         n, h, w, _, _ = _shape(workload)
-        if knobs["mt"] * knobs["nv"] > cpu.registers - 1 - min(knobs["nv"], 2):
-            what = f"{knobs['mt']}x{knobs['nv']} accumulators do not fit {cpu.registers}"
-            raise InvalidKnobs(what)
+        cpu.check_tile(knobs["mt"], knobs["nv"])
         size = knobs["pb"] * cpu.lanes
         whole, rest = h * w // size, h * w % size
         with IRBuilder() as builder, prim_func(self, workload, cpu, name) as args:

@@ -23,13 +23,13 @@ from schedules.pool import WeightlessFamily
 from schedules.registry import register
 from schedules.vector import Expr, bind, for_vectors, interleave_half, load, pieces, store
 
-_AXES = {"nhwc": (0, 2, 3, 1), "nchw": (0, 3, 1, 2)}
+AXES = {"nhwc": (0, 2, 3, 1), "nchw": (0, 3, 1, 2)}
 
 
 def workload(n: int, c: int, h: int, w: int, axes: Sequence[int]) -> Workload | None:
     """The transposition by ``axes`` to a [n, c, h, w] or [n, h, w, c] tensor; ``None`` for axes
     that are no change between the two layouts."""
-    to = next((name for name, known in _AXES.items() if known == tuple(axes)), None)
+    to = next((name for name, known in AXES.items() if known == tuple(axes)), None)
     return Workload.make("transpose", n=n, c=c, h=h, w=w, to=to) if to else None
 
 
@@ -47,7 +47,7 @@ class Transpose(WeightlessFamily):
     def reference(
         self, workload: Workload, inputs: Sequence[Array], weights: Mapping[str, Array]
     ) -> list[Array]:
-        return [np.ascontiguousarray(inputs[0].transpose(_AXES[workload.text("to")]))]
+        return [np.ascontiguousarray(inputs[0].transpose(AXES[workload.text("to")]))]
 
     def macs(self, workload: Workload) -> int:
         return 0

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
+from itertools import accumulate, groupby, product
 
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
@@ -76,17 +76,26 @@ class RowSweep:
 
     def _runs(self) -> list[tuple[int, int, int, bool]]:
         """The row's tiles as (first column, size, how many, all taps inside the input)."""
-        s, runs, first = self.shape, list[tuple[int, int, int, bool]](), 0
-        for size, count in balanced(s.ow, min(self.tile, s.ow)):
-            for _ in range(count):
-                last = first + size - 1
-                inside = first * s.sw >= s.pw and last * s.sw - s.pw + s.kw <= s.w
-                if inside and runs and runs[-1][1:] == (size, runs[-1][2], True):
-                    runs[-1] = (runs[-1][0], size, runs[-1][2] + 1, True)
-                else:
-                    runs.append((first, size, 1, inside))
-                first += size
+        s = self.shape
+        sizes = [size for size, n in balanced(s.ow, min(self.tile, s.ow)) for _ in range(n)]
+        runs, first = [], 0
+        for (size, inside), same in groupby(zip(sizes, self._inside(sizes), strict=True)):
+            count = len(list(same))
+            if inside:
+                runs.append((first, size, count, True))
+            else:
+                runs += [(first + i * size, size, 1, False) for i in range(count)]
+            first += count * size
         return runs
+
+    def _inside(self, sizes: list[int]) -> list[bool]:
+        """Of neighbouring tiles, from the first column on: whether all taps are inside."""
+        s = self.shape
+        ends = list(accumulate(sizes))
+        return [
+            (end - size) * s.sw >= s.pw and (end - 1) * s.sw - s.pw + s.kw <= s.w
+            for size, end in zip(sizes, ends, strict=True)
+        ]
 
     def _columns(self, tile: Tile, column: Expr, row: Expr, inside: bool) -> None:
         """One tile of pixels, all channels: whole vectors in a loop, then power-of-two pieces."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,25 @@ from tvm_flow.runtime import manifest, verify
 Array = NDArray[np.float32]
 SHAPE, CHANNELS = (1, 3, 16, 16), 8
 CONV_MACS = CHANNELS * 3 * 9 * 16 * 16
+
+
+def in_threads(count: int, work: Callable[[], None]) -> None:
+    """``work`` in so many threads at once: all end within a minute, and none of them failed."""
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not failures
+    assert not any(thread.is_alive() for thread in threads)
 
 
 def weight() -> Array:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 import weakref
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 import tvm
 import tvm_ffi
 
-from tests.bundle.networks import reference, sample
+from tests.bundle.networks import in_threads, reference, sample
 from tvm_flow.bundle import load
 from tvm_flow.errors import BundleError, EnvironmentFault
 from tvm_flow.runtime import c_api, ffi, library, verify
@@ -110,23 +109,15 @@ def test_a_library_without_a_network(pristine: Path) -> None:
 
 
 def test_threads_call_at_the_same_time() -> None:
-    call, failures = echo().bound([np.arange(64), "text"]), []
+    call = echo().bound([np.arange(64), "text"])
 
     def work() -> None:
-        try:
-            for _ in range(1000):
-                array, text = call()
-                assert text == "text"
-                assert array[63] == 63
-        except BaseException as error:
-            failures.append(error)
+        for _ in range(1000):
+            array, text = call()
+            assert text == "text"
+            assert array[63] == 63
 
-    workers = [threading.Thread(target=work) for _ in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
-    assert not failures
+    in_threads(4, work)
 
 
 def _python(code: str, *arguments: object) -> str:

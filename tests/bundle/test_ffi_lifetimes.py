@@ -15,7 +15,7 @@ from tvm.relax import transform
 from tvm.target import Target
 
 from tests.bundle.networks import SHAPE, lowered, reference, sample, write
-from tvm_flow.bundle import load, write_bundle
+from tvm_flow.bundle import Bundle, load, write_bundle
 from tvm_flow.lowered import TensorInfo
 from tvm_flow.runtime import c_api, ffi, tensors
 from tvm_flow.runtime.weights import HUGE_PAGE, huge_block
@@ -82,16 +82,21 @@ def test_errors_leave_nothing_behind(from_python: Any) -> None:
     assert resident() < size + 5 * 2**20  # 15 MB of messages
 
 
+def assert_size_stays(bundle: Bundle, before: int, runs: int) -> None:
+    """After some runs, more of them take no more memory."""
+    for _ in range(before):
+        bundle.run()
+    size = resident()
+    for _ in range(runs):
+        bundle.run()
+    assert resident() < size + 2**20
+
+
 def test_runs_leave_nothing_behind(pristine: Path) -> None:
     bundle = load(pristine)
     gc.disable()  # as while timing
     try:
-        for _ in range(500):
-            bundle.run()
-        size = resident()
-        for _ in range(5000):
-            bundle.run()
-        assert resident() < size + 2**20
+        assert_size_stays(bundle, 500, 5000)
     finally:
         gc.enable()
 
@@ -134,12 +139,7 @@ def test_several_outputs_of_several_types(tmp_path: Path) -> None:
     np.testing.assert_allclose(first[0], want, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(first[1], want.argmax(1))
     np.testing.assert_array_equal(second[1], (-want).argmax(1))
-    for _ in range(200):
-        bundle.run()
-    size = resident()
-    for _ in range(3000):
-        bundle.run()
-    assert resident() < size + 2**20
+    assert_size_stays(bundle, 200, 3000)
 
 
 def test_layouts_are_remembered_not_kept_alive() -> None:

@@ -6,7 +6,6 @@ import dataclasses
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 import targets
-from tests.bundle.networks import lowered, reference, sample
+from tests.bundle.networks import in_threads, lowered, reference, sample
 from tvm_flow.bundle import load, write_bundle
 from tvm_flow.linker import find_linker
 from tvm_flow.pool import pool_objects
@@ -87,21 +86,7 @@ def test_a_library_can_go_while_its_threads_sleep(library: Path) -> None:
 @two_cores
 def test_callers_that_find_the_pool_taken_work_alone(library: Path) -> None:
     module = _load(library, 2)
-    failures: list[BaseException] = []
-
-    def call() -> None:
-        try:
-            _run(module, 300)
-        except BaseException as error:
-            failures.append(error)
-
-    callers = [threading.Thread(target=call) for _ in range(3)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join(60)
-    assert not failures
-    assert not any(caller.is_alive() for caller in callers)
+    in_threads(3, lambda: _run(module, 300))
 
 
 @two_cores

@@ -8,6 +8,7 @@ quarter of the products would be padding.
 
 from __future__ import annotations
 
+from schedules.transpose import AXES
 from tvm_flow.graph import Graph, Node, merged, only_user, rewrite
 from tvm_flow.passes.fuse_pconv import is_pointwise
 
@@ -15,7 +16,6 @@ Users = dict[int, list[Node]]
 
 #: fp32 lanes of the widest vectors, and the fewest of them an image must have.
 WIDEST, FEWEST = 16, 4
-_TO_NHWC, _TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
 def keep_nchw(graph: Graph) -> Graph:
@@ -24,7 +24,7 @@ def keep_nchw(graph: Graph) -> Graph:
 
 
 def _rule(node: Node, users: Users) -> Node | None:
-    conv = node.inputs[0] if node.op == "permute" and node.attrs["axes"] == _TO_NCHW else None
+    conv = node.inputs[0] if node.op == "permute" and node.attrs["axes"] == AXES["nchw"] else None
     if conv is None or only_user(conv, users) is not node or not is_pointwise(conv, nchw=True):
         return None
     plain = conv.attrs["res"] == "none" and not conv.attrs.get("mix") and "icp" not in conv.attrs
@@ -44,4 +44,8 @@ def _nchw_input(conv: Node) -> Node | None:
     source = conv.inputs[0]
     if conv.attrs["nchw"]:
         return source
-    return source.inputs[0] if source.op == "permute" and source.attrs["axes"] == _TO_NHWC else None
+    return (
+        source.inputs[0]
+        if source.op == "permute" and source.attrs["axes"] == AXES["nhwc"]
+        else None
+    )

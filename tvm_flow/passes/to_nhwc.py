@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from schedules.transpose import AXES
 from tvm_flow.graph import Graph, Node, rewrite
 
 #: From this many channels on an NCHW input is transposed before a convolution reads it. Windows of
@@ -90,7 +91,7 @@ class _Converter:
             return new
         key = (id(node), nhwc)
         if key not in self.permuted:
-            axes = (0, 2, 3, 1) if nhwc else (0, 3, 1, 2)
+            axes = AXES["nhwc" if nhwc else "nchw"]
             shape = tuple(new.shape[a] for a in axes)
             if new.op == "const":
                 value = np.ascontiguousarray(new.weights["value"].transpose(axes))

@@ -146,7 +146,7 @@ def _permute(node: Node) -> Workload | None:
         return None
     axes = node.attrs["axes"]
     n, *rest = node.inputs[0].shape
-    c, h, w = rest if axes == (0, 2, 3, 1) else (rest[2], *rest[:2])
+    c, h, w = rest if axes == transpose.AXES["nhwc"] else (rest[2], *rest[:2])
     return transpose.workload(n, c, h, w, axes)
 
 
