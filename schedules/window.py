@@ -140,12 +140,12 @@ class RowSweep:
     ) -> None:  # fmt: skip
         """Input row ``y``, counted from the tile's first: each element once, for all its taps."""
         s = self.shape
-        line = self.in_row(row * s.sh - s.ph + y)
+        start = self.in_row(row * s.sh - s.ph + y) + column * s.sw - s.pw
+        line = T.bind(start * s.cp + s.c0 + channel)
         for x in range((tile.cols - 1) * s.sw + s.kw):
             if not inside and not 0 <= int(column) * s.sw - s.pw + x < s.w:
                 continue
-            at = (line + column * s.sw - s.pw + x) * s.cp + s.c0 + channel
-            value = bind(load(self.x, at, width), width)
+            value = bind(load(self.x, line + x * s.cp, width), width)
             for i, j in product(range(tile.rows), range(tile.cols)):
                 dy, dx = y - i * s.sh, x - j * s.sw
                 if 0 <= dy < s.kh and 0 <= dx < s.kw:

@@ -19,7 +19,7 @@ from tvm import relax
 from tvm.relax import transform
 from tvm.target import Target
 
-from schedules.lowering import pass_context
+from schedules.lowering import PIPELINE, pass_context
 from targets import Board
 from tvm_flow.constants import Array, lift_constants
 from tvm_flow.errors import CompileError
@@ -80,7 +80,9 @@ def build_executable(lowered: Lowered) -> Built:
             lifted, weights = lift_constants(lowered.mod)
             planned = _plan_passes()(lifted)
             calls, memory = tuple(_calls(planned["main"])), _memory(planned["main"], weights)
-            executable = relax.build(planned, target=target, relax_pipeline=_finish_passes())
+            executable = relax.build(
+                planned, target=target, relax_pipeline=_finish_passes(), tir_pipeline=PIPELINE
+            )
     except Exception as error:  # TVM raises many types; none of them is the user's to catch
         raise CompileError(
             f"cannot compile {lowered.model_name} for {lowered.board.name}",

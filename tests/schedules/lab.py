@@ -83,8 +83,7 @@ class Job:
 def compile_jobs(jobs: Sequence[Job], target: tvm.target.Target) -> dict[Job, Any]:
     """All kernels in one module: job -> callable."""
     functions = {f"kernel_{i}": job.build(f"kernel_{i}") for i, job in enumerate(jobs)}
-    with lowering.pass_context():
-        library = tvm.compile(tvm.IRModule(functions), target=target)
+    library = lowering.compile_module(tvm.IRModule(functions), target)
     return {job: library[f"kernel_{i}"] for i, job in enumerate(jobs)}
 
 

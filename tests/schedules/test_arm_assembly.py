@@ -6,7 +6,6 @@ import re
 from functools import cache
 
 import pytest
-import tvm
 
 import targets
 from schedules import conv2d, depthwise, lowering
@@ -38,9 +37,7 @@ _FMLA = re.compile(r"^\s+fmla\s+v(\d+)\.(\w+), v\d+\.\w+, v\d+\.(\w+)(\[\d\])?")
 def assembly(target: str, name: str) -> str:
     board = targets.load(target)
     job = lab.Job.make({**DENSE, **DEPTHWISE}[name], cpu_of(board))
-    with lowering.pass_context():
-        module = tvm.IRModule({"kernel": job.build("kernel")})
-        built = tvm.compile(module, target=tvm.target.Target(board.tvm_target()))
+    built = lowering.compile_kernel(job.build("kernel"), board.tvm_target())
     return str(built.mod.inspect_source("asm"))
 
 

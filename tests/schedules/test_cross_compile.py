@@ -23,9 +23,8 @@ def assembly(workloads: list[Workload]) -> str:
     cpu = Cpu(board.lanes, board.vector_registers, board.l1_bytes, board.l2_bytes, board.threads)
     jobs = [lab.Job.make(workload, cpu) for workload in workloads]
     functions = {f"kernel_{i}": job.build(f"kernel_{i}") for i, job in enumerate(jobs)}
-    with lowering.pass_context():
-        target = tvm.target.Target(board.tvm_target())
-        return str(tvm.compile(tvm.IRModule(functions), target=target).mod.inspect_source("asm"))
+    target = tvm.target.Target(board.tvm_target())
+    return str(lowering.compile_module(tvm.IRModule(functions), target).mod.inspect_source("asm"))
 
 
 def called(text: str) -> set[str]:

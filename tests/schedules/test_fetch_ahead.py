@@ -23,9 +23,8 @@ CASES = {
 
 def prefetches(workload: Workload, machine: lab.Machine) -> int:
     job = lab.Job.make(workload, machine.cpu)
-    with lowering.pass_context():
-        module = tvm.IRModule({"kernel": job.build("kernel")})
-        text = str(tvm.compile(module, target=machine.target(3)).mod.inspect_source("asm"))
+    module = tvm.IRModule({"kernel": job.build("kernel")})
+    text = str(lowering.compile_module(module, machine.target(3)).mod.inspect_source("asm"))
     return len(re.findall(r"^\s+prefetch", text, re.MULTILINE))
 
 

@@ -6,6 +6,7 @@ print goes to standard error. A candidate may crash it: then the tuner starts an
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
@@ -56,6 +57,7 @@ def main(role: str, cores: str = "") -> None:
         os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
     incoming, outgoing = _private_streams()
     handle = _handler(role)
+    gc.freeze()  # a collection would go through TVM's modules each time
     channel.send(outgoing, {"ready": os.getpid()})
     while True:
         message = channel.receive(incoming)
