@@ -186,6 +186,17 @@ def test_a_default_that_was_never_tried_gets_its_turn() -> None:
     assert next_task([fast, slow]) is fast
 
 
+def test_of_equal_hope_the_cheaper_trial_comes_first() -> None:
+    slow, quick = two = states(workload(), workload(2048), counts=(1, 1))
+    for state, seconds in zip(two, (1.2, 0.3), strict=True):
+        state.batches = 2
+        state.note(state.default, "ok", 1e-3)
+        state.build_seconds.append(seconds)
+    assert next_task(two) is quick
+    slow.task = replace(slow.task, count=9)
+    assert next_task(two) is slow, "nine times as much to gain for four times the time"
+
+
 def as_one_way(state: TaskState) -> TaskState:
     """The same task as one of several ways to compute a layer."""
     state.task = replace(state.task, group="layer")

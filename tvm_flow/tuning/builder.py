@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import queue
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,12 +21,14 @@ _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TVM_NUM_TH
 @dataclass(frozen=True)
 class Built:
     """Outcome of a build. ``status``: ``ok``, ``invalid`` (these knobs have no kernel: not a
-    trial), ``build_error`` or ``timeout``; with ``ok`` the library and its argument shapes."""
+    trial), ``build_error`` or ``timeout``; with ``ok`` the library and its argument shapes.
+    ``seconds``: how long it took."""
 
     status: str
     cause: str = ""
     library: Path | None = None
     shapes: tuple[tuple[int, ...], ...] = ()
+    seconds: float = 0.0
 
     @property
     def message(self) -> Message:
@@ -71,6 +74,7 @@ class Builder:
     def _build(self, kernel: Message, knobs: dict[str, int], library: Path) -> Built:
         worker = self._idle.get()
         request = {**kernel, "knobs": knobs, "library": str(library)}
+        began = time.monotonic()
         try:
             answer = worker.request(request, self._timeout_s)
         except WorkerCrashed as error:
@@ -81,4 +85,5 @@ class Builder:
             self._idle.put(worker)
         if answer["status"] != "ok":
             return Built(answer["status"], answer["cause"])
-        return Built("ok", "", library, tuple(tuple(shape) for shape in answer["shapes"]))
+        shapes = tuple(tuple(shape) for shape in answer["shapes"])
+        return Built("ok", "", library, shapes, time.monotonic() - began)

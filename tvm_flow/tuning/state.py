@@ -23,6 +23,7 @@ from tvm_flow.tuning.tasks import Task, cpu_of, describe, family_of
 _IMPROVEMENT = 0.99
 _HOPELESS = 2000  # choices without a kernel after which a task is given up
 _INFINITY = float("inf")
+_TYPICAL_BUILD_S, _TYPICAL_RUN_S = 0.3, 0.06  # on a fast core
 
 
 @dataclass
@@ -31,7 +32,8 @@ class TaskState:
 
     ``since_improvement``: trials since the best got better; ``bests``: best time after each trial;
     ``pending``: proposed, not measured yet; ``batches``: proposals of this run; ``current``: times
-    of the last closing comparison and of what was tried after it.
+    of the last closing comparison and of what was tried after it; ``build_seconds``: how long its
+    candidates took to build.
     """
 
     task: Task
@@ -53,6 +55,7 @@ class TaskState:
     batches: int = 0
     current: dict[FrozenKnobs, float] = field(default_factory=dict)
     session: str | None = None
+    build_seconds: list[float] = field(default_factory=list)
 
     @classmethod
     def begin(
@@ -107,6 +110,12 @@ class TaskState:
     @property
     def best_knobs(self) -> FrozenKnobs | None:
         return min(self.current, key=lambda knobs: self.current[knobs], default=None)
+
+    @property
+    def trial_cost_s(self) -> float:
+        """Seconds of tuning that a trial costs, about: it is built, checked and measured."""
+        builds = self.build_seconds or [_TYPICAL_BUILD_S]
+        return sum(builds) / len(builds) + _TYPICAL_RUN_S
 
     @property
     def default_s(self) -> float | None:

@@ -1,0 +1,45 @@
+"""The tuner's pass pipeline and a network's make the same machine code of a kernel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tvm
+from tvm.target import Target
+
+import targets
+from schedules import lowering
+from schedules.base import Cpu
+from tests.schedules import lab
+from tests.schedules.cases import CASES
+from tvm_flow.tuning.tasks import cpu_of
+
+PI = targets.load("raspberry-pi-4")
+MACHINES: dict[str, tuple[Cpu, Target]] = {
+    "avx512": (lab.AVX512.cpu, lab.AVX512.target(3)),
+    "avx512, two threads": (replace(lab.AVX512.cpu, threads=2), lab.AVX512.target(3)),
+    "avx2": (lab.AVX2.cpu, lab.AVX2.target(3)),
+    "a72, four threads": (cpu_of(PI, 4), Target(PI.tvm_target())),
+}
+
+
+def code(job: lab.Job, target: Target, pipeline: str, folder: Path) -> bytes:
+    module = tvm.IRModule({"kernel": job.build("kernel")})
+    with lowering.pass_context():
+        built = tvm.compile(module, target=target, tir_pipeline=pipeline)
+    path = folder / f"{pipeline}.o"
+    built.mod.write_to_file(str(path), "o")
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("op", CASES)
+def test_both_pipelines_make_the_same_code(op: str, machine: str, tmp_path: Path) -> None:
+    cpu, target = MACHINES[machine]
+    for workload in CASES[op][::8]:
+        job = lab.Job.make(workload, cpu)
+        pipelines = lowering.PIPELINE, lowering.KERNEL_PIPELINE
+        network, kernel = (code(job, target, name, tmp_path) for name in pipelines)
+        assert network == kernel, job.workload
