@@ -16,7 +16,7 @@ from tvm_flow.tuning.record import FrozenKnobs, freeze
 from tvm_flow.tuning.runner import Outcome
 from tvm_flow.tuning.state import TaskState
 
-_TURN = 8  # candidates built before any is measured, where both need the same cores
+_TURN = 16  # candidates built before any is measured, where both need the same cores
 _AHEAD = 2  # built candidates in stock per builder
 _IDLE_S = 0.5
 
