@@ -198,7 +198,7 @@ def turn_of(weights: Weights, number: Expr, count: int) -> Turn | None:
     matters. On NEON cores it has not been measured."""
     bytes_ = 4 * weights.k * weights.panels.padded
     few = count <= MOST_TURNS and bytes_ >= FEWEST_BYTES
-    return Turn(number, count) if few and not weights.by_lane else None
+    return Turn(number, count) if few and not weights.by_lane and not weights.pitch else None
 
 
 def apart(pitch: int, lanes: int) -> int:

@@ -60,7 +60,10 @@ class Segment:
 
 @dataclass(frozen=True)
 class Weights:
-    """Packed weights (and bias) of one product with total reduction length ``k``."""
+    """Packed weights (and bias) of one product with total reduction length ``k``.
+
+    With a ``pitch`` they are a plain matrix instead, its rows so many elements apart.
+    """
 
     buffer: tirx.Buffer
     bias: tirx.Buffer | None
@@ -68,6 +71,14 @@ class Weights:
     k: int
     base: Expr | int = 0  # offset of the first panel in ``buffer``
     by_lane: int = 0  # vector registers, where products may take a lane of a vector of A
+    pitch: int = 0
+
+    def at(self, panel: Expr, k_index: Expr, width: int) -> Expr:
+        """Address of row ``k_index`` of a panel of ``width`` columns."""
+        first = panel * self.panels.lanes
+        if self.pitch:
+            return self.base + first + k_index * self.pitch
+        return self.base + first * self.k + k_index * width
 
 
 @dataclass(frozen=True)
@@ -187,9 +198,8 @@ class Reduction:
 
     def _multiply(self, pixel: Expr, k_index: Expr, a: Callable[[int], Expr]) -> None:
         """Products of one element of A with a row of every panel."""
-        weights, lanes = self.weights, self.weights.panels.lanes
+        weights = self.weights
         for panel, width in enumerate(self.widths):
-            at = weights.base + (self.group.first + panel) * lanes * weights.k + k_index * width
-            b = load(weights.buffer, at, width)
+            b = load(weights.buffer, weights.at(self.group.first + panel, k_index, width), width)
             total = load(self.acc[panel], pixel * width, width) + a(width) * b
             store(self.acc[panel], total, pixel * width, width)

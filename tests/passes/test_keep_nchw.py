@@ -14,10 +14,11 @@ from tests.passes.networks import Snippet, check, copies, operators
 C = 10
 
 
+@pytest.mark.parametrize("size", [(8, 12), (14, 14)], ids=["whole vectors", "a quarter one"])
 @pytest.mark.parametrize("channels", [C, 232], ids=["read as it is", "read transposed"])
-def test_with_activation_and_batch(channels: int) -> None:
+def test_with_activation_and_batch(channels: int, size: tuple[int, int]) -> None:
     module = nn.Sequential(nn.Conv2d(channels, 58, 1), nn.BatchNorm2d(58), nn.GELU())
-    graph = check(module.eval(), (3, channels, 8, 12))
+    graph = check(module.eval(), (3, channels, *size))
     assert operators(graph) == {"pointwise_nchw": 1}
     assert copies(graph) == []
 
@@ -54,12 +55,13 @@ def test_what_stays_nhwc(forward: Callable[[Any, Tensor], Any]) -> None:
     ("conv", "size"),
     [
         (nn.Conv2d(C, 20, 1), (4, 8)),
-        (nn.Conv2d(C, 20, 1), (10, 12)),
+        (nn.Conv2d(C, 20, 1), (9, 13)),
+        (nn.Conv2d(C, 20, 1), (5, 13)),
         (nn.Conv2d(C, 20, 1, stride=2), (16, 16)),
         (nn.Conv2d(C, 20, 1, padding=1), (8, 14)),
         (nn.Conv2d(C, 20, 1, groups=2), (8, 16)),
     ],
-    ids=["few pixels", "half a vector", "stride", "padding", "groups"],
+    ids=["few pixels", "odd rest", "much padding", "stride", "padding", "groups"],
 )
 def test_what_is_no_such_product(conv: nn.Module, size: tuple[int, int]) -> None:
     assert "pointwise_nchw" not in operators(check(conv, (1, C, *size)))

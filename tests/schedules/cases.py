@@ -214,8 +214,8 @@ def _pointwise_nchw(n: int, h: int, w: int, ci: int, co: int, act: str = "none")
 POINTWISE_NCHW = [
     _pointwise_nchw(1, 8, 16, 10, 58, "relu"),
     _pointwise_nchw(3, 7, 7, 58, 122),
-    _pointwise_nchw(2, 13, 13, 122, 10, "gelu"),
-    _pointwise_nchw(1, 5, 7, 1, 3, "hardswish"),
+    _pointwise_nchw(2, 14, 14, 122, 10, "gelu"),
+    _pointwise_nchw(1, 5, 10, 1, 3, "hardswish"),
     _pointwise_nchw(1, 1, 2, 20, 1),
     _pointwise_nchw(2, 15, 15, 20, 33, "relu6"),
 ]

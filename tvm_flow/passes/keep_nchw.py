@@ -2,20 +2,21 @@
 
 After the layout pass it reads NCHW or the NHWC copy of an NCHW tensor, and what it writes is
 copied back. ``pointwise_nchw`` computes the same without either copy (128 to 256 channels at 56²:
-840 us instead of 865; Zen 5). Only for images that are made of whole vectors of pixels: at 7² a
-quarter of the products would be padding.
+840 us instead of 865; Zen 5). Only for images that fill their vectors of pixels: at 7² a quarter of
+the products would be padding.
 """
 
 from __future__ import annotations
 
+from schedules.pointwise_nchw import WIDEST, fits
 from schedules.transpose import AXES
 from tvm_flow.graph import Graph, Node, merged, only_user, rewrite
 from tvm_flow.passes.fuse_pconv import is_pointwise
 
 Users = dict[int, list[Node]]
 
-#: fp32 lanes of the widest vectors, and the fewest of them an image must have.
-WIDEST, FEWEST = 16, 4
+#: Fewest vectors of pixels an image must have, and how much of them may be padding.
+FEWEST, PADDING = 4, 0.1
 
 
 def keep_nchw(graph: Graph) -> Graph:
@@ -29,14 +30,15 @@ def _rule(node: Node, users: Users) -> Node | None:
         return None
     plain = conv.attrs["res"] == "none" and not conv.attrs.get("mix") and "icp" not in conv.attrs
     source = _nchw_input(conv)
-    if not plain or source is None or not _whole_vectors(source.shape[2] * source.shape[3]):
+    if not plain or source is None or not _fills_vectors(source.shape[2] * source.shape[3]):
         return None
     return Node("pointwise_nchw", [source], node.shape, {"act": conv.attrs["act"]}, conv.weights,
                 merged(conv, node))  # fmt: skip
 
 
-def _whole_vectors(pixels: int) -> bool:
-    return pixels % WIDEST == 0 and pixels >= FEWEST * WIDEST
+def _fills_vectors(pixels: int) -> bool:
+    padding = -pixels % WIDEST
+    return fits(pixels) and pixels >= FEWEST * WIDEST and padding <= PADDING * pixels
 
 
 def _nchw_input(conv: Node) -> Node | None:
