@@ -106,7 +106,8 @@ def test_a_measured_record_goes_before_a_modelled_one(tmp_path: Path) -> None:
             assert chooser(workload).label == label
     on_two = RecordChooser(store, replace(A72, threads=2))
     assert on_two(workload).source == "default"
-    assert on_two.notes == [
+    assert on_two.notes == []
+    assert on_two.remarks([workload]) == [
         "there are records for fewer than 2 threads: not used, tune with --threads 2 or compile "
         "for fewer"
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from schedules import registry
 from schedules.base import Family, Workload
 from targets import Board
@@ -14,7 +16,8 @@ from tvm_flow.tuning.tasks import cpu_of
 class RecordChooser:
     """The best record of each workload where there is one that still builds, else the default.
 
-    ``notes`` tells, one line each, which records were passed over and why.
+    ``notes`` tells, one line each, which records were passed over and why; :meth:`remarks` what
+    is to be said of the kernels that came to be used.
     """
 
     def __init__(self, store: RecordStore, board: Board) -> None:
@@ -40,21 +43,23 @@ class RecordChooser:
             record = self.store.best(workload, threads, space=space, labels=[label])
             if record is not None and self._builds(family, workload, record):
                 return Choice(record.knobs, "tuned", record.sha, record.label, record.seconds)
-        self._remark_on_fewer(workload)
         return Choice(family.default(workload, self.cpu), "default")
 
-    def _remark_on_fewer(self, workload: Workload) -> None:
-        """Say once that records for fewer threads are not used."""
-        note = (
-            f"there are records for fewer than {self.board.threads} threads: not used, "
-            f"tune with --threads {self.board.threads} or compile for fewer"
-        )
+    def remarks(self, used: Iterable[Workload]) -> list[str]:
+        """The notes, and whether records for fewer threads were left alone, of kernels that are
+        used as they are by default."""
+        threads = self.board.threads
         fewer = any(
-            record.ok and record.threads < self.board.threads and record.label in TRUSTED
+            record.ok and record.threads < threads and record.label in TRUSTED
+            for workload in used
+            if self(workload).source == "default"
             for record in self.store.of(workload)
         )
-        if fewer and note not in self.notes:
-            self.notes.append(note)
+        remark = (
+            f"there are records for fewer than {threads} threads: not used, tune with "
+            f"--threads {threads} or compile for fewer"
+        )
+        return [*self.notes, *([remark] if fewer else [])]
 
     def _builds(self, family: Family, workload: Workload, record: Record) -> bool:
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from schedules.base import Workload
 from targets import Board
 from tvm_flow.api.choose import RecordChooser
 from tvm_flow.api.compile import CompileReport
@@ -56,7 +57,7 @@ def build(
         runner=with_runner,
         accept=(lambda fresh: verdicts.append(verify(fresh))) if runs_here else None,
     )
-    notes = list(chooser.notes)
+    notes = chooser.remarks(Workload.parse(kernel.workload) for kernel in lowered.kernels)
     if not runs_here:
         command = "./install.sh" if with_runner else "run.py --check"
         notes.append(f"not run here, this machine is {platform.machine()}: {command} there")
