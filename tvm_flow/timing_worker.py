@@ -7,9 +7,11 @@ limits are set before anything is imported that would start threads. Then it ans
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -72,8 +74,16 @@ def _answer(runnable: Runnable, message: channel.Message) -> channel.Message:
     return {}
 
 
+def _end_with_parent() -> None:
+    """Have this process killed when the one that started it ends, however that happens: a contestant
+    that is stopped while another is timed would never see its input close."""
+    pr_set_pdeathsig = 1  # sys/prctl.h
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, int(signal.SIGKILL))
+
+
 def main() -> None:
     """Serve requests from standard input."""
+    _end_with_parent()
     replies = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # prints of libraries are not replies
     requests = sys.stdin.fileno()

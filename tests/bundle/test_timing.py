@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from tvm_flow.errors import MeasurementError, ModelError, UsageError
@@ -46,6 +47,28 @@ def test_each_runs_alone_on_the_chosen_cores() -> None:
             assert "State:\tT (stopped)" in status
         pids = [worker.probe.pid for worker in race.workers.values()]
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_stopped_ones_end_with_whoever_timed_them() -> None:
+    code = (
+        "import time\n"
+        "from tests.bundle.test_timing import _busy\n"
+        "from tvm_flow.timing import Race\n"
+        "race = Race({'a': _busy(1), 'b': _busy(1)}, threads=1).__enter__()\n"
+        "print(*(worker.probe.pid for worker in race.workers.values()), flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pids = [int(word) for word in parent.stdout.readline().split()]
+    assert len(pids) == 2
+    assert all(psutil.Process(pid).status() == psutil.STATUS_STOPPED for pid in pids)
+    parent.kill()
+    parent.communicate()
+    _, alive = psutil.wait_procs(
+        [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], 10
+    )
+    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 
 @pytest.fixture
