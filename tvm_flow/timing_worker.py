@@ -75,8 +75,8 @@ def _answer(runnable: Runnable, message: channel.Message) -> channel.Message:
 
 
 def _end_with_parent() -> None:
-    """Have this process killed when the one that started it ends, however that happens: a contestant
-    that is stopped while another is timed would never see its input close."""
+    """Have this process killed when the one that started it ends, however that happens: while it
+    is stopped, because another is timed, it would never see its input close."""
     pr_set_pdeathsig = 1  # sys/prctl.h
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, int(signal.SIGKILL))
 
