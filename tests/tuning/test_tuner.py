@@ -129,7 +129,7 @@ def test_nothing_measured_is_an_error(folder: Path) -> None:
     with pytest.raises(TuningError, match="wrong_result: y is off by"):
         tune(folder, broken, options=impatient)
     tries = len(searched(folder))
-    assert 6 <= tries < 6 + 16  # those of one turn were on their way already
+    assert 6 <= tries <= 6 + 4  # some were on their way already
     fine = tune(folder, broken, workload(), trials=tries + 5, options=impatient)
     assert fine.tasks[0].state == "every trial failed"
     assert fine.tasks[0].best_s is None

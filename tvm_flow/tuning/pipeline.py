@@ -119,6 +119,10 @@ class Pipeline:
             return
         while self._ready and len(self._running) < self._runner.slots:
             _, job, built = heapq.heappop(self._ready)
+            if job.state.settled():  # while this one was on its way
+                job.state.pending -= 1
+                built.discard()
+                continue
             trial = self._runner.submit(job.state.kernel, built, job.state.best_s)
             self._running[trial] = job, built
 
