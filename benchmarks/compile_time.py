@@ -14,11 +14,13 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tvm
+from tvm import tirx
 
 import targets
 from schedules import lowering
@@ -29,37 +31,49 @@ from tvm_flow.errors import TvmFlowError
 from tvm_flow.passes.pipeline import last_cache, optimise, tasks_of
 from tvm_flow.tuning.tasks import cpu_of, family_of
 
+Compiler = Callable[[tirx.PrimFunc], tvm.runtime.Executable]
 STEPS = ("generate", "lower and optimise", "write the object")
 
 
-def draw(family: Family, workload: Workload, cpu: Cpu, source: random.Random) -> Knobs:
-    """Knobs that a kernel exists for."""
-    space = family.space(workload, cpu)
-    while True:
-        knobs = {name: source.choice(choices) for name, choices in space.items()}
-        try:
-            family.build(workload, cpu, knobs, "candidate")
-        except InvalidKnobs:
-            continue
-        return knobs
-
-
 def steps(
-    family: Family, workload: Workload, cpu: Cpu, knobs: Knobs, board: Board, *,
-    pipeline: str, settings: dict[str, Any], path: Path,
-) -> list[float]:  # fmt: skip
-    """CPU seconds of each of the :data:`STEPS`."""
-    target = tvm.target.Target(board.tvm_target())
+    family: Family, workload: Workload, cpu: Cpu, knobs: Knobs, compiled: Compiler, path: Path
+) -> list[float]:
+    """CPU seconds of each of the :data:`STEPS`. Raises ``InvalidKnobs``."""
     times = [time.process_time()]
     kernel = family.build(workload, cpu, knobs, "candidate")
     times.append(time.process_time())
-    with tvm.transform.PassContext(opt_level=3, config=settings):
-        module = tvm.IRModule({"candidate": kernel})
-        built = tvm.compile(module, target=target, tir_pipeline=pipeline)
+    built = compiled(kernel)
     times.append(time.process_time())
     built.mod.write_to_file(str(path), "o")
     times.append(time.process_time())
     return list(np.diff(times))
+
+
+def drawn(
+    workload: Workload, board: Board, source: random.Random, compiled: Compiler, path: Path
+) -> list[float]:
+    """:func:`steps` for knobs drawn at random that a kernel exists for."""
+    family, cpu = family_of(workload, board), cpu_of(board, 1)
+    space = family.space(workload, cpu)
+    while True:
+        knobs = {name: source.choice(choices) for name, choices in space.items()}
+        try:
+            return steps(family, workload, cpu, knobs, compiled, path)
+        except InvalidKnobs:
+            continue
+
+
+def by_ours(kernel: tirx.PrimFunc, board: Board) -> tvm.runtime.Executable:
+    """Compiled as the tuner does."""
+    return lowering.compile_kernel(kernel, board.tvm_target())
+
+
+def by_standard(kernel: tirx.PrimFunc, board: Board) -> tvm.runtime.Executable:
+    """Compiled by TVM's own pipeline."""
+    settings = {**lowering.PASS_CONFIG, "tirx.disable_cse_tir": False}
+    with tvm.transform.PassContext(opt_level=3, config=settings):
+        target = tvm.target.Target(board.tvm_target())
+        return tvm.compile(tvm.IRModule({"candidate": kernel}), target=target)
 
 
 def main() -> None:
@@ -71,9 +85,6 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=3, help="of every kernel")
     parser.add_argument("--standard", action="store_true", help="TVM's own pass pipeline")
     arguments = parser.parse_args()
-    settings = dict(lowering.PASS_CONFIG)
-    if arguments.standard:
-        settings["tirx.disable_cse_tir"] = False
     try:
         board = targets.load(arguments.target)
         loaded = load_model(arguments.model, weights=None, input_shape=None)
@@ -81,17 +92,15 @@ def main() -> None:
     except TvmFlowError as error:
         sys.exit(f"error: {error}")
     gc.freeze()  # as in a build worker
-    source, cpu, found = random.Random(0), cpu_of(board, 1), []
+    compiled = partial(by_standard if arguments.standard else by_ours, board=board)
+    source = random.Random(0)
     with tempfile.TemporaryDirectory() as folder:
-        for workload in [task.workload for task in tasks for _ in range(arguments.candidates)]:
-            family = family_of(workload, board)
-            found.append(
-                steps(
-                    family, workload, cpu, draw(family, workload, cpu, source), board,
-                    pipeline="default" if arguments.standard else lowering.KERNEL_PIPELINE,
-                    settings=settings, path=Path(folder) / "candidate.o",
-                )
-            )  # fmt: skip
+        path = Path(folder) / "candidate.o"
+        found = [
+            drawn(task.workload, board, source, compiled, path)
+            for task in tasks
+            for _ in range(arguments.candidates)
+        ]
     columns = zip((*STEPS, "together"), [*np.transpose(found), np.sum(found, 1)], strict=True)
     for name, seconds in columns:
         mean, median = 1e3 * np.mean(seconds), 1e3 * np.median(seconds)

@@ -166,9 +166,9 @@ class Reduction:
         if self.turn is None:
             return
         weights, lanes, panels = self.weights, self.weights.panels.lanes, len(self.widths)
+        start = weights.at(self.group.first + panels, 0, lanes)
         line = CACHE_LINE // 4
         lines = -(-self.unroll * panels * lanes // (line * self.turn.count))
-        start = weights.base + (self.group.first + panels) * lanes * weights.k
         at = start + (self.turn.number * weights.k + k_index) * lines * line // self.unroll
         for n in range(lines):
             prefetch(weights.buffer, at + n * line)

@@ -60,14 +60,11 @@ def test_stopped_ones_end_with_whoever_timed_them() -> None:
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
-    pids = [int(word) for word in parent.stdout.readline().split()]
-    assert len(pids) == 2
-    assert all(psutil.Process(pid).status() == psutil.STATUS_STOPPED for pid in pids)
+    stopped = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
+    assert [process.status() for process in stopped] == [psutil.STATUS_STOPPED] * 2
     parent.kill()
     parent.communicate()
-    _, alive = psutil.wait_procs(
-        [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], 10
-    )
+    _, alive = psutil.wait_procs(stopped, 10)
     assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 
