@@ -16,10 +16,18 @@ from tvm.tirx import compilation_pipeline
 #: the speed on 58-channel layers). Kernels allocate their scratch once, so nothing is lost.
 #: TVM's search for common subexpressions takes time that grows with the square of a kernel's length
 #: (a third of all compile time under Strassen's product), and LLVM finds them again.
+#: A kernel's checks of its arguments are another eighth; a bundle's runtime checks what it is given,
+#: and between kernels shapes are known since compiling.
 PASS_CONFIG: Mapping[str, Any] = {
     "tirx.disable_storage_rewrite": True,
     "tirx.disable_cse_tir": True,
+    "tirx.disable_assert": True,
 }
+
+#: Options for LLVM. Generators unroll what is to be unrolled; what LLVM would do beyond changes no
+#: kernel of a network by more than a tenth of a microsecond, but costs a fifth of the compile time,
+#: most of it for working out that a loop had better be left alone.
+LLVM_OPTIONS = ("-unroll-threshold-aggressive:uint=0",)
 
 #: Name of the pass pipeline for tensor programs, for TVM's ``tir_pipeline``.
 PIPELINE = "tvm_flow"
@@ -32,6 +40,12 @@ def pass_context() -> tvm.transform.PassContext:
     return tvm.transform.PassContext(opt_level=3, config=dict(PASS_CONFIG))
 
 
+def target_of(plain: Mapping[str, Any]) -> tvm.target.Target:
+    """TVM's target for the plain dict of ``Board.tvm_target()``: what all code of this project is
+    compiled for."""
+    return tvm.target.Target({**plain, "cl-opt": list(LLVM_OPTIONS)})
+
+
 def compile_module(module: tvm.IRModule, target: tvm.target.Target) -> tvm.runtime.Executable:
     """Compile generated kernels: to the same code as in a network."""
     with pass_context():
@@ -41,7 +55,7 @@ def compile_module(module: tvm.IRModule, target: tvm.target.Target) -> tvm.runti
 def compile_kernel(func: tirx.PrimFunc, target: Mapping[str, Any]) -> tvm.runtime.Executable:
     """Compile one kernel for a target given as the plain dict of ``Board.tvm_target()``."""
     name = str(func.attrs["global_symbol"])
-    return compile_module(tvm.IRModule({name: func}), tvm.target.Target(dict(target)))
+    return compile_module(tvm.IRModule({name: func}), target_of(target))
 
 
 def _pipeline(*, flat: bool) -> tuple[tvm.transform.Pass, Any, Any]:

@@ -24,6 +24,8 @@ from schedules.registry import register
 from schedules.vector import Expr, bind, for_vectors, interleave_half, load, pieces, store
 
 AXES = {"nhwc": (0, 2, 3, 1), "nchw": (0, 3, 1, 2)}
+#: Squares that are emitted one by one, so that they overlap: 1.8 instead of 2.2 us at 512 x 49.
+_FEW_SQUARES = 4
 
 
 def workload(n: int, c: int, h: int, w: int, axes: Sequence[int]) -> Workload | None:
@@ -93,7 +95,8 @@ class _Turn:
     def _strip(self, image: Expr, first: Expr, count: int, channel: Expr, width: int) -> None:
         """``width`` (a power of two) channels of ``count`` pixels."""
         whole = count // width
-        with T.serial(0, whole) as square:
+        few = T.unroll if whole <= _FEW_SQUARES else T.serial
+        with few(0, whole) as square:
             self._square(image, first + square * width, channel, width)
         for offset, side in pieces(count - whole * width, width):
             for part in range(0, width, side):

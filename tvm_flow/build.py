@@ -19,7 +19,7 @@ from tvm import relax
 from tvm.relax import transform
 from tvm.target import Target
 
-from schedules.lowering import PIPELINE, pass_context
+from schedules.lowering import PIPELINE, pass_context, target_of
 from targets import Board
 from tvm_flow.constants import Array, lift_constants
 from tvm_flow.errors import CompileError
@@ -74,7 +74,7 @@ def build_executable(lowered: Lowered) -> Built:
     The virtual machine runs bytecode: TVM's other mode (``exec_mode="compiled"``) saves 1.5 of
     30 microseconds on 42 kernels, but gives up the instrument that ``profile`` needs.
     """
-    target = Target(lowered.board.tvm_target())
+    target = target_of(lowered.board.tvm_target())
     try:
         with target, pass_context():
             lifted, weights = lift_constants(lowered.mod)

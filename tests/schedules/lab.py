@@ -35,7 +35,7 @@ class Machine:
 
     def target(self, opt_level: int = 3) -> tvm.target.Target:
         """TVM's target; a low ``opt_level`` compiles four times as fast."""
-        return tvm.target.Target(
+        return lowering.target_of(
             {
                 "kind": "llvm",
                 "mtriple": "x86_64-linux-gnu",

@@ -23,7 +23,7 @@ def assembly(workloads: list[Workload]) -> str:
     cpu = Cpu(board.lanes, board.vector_registers, board.l1_bytes, board.l2_bytes, board.threads)
     jobs = [lab.Job.make(workload, cpu) for workload in workloads]
     functions = {f"kernel_{i}": job.build(f"kernel_{i}") for i, job in enumerate(jobs)}
-    target = tvm.target.Target(board.tvm_target())
+    target = lowering.target_of(board.tvm_target())
     return str(lowering.compile_module(tvm.IRModule(functions), target).mod.inspect_source("asm"))
 
 

@@ -21,7 +21,7 @@ MACHINES: dict[str, tuple[Cpu, Target]] = {
     "avx512": (lab.AVX512.cpu, lab.AVX512.target(3)),
     "avx512, two threads": (replace(lab.AVX512.cpu, threads=2), lab.AVX512.target(3)),
     "avx2": (lab.AVX2.cpu, lab.AVX2.target(3)),
-    "a72, four threads": (cpu_of(PI, 4), Target(PI.tvm_target())),
+    "a72, four threads": (cpu_of(PI, 4), lowering.target_of(PI.tvm_target())),
 }
 
 

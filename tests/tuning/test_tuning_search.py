@@ -69,20 +69,50 @@ def test_model_ranks_what_it_has_not_seen_and_other_shapes(work: Workload) -> No
     model.update([lesson(shape(56, 96), seen), lesson(shape(28, 80), seen)])
     unseen = [knobs for knobs in choices if knobs not in seen]
     truth = np.array([-seconds(work, knobs) for knobs in unseen])
-    assert rank_correlation(model.predict(Features(work, SPACE), unseen), truth) > 0.8
+    assert rank_correlation(model.speed(Features(work, SPACE), unseen), truth) > 0.8
 
 
 def test_model_waits_for_enough_trials_and_avoids_failures() -> None:
     model, work = CostModel(seed=0), shape(56, 96)
     model.update([lesson(work, every()[:4])])
-    assert not model.trained
+    assert not model.knows(Features(work, SPACE))
     choices = every()
     features, _, times = lesson(work, choices)
     failing = np.array([knobs["unroll"] == 8 for knobs in choices])
     model.update([(features, choices, np.where(failing, np.inf, times))])
-    scores = model.predict(features, choices)
+    scores = model.speed(features, choices)
     assert scores[failing].max() < scores[~failing].max() / 2
     assert not model.knows(Features(Workload.make("other", w=3), SPACE))
+
+
+def build_seconds(knobs: Knobs) -> float:
+    """As in kernels: unrolled code is long, and takes long to compile."""
+    return 0.1 * knobs["unroll"]
+
+
+def test_what_is_quick_to_build_is_tried_rather_and_nothing_is_given_up_for_it() -> None:
+    work, model = shape(56, 96), CostModel(seed=0)
+    choices = every()
+    features, _, times = lesson(work, choices)
+    flat = np.ones_like(times)  # all are as fast, but some take long to build
+    builds = np.array([build_seconds(knobs) for knobs in choices])
+    assert not model.thrift(features, choices).any(), "nothing is known yet"
+    model.update([(features, choices, flat)], [(features, choices, builds)])
+    thrift = model.thrift(features, choices)
+    assert np.corrcoef(thrift, np.log2(builds))[0, 1] < -0.95
+
+    def mean_build(model: CostModel) -> float:
+        search = Search(SPACE, DEFAULT, features)
+        batch = search.propose(25, model, [], 0.2)
+        return float(np.mean([build_seconds(knobs) for knobs in batch]))
+
+    ignorant = CostModel(seed=0)
+    ignorant.update([(features, choices, flat)])
+    assert mean_build(model) < 0.7 * mean_build(ignorant)
+    slow = np.array([0.5 if knobs["unroll"] == 8 else 1.0 for knobs in choices])
+    model.update([(features, choices, slow)], [(features, choices, builds)])
+    best = choices[int(model.score(features, choices).argmax())]
+    assert best["unroll"] == 8, "twice as fast makes up for eight times the time to build"
 
 
 def run_search(space: Space, trials: int, seed: int = 0) -> tuple[list[Knobs], float]:
@@ -191,7 +221,7 @@ def test_of_equal_hope_the_cheaper_trial_comes_first() -> None:
     for state, seconds in zip(two, (1.2, 0.3), strict=True):
         state.batches = 2
         state.note(state.default, "ok", 1e-3)
-        state.build_seconds.append(seconds)
+        state.builds[freeze(state.default)] = seconds
     assert next_task(two) is quick
     slow.task = replace(slow.task, count=9)
     assert next_task(two) is slow, "nine times as much to gain for four times the time"

@@ -1,8 +1,12 @@
-"""Predicts which candidates are fast, from all trials of all tasks.
+"""Predicts which candidates are fast, and which are slow to build, from all trials of all tasks.
 
 Gradient-boosted trees (XGBoost) learn the throughput of a candidate relative to the best of its
 task. One model serves all tasks: its features say how knobs and shape fit each other (remainders
 and padding of every dimension under every knob), which carries over from one shape to the next.
+
+A second model of the same kind learns how long candidates take to build: of one task some take ten
+times as long as others, for their code is longer, and are no faster on average. What is proposed
+is therefore what promises most for the time it costs.
 """
 
 from __future__ import annotations
@@ -18,18 +22,20 @@ from schedules.base import Space, Workload
 
 Matrix = NDArray[np.float32]
 Candidates = Sequence[Mapping[str, int]]
-#: Features of a task, what was tried, and seconds per call (infinity: no good).
+#: Features of a task, what was tried, and what came of each: a number to learn.
 Lesson = tuple["Features", Candidates, NDArray[np.float64]]
 _FEWEST = 12  # trials below which the model would only repeat noise
 _PARAMETERS = {
     "objective": "reg:squarederror",
-    "max_depth": 6,
-    "eta": 0.15,
+    "max_depth": 4,
+    "eta": 0.25,
     "subsample": 0.9,
     "min_child_weight": 2,
     "verbosity": 0,
 }
-_ROUNDS = 120
+_ROUNDS = 60
+#: Speed, as a share of the best, that makes up for twice the time to build.
+_PER_DOUBLING = 0.05
 
 
 class Features:
@@ -68,40 +74,33 @@ class Features:
         return np.concatenate([*columns, rest, padding], axis=1, dtype=np.float32)
 
 
-class CostModel:
-    """``update`` with trials, then ``predict`` scores: about 1 is as fast as the task's best."""
+class Trees:
+    """Boosted trees over the features of candidates of many tasks."""
 
-    def __init__(self, seed: int, threads: int = 1) -> None:
-        self._parameters = {**_PARAMETERS, "seed": seed, "nthread": threads}
+    def __init__(self, seed: int) -> None:
+        self._parameters = {**_PARAMETERS, "seed": seed, "nthread": 1}
         self._columns: dict[str, int] = {}
         self._booster: Any = None
 
-    @property
-    def trained(self) -> bool:
-        return self._booster is not None
-
     def knows(self, features: Features) -> bool:
-        """Whether it has seen this operator, at whatever shape."""
-        return self.trained and all(name in self._columns for name in features.names[:1])
+        """Whether it was trained with this operator, at whatever shape."""
+        known = all(name in self._columns for name in features.names[:1])
+        return self._booster is not None and known
 
-    def update(
-        self, tasks: Sequence[tuple[Features, Sequence[Mapping[str, int]], NDArray]]
-    ) -> None:
-        """Train anew on everything: per task its features, knobs, and seconds (inf: failed)."""
+    def train(self, lessons: Sequence[Lesson]) -> None:
+        """Anew on ``lessons``, whose third part is what to predict."""
         import xgboost  # noqa: PLC0415  (2 s)
 
-        known = [(f, c, s) for f, c, s in tasks if np.isfinite(s).any()]
-        if sum(len(seconds) for _, _, seconds in known) < _FEWEST:
+        if sum(len(goals) for _, _, goals in lessons) < _FEWEST:
             return
-        names = dict.fromkeys(name for features, _, _ in known for name in features.names)
+        names = dict.fromkeys(name for features, _, _ in lessons for name in features.names)
         self._columns = {name: number for number, name in enumerate(names)}
-        rows = np.concatenate([self._spread(f, f.matrix(c)) for f, c, _ in known])
-        scores = np.concatenate([s[np.isfinite(s)].min() / s for _, _, s in known])
-        data = xgboost.DMatrix(rows, scores)
+        rows = np.concatenate([self._spread(f, f.matrix(c)) for f, c, _ in lessons])
+        data = xgboost.DMatrix(rows, np.concatenate([goals for _, _, goals in lessons]))
         self._booster = xgboost.train(self._parameters, data, num_boost_round=_ROUNDS)
 
     def predict(self, features: Features, candidates: Candidates) -> NDArray[np.float32]:
-        """Scores, higher is faster. The model must be trained."""
+        """One number per candidate. It must :meth:`know <knows>` the operator."""
         rows = self._spread(features, features.matrix(candidates))
         return np.asarray(self._booster.inplace_predict(rows), np.float32)
 
@@ -114,3 +113,38 @@ class CostModel:
         to, at = (list(side) for side in zip(*pairs, strict=True)) if pairs else ([], [])
         rows[:, to] = matrix[:, at]
         return rows
+
+
+class CostModel:
+    """``update`` with trials, then ``score`` candidates."""
+
+    def __init__(self, seed: int) -> None:
+        self._speed = Trees(seed)
+        self._build = Trees(seed)
+
+    def knows(self, features: Features) -> bool:
+        """Whether it has seen this operator run, at whatever shape."""
+        return self._speed.knows(features)
+
+    def update(self, trials: Sequence[Lesson], builds: Sequence[Lesson] = ()) -> None:
+        """Train anew on everything: seconds per call (infinity: failed), seconds to build."""
+        worked = [(f, c, s) for f, c, s in trials if np.isfinite(s).any()]
+        self._speed.train([(f, c, s[np.isfinite(s)].min() / s) for f, c, s in worked])
+        self._build.train([(f, c, np.log2(s)) for f, c, s in builds if len(s)])
+
+    def speed(self, features: Features, candidates: Candidates) -> NDArray[np.float32]:
+        """About 1 is as fast as the task's best, more is faster. It must know the operator."""
+        return self._speed.predict(features, candidates)
+
+    def thrift(self, features: Features, candidates: Candidates) -> NDArray[np.float32]:
+        """How much quicker than the middle one of ``candidates`` each is to build, as a power of
+        two: 1 takes half the time, -1 twice. All 0 until it is known."""
+        if not candidates or not self._build.knows(features):
+            return np.zeros(len(candidates), np.float32)
+        doublings = self._build.predict(features, candidates)
+        return np.asarray(np.median(doublings) - doublings, np.float32)
+
+    def score(self, features: Features, candidates: Candidates) -> NDArray[np.float32]:
+        """What trying each promises for the time it costs; highest first."""
+        thrift = self.thrift(features, candidates)
+        return self.speed(features, candidates) + np.float32(_PER_DOUBLING) * thrift

@@ -105,7 +105,7 @@ class Pipeline:
         for build in [future for future in self._building if future in finished]:
             (number, job), built = self._building.pop(build), build.result()
             if built.status == "ok":
-                job.state.build_seconds.append(built.seconds)
+                job.state.builds[freeze(job.knobs)] = built.seconds
                 heapq.heappush(self._ready, (number, job, built))
             else:
                 done.append((job, Outcome(built.status, built.cause)))

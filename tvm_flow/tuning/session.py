@@ -153,7 +153,10 @@ class Session:
         known = sum(len(state.times) + len(state.failed) for state in self.states)
         if known >= self._learnt_at + max(self.options.batch, known // 20):
             self._learnt_at = known
-            self.model.update([state.lesson() for state in self.states])
+            self.model.update(
+                [state.lesson() for state in self.states],
+                [state.build_lesson() for state in self.states],
+            )
 
     def _finish(self, job: Job, outcome: Outcome) -> None:
         """Record a trial; knobs without a kernel are no trial."""

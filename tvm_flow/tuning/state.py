@@ -32,8 +32,8 @@ class TaskState:
 
     ``since_improvement``: trials since the best got better; ``bests``: best time after each trial;
     ``pending``: proposed, not measured yet; ``batches``: proposals of this run; ``current``: times
-    of the last closing comparison and of what was tried after it; ``build_seconds``: how long its
-    candidates took to build.
+    of the last closing comparison and of what was tried after it; ``builds``: seconds that
+    each candidate of this run took to build.
     """
 
     task: Task
@@ -55,7 +55,7 @@ class TaskState:
     batches: int = 0
     current: dict[FrozenKnobs, float] = field(default_factory=dict)
     session: str | None = None
-    build_seconds: list[float] = field(default_factory=list)
+    builds: dict[FrozenKnobs, float] = field(default_factory=dict)
 
     @classmethod
     def begin(
@@ -114,7 +114,7 @@ class TaskState:
     @property
     def trial_cost_s(self) -> float:
         """Seconds of tuning that a trial costs, about: it is built, checked and measured."""
-        builds = self.build_seconds or [_TYPICAL_BUILD_S]
+        builds = list(self.builds.values()) or [_TYPICAL_BUILD_S]
         return sum(builds) / len(builds) + _TYPICAL_RUN_S
 
     @property
@@ -175,7 +175,7 @@ class TaskState:
         return in_order(self.times)
 
     def lesson(self) -> Lesson:
-        """What the cost model learns from."""
+        """What the cost model learns about speed: seconds per call, infinity where it failed."""
         bad = self.failed | self.invalid
         knobs = [dict(choice) for choice in (*self.times, *bad)]
         return (
@@ -183,6 +183,11 @@ class TaskState:
             knobs,
             np.array([*self.times.values(), *[_INFINITY] * len(bad)]),
         )
+
+    def build_lesson(self) -> Lesson:
+        """The same about building."""
+        knobs = [dict(choice) for choice in self.builds]
+        return self.search.features, knobs, np.array(list(self.builds.values()))
 
     def report(self) -> TaskReport:
         best = self.best_knobs
