@@ -48,7 +48,7 @@ def seconds(work: Workload, knobs: Knobs) -> float:
 
 def every(space: Space = SPACE) -> list[Knobs]:
     search = Search(space, DEFAULT, Features(shape(56, 96), space))
-    return search._untried()
+    return [knobs for _, knobs in search._untried()]
 
 
 def lesson(work: Workload, choices: list[Knobs]) -> tuple:

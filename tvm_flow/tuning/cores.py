@@ -17,8 +17,8 @@ _TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 
 @dataclass(frozen=True)
 class CorePlan:
-    """Cores for measuring and for everything else. Where the two would be the same
-    (``overlap`` is false), candidates are built and measured by turns."""
+    """Cores for measuring and for everything else. Where some are both (``overlap`` is false),
+    those build and measure by turns."""
 
     measure: tuple[int, ...]
     build: tuple[int, ...]
@@ -31,13 +31,22 @@ class CorePlan:
     def builders(self) -> int:
         return min(len(self.build), _MOST_BUILDERS)
 
+    @property
+    def calm(self) -> tuple[int, ...]:
+        """Cores on which work does not disturb measuring."""
+        return tuple(core for core in self.build if core not in self.measure)
+
+    def cores_of(self, builder: int) -> tuple[int, ...]:
+        """Where a builder works: wherever it can, or on a core of its own if some must pause."""
+        return self.build if self.overlap else (self.build[builder],)
+
 
 def plan_cores(board: Board, threads: int) -> CorePlan:
     """Measure on the board's first ``threads`` cores, build on the others.
 
     A single other core would have to build all by itself what the first measures in a tenth of the
-    time; then both build, and measuring has its turns: a third more trials (FasterNet-T0, 2 cores,
-    105 instead of 77 in 42 seconds).
+    time; then both build, and on the first measuring has its turns: a third more trials
+    (FasterNet-T0, 2 cores, 105 instead of 77 in 42 seconds).
 
     Raises :class:`UsageError` if this process may not use that many of the board's cores.
     """
@@ -57,9 +66,10 @@ def plan_cores(board: Board, threads: int) -> CorePlan:
 
 @contextmanager
 def confined(plan: CorePlan) -> Iterator[None]:
-    """Keep this process (search, cost model) off the measuring cores for a while."""
+    """Keep this process (search, cost model) off the measuring cores for a while, if others are
+    left."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, plan.build)
+    os.sched_setaffinity(0, plan.calm or plan.build)
     try:
         yield
     finally:

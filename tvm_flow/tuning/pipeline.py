@@ -16,7 +16,7 @@ from tvm_flow.tuning.record import FrozenKnobs, freeze
 from tvm_flow.tuning.runner import Outcome
 from tvm_flow.tuning.state import TaskState
 
-_TURN = 16  # candidates built before any is measured, where both need the same cores
+_TURN = 16  # candidates built before any is measured, where a core does both
 _AHEAD = 2  # built candidates in stock per builder
 _IDLE_S = 0.5
 
@@ -52,14 +52,16 @@ class Shelf:
 class Pipeline:
     """Feed it jobs while :attr:`room` lasts; :meth:`step` gives back those that are done.
 
-    With ``overlap`` building and measuring go on at once, else by turns. Libraries of the
-    ``finalists`` best of each task are kept for :meth:`compare`.
+    With ``overlap`` building and measuring go on at once; else builders on measuring cores pause
+    while :data:`_TURN` candidates are measured, and others go on. Libraries of the ``finalists``
+    best of each task are kept for :meth:`compare`.
     """
 
     def __init__(
         self, builder: Builder, runner: TrialRunner, overlap: bool, finalists: int
     ) -> None:
         self._builder, self._runner, self._overlap = builder, runner, overlap
+        self._measuring = overlap  # whether trials may begin
         self._shelf = Shelf(finalists)
         self._numbers = itertools.count()
         self._building: dict[Future[Built], tuple[int, Job]] = {}
@@ -78,10 +80,14 @@ class Pipeline:
     @property
     def room(self) -> int:
         """Candidates that may be fed now."""
-        if not self._overlap:
-            return 0 if self._ready or self._running else _TURN - len(self._building)
-        stock = self._runner.slots - 1 + (1 + _AHEAD) * self._builder.workers
-        return stock - len(self._building) - len(self._ready)
+        ready, workers = len(self._ready), self._builder.workers
+        if self._overlap:
+            most = self._runner.slots - 1 + (1 + _AHEAD) * workers - ready
+        elif self._measuring:
+            most = (1 + _AHEAD) * self._builder.undisturbing
+        else:  # so many that no worker is idle before the last of the turn is built
+            most = _TURN + workers - ready
+        return most - len(self._building)
 
     def feed(self, job: Job) -> None:
         job.state.pending += 1
@@ -114,9 +120,21 @@ class Pipeline:
             job.state.pending -= 1
         return done
 
+    def _take_turns(self) -> None:
+        """Let builders pause, or go on."""
+        if self._measuring:
+            turn = bool(self._ready or self._running)
+        else:
+            turn = len(self._ready) >= _TURN or (bool(self._ready) and not self._building)
+        if turn != self._measuring:
+            self._measuring = turn
+            self._builder.hold(turn)
+
     def _start_next(self) -> None:
-        if self._building and not self._overlap:
-            return
+        if not self._overlap:
+            self._take_turns()
+            if not self._measuring or not self._builder.quiet:
+                return
         while self._ready and len(self._running) < self._runner.slots:
             _, job, built = heapq.heappop(self._ready)
             if job.state.settled():  # while this one was on its way
@@ -129,6 +147,7 @@ class Pipeline:
     def compare(self, jobs: list[Job], idle: Callable[[], None]) -> list[Outcome]:
         """Measure ``jobs`` of one task in turns while nothing is built; those that were built in
         an earlier run are built first. ``idle`` is called again and again meanwhile."""
+        self._builder.hold(False)
         waiting = {
             at: self._builder.submit(job.state.kernel, job.knobs)
             for at, job in enumerate(jobs)

@@ -48,12 +48,13 @@ class Search:
         self._default = default
         self._seen = set(seen)
         self._rng = np.random.default_rng(seed)
-        self._whole = list(self._enumerate()) if self.size <= ENUMERABLE else None
+        #: what is left of a space that is ranked whole
+        self._left = dict(self._untried()) if self.size <= ENUMERABLE else None
         self._dry = False
 
     @property
     def exhausted(self) -> bool:
-        return self._dry or (self._whole is not None and not self._untried())
+        return self._dry or self._left == {}
 
     def propose(
         self, count: int, model: CostModel, good: list[Knobs], epsilon: float
@@ -68,7 +69,7 @@ class Search:
             self._take([self._default], 1, batch)
         if model.knows(self.features):
             adventurous = int(self._rng.binomial(count, epsilon))
-            pool = self._untried() if self._whole is not None else self._evolve(model, good)
+            pool = self._evolve(model, good) if self._left is None else list(self._left.values())
             greedy = count - len(batch) - adventurous
             promising = self._ranked(pool, model, _PROMISING * count)
             self._take(promising, (greedy + 1) // 2, batch)
@@ -83,23 +84,24 @@ class Search:
         for knobs in candidates:
             if count <= 0:
                 return
-            if freeze(knobs) not in self._seen:
-                self._seen.add(freeze(knobs))
+            key = freeze(knobs)
+            if key not in self._seen:
+                self._seen.add(key)
+                if self._left is not None:
+                    self._left.pop(key, None)
                 batch.append(dict(knobs))
                 count -= 1
 
-    def _enumerate(self) -> Iterable[Knobs]:
+    def _untried(self) -> Iterable[tuple[FrozenKnobs, Knobs]]:
+        """All of the space but what was tried in earlier runs."""
         for choice in product(*self.space.values()):
-            yield dict(zip(self.space, choice, strict=True))
-
-    def _untried(self) -> list[Knobs]:
-        assert self._whole is not None
-        self._whole = [knobs for knobs in self._whole if freeze(knobs) not in self._seen]
-        return self._whole
+            knobs = dict(zip(self.space, choice, strict=True))
+            if freeze(knobs) not in self._seen:
+                yield freeze(knobs), knobs
 
     def _random(self, count: int) -> list[Knobs]:
-        if self._whole is not None:
-            pool = self._untried()
+        if self._left is not None:
+            pool = list(self._left.values())
             chosen = self._rng.permutation(len(pool))[:count]
             return [pool[int(at)] for at in chosen]
         picks = {name: self._rng.choice(choices, count) for name, choices in self.space.items()}
