@@ -1,4 +1,4 @@
-"""Refit the GELU polynomial of ``schedules/activations.py`` and report its error.
+"""Refit the GELU polynomial of ``schedules/gelu.py`` and report its error.
 
 Lawson's iteration (reweighted least squares towards the minimax fit) of g(u) = u*Phi(-u) on
 [0, 5.25] in the Chebyshev basis. Run: ``python -m benchmarks.fit_gelu``.
