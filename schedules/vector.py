@@ -17,6 +17,9 @@ Expr: TypeAlias = Any
 #: what reads a value that may be read more than once
 Value: TypeAlias = Callable[[], Expr]
 
+#: numbers in a table of :func:`lookup`
+LOOKUP_ENTRIES = 32
+
 
 def f32(value: float, width: int = 1) -> Expr:
     """A constant repeated over ``width`` lanes."""
@@ -92,6 +95,24 @@ def horner(coefficients: Sequence[Expr], x: Value) -> Expr:
     for c in reversed(coefficients[:-1]):
         y = y * x() + c
     return y
+
+
+def constants(values: Sequence[float]) -> Expr:
+    """A vector of different constants."""
+    lanes = [tirx.FloatImm("float32", value) for value in values]
+    return tirx.Shuffle(lanes, [tirx.IntImm("int32", i) for i in range(len(lanes))])
+
+
+def lookup(table: Sequence[Expr], index: Expr) -> Expr:
+    """For 16 lanes at once, a number of a table in two vectors of constants.
+
+    ``index`` is a vector of floats: only the lowest five bits of each count. One instruction, on
+    cores with :attr:`schedules.base.Cpu.lookup` only.
+    """
+    low, high = table
+    bits = tirx.reinterpret("int32x16", index)
+    name = "llvm.x86.avx512.vpermi2var.ps.512"
+    return tirx.call_llvm_pure_intrin("float32x16", name, low, bits, high)
 
 
 def take(vector: Expr, start: int, count: int) -> Expr:
