@@ -1,11 +1,4 @@
-"""Activation functions: vector TIR for kernels, and plain numpy for references.
-
-GELU is the exact one, x*Phi(x). Evaluated as relu(x) - g(|x|) with g(u) = u*Phi(-u), which is
-smooth, bounded by 0.17 and vanishes to fp32 beyond 5.25, so that one minimax polynomial of
-degree 14 on [0, 5.25] gives an absolute error of 1.0e-6 without division or exponential.
-The coefficients are in powers of s = 2u/5.25 - 1 (well conditioned: all are below 0.6) and are
-recomputed by ``benchmarks/fit_gelu.py``.
-"""
+"""Activation functions: vector TIR for kernels, and plain numpy for references."""
 
 from __future__ import annotations
 
@@ -15,37 +8,12 @@ from collections.abc import Callable
 import numpy as np
 from tvm import tirx
 
-from schedules.base import Array
-from schedules.vector import Expr, bind, f32, maximum, minimum
+from schedules import gelu
+from schedules.base import Array, Cpu
+from schedules.vector import Expr, Value, bind, f32, horner, maximum, minimum
 
-GELU_RANGE = 5.25
-GELU_COEFFICIENTS: tuple[float, ...] = (
-    1.137317589e-02,
-    -7.630264744e-02,
-    2.143380203e-01,
-    -2.911494580e-01,
-    8.295348099e-02,
-    3.587649236e-01,
-    -5.825671342e-01,
-    2.526017594e-01,
-    2.971376997e-01,
-    -3.980790546e-01,
-    2.802769609e-02,
-    1.887836973e-01,
-    -6.949066532e-02,
-    -3.461953977e-02,
-    1.822792615e-02,
-)
-
-Value = Callable[[], Expr]
-
-
-def _poly(coefficients: tuple[float, ...], x: Value, width: int) -> Expr:
-    """Horner's rule, highest power last in ``coefficients``."""
-    y = f32(coefficients[-1], width)
-    for c in reversed(coefficients[:-1]):
-        y = y * x() + f32(c, width)
-    return y
+#: activation of a value of some width
+Activation = Callable[[Value, int], Expr]
 
 
 def _clip(x: Expr, low: float, high: float, width: int) -> Expr:
@@ -54,12 +22,6 @@ def _clip(x: Expr, low: float, high: float, width: int) -> Expr:
 
 def _relu(x: Value, width: int) -> Expr:
     return maximum(x(), f32(0.0, width))
-
-
-def _gelu(x: Value, width: int) -> Expr:
-    u = minimum(tirx.abs(x()), f32(GELU_RANGE, width))
-    s = bind(u * f32(2.0 / GELU_RANGE, width) - f32(1.0, width), width)
-    return _relu(x, width) - _poly(GELU_COEFFICIENTS, s, width)
 
 
 def _exp(x: Value, width: int) -> Expr:
@@ -74,7 +36,7 @@ def _exp(x: Value, width: int) -> Expr:
     shift = tirx.IntImm("int32", 1 << 23)
     scaled = bits * (shift if width == 1 else tirx.Broadcast(shift, width))
     power = tirx.reinterpret("float32" if width == 1 else f"float32x{width}", scaled)
-    return _poly(series, f, width) * power
+    return horner([f32(c, width) for c in series], f) * power
 
 
 def _sigmoid(x: Value, width: int) -> Expr:
@@ -82,11 +44,11 @@ def _sigmoid(x: Value, width: int) -> Expr:
     return f32(1.0, width) / (f32(1.0, width) + _exp(negative, width))
 
 
-_EMIT: dict[str, Callable[[Value, int], Expr]] = {
+_EMIT: dict[str, Activation] = {
     "none": lambda x, width: x(),
     "relu": _relu,
     "relu6": lambda x, width: _clip(x(), 0.0, 6.0, width),
-    "gelu": _gelu,
+    "gelu": gelu.polynomial,
     "hardsigmoid": lambda x, width: _clip(
         x() * f32(1 / 6, width) + f32(0.5, width), 0.0, 1.0, width
     ),
@@ -100,9 +62,9 @@ _EMIT: dict[str, Callable[[Value, int], Expr]] = {
 NAMES = tuple(_EMIT)
 
 
-def emit(name: str, x: Value, width: int) -> Expr:
-    """Activation ``name`` of a value that may be read more than once."""
-    return _EMIT[name](x, width)
+def emitter(name: str, cpu: Cpu) -> Activation:
+    """What emits activation ``name`` for ``cpu``."""
+    return gelu.piecewise if name == "gelu" and cpu.lookup else _EMIT[name]
 
 
 def reference(name: str, x: Array) -> Array:

@@ -33,7 +33,8 @@ class Cpu:
 
     ``lanes``: fp32 lanes of one vector register; ``registers``: number of vector registers;
     ``l1_bytes``/``l2_bytes``: per-core cache sizes; ``threads``: worker threads the kernel is
-    split for (1 gives no parallel loop); ``fmas``: vector FMAs it issues per cycle.
+    split for (1 gives no parallel loop); ``fmas``: vector FMAs it issues per cycle; ``lookup``:
+    whether it has :func:`schedules.vector.lookup`.
     """
 
     lanes: int
@@ -42,6 +43,7 @@ class Cpu:
     l2_bytes: int
     threads: int = 1
     fmas: int = 1
+    lookup: bool = False
 
     @property
     def heavy_tile(self) -> tuple[int, int]:

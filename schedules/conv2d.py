@@ -127,7 +127,8 @@ class Conv2d(Family):
         with IRBuilder() as builder, prim_func(self, workload, cpu, name) as args:
             weights = Weights(args["weight"], args["bias"], panels, s.k, by_lane=cpu.by_lane)
             emit = emit_flat if s.flat else emit_rows
-            emit(s, cpu, knobs, args, weights, workload.text("act"), workload.text("res"))
+            act = activations.emitter(workload.text("act"), cpu)
+            emit(s, cpu, knobs, args, weights, act, workload.text("res"))
         return builder.get()
 
 

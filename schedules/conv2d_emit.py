@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from schedules import activations
+from schedules.activations import Activation
 from schedules.base import Cpu, Knobs
 from schedules.microkernel import (
     Epilogue,
@@ -62,7 +62,7 @@ class Shape(Sliding):
 
 
 def make_epilogue(
-    s: Shape, args: Mapping[str, tirx.Buffer], act: str, res: str, pixel: PixelIndex
+    s: Shape, args: Mapping[str, tirx.Buffer], act: Activation, res: str, pixel: PixelIndex
 ) -> Epilogue:
     """Activation, residual and (shuffled) store of one output vector."""
 
@@ -81,20 +81,20 @@ def make_epilogue(
 
 def finish(
     args: Mapping[str, tirx.Buffer], value: Callable[[], Expr], at: Expr, width: int, valid: int,
-    act: str, res: str,
+    act: Activation, res: str,
 ) -> Callable[[], Expr]:  # fmt: skip
     """Residual (``res`` before or after, read at element ``at``) and activation of ``value``."""
     if res != "none":
         other = load_valid(args["residual"], at, width, valid)
     if res == "pre":
         value = bind(value() + other, width)
-    out = bind(activations.emit(act, value, width), width)
+    out = bind(act(value, width), width)
     return bind(out() + other, width) if res == "post" else out
 
 
 def finish_and_store(
     args: Mapping[str, tirx.Buffer], value: Callable[[], Expr], at: Expr, width: int, valid: int,
-    act: str, res: str,
+    act: Activation, res: str,
 ) -> None:  # fmt: skip
     """:func:`finish`, then the store at element ``at`` of ``y``."""
     out = finish(args, value, at, width, valid, act, res)
@@ -103,7 +103,7 @@ def finish_and_store(
 
 def emit_flat(
     s: Shape, cpu: Cpu, knobs: Knobs, args: Mapping[str, tirx.Buffer], weights: Weights,
-    act: str, res: str,
+    act: Activation, res: str,
 ) -> None:  # fmt: skip
     """1x1, stride 1: one line of pixels; parallel over blocks of tiles and of panel groups."""
     total = s.n * s.h * s.w
@@ -136,7 +136,7 @@ def _chunk(chunk: Expr, chunks: int, groups: int) -> tuple[Expr, Expr] | None:
 
 def emit_rows(
     s: Shape, cpu: Cpu, knobs: Knobs, args: Mapping[str, tirx.Buffer], weights: Weights,
-    act: str, res: str,
+    act: Activation, res: str,
 ) -> None:  # fmt: skip
     """General window: parallel over images, blocks of output rows and of panel groups."""
     rows = knobs["rb"]

@@ -132,7 +132,7 @@ def _block(
     need, pitch = winograd.covered(rows, m) + 2, source.width * ci
     pad = T.alloc_buffer((need * pitch,), "float32")
     stage_rows(source, pad, image, first - 1, need, need, cpu.lanes)
-    act, res = workload.text("act"), workload.text("res")
+    act, res = activations.emitter(workload.text("act"), cpu), workload.text("res")
 
     def epilogue(y: Expr, x: Expr):  # type: ignore[no-untyped-def]
         base = (image * h + first + y) * w + x

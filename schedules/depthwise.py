@@ -86,7 +86,8 @@ class Depthwise(Family):
         s, tile = WindowShape.of(workload), Tile(knobs["th"], knobs["tile"])
         cpu.check_window_tile(tile.pixels)
         with IRBuilder() as builder, prim_func(self, workload, cpu, name) as args:
-            how = accumulation(s, args["weight"], args["bias"], workload.text("act"))
+            act = activations.emitter(workload.text("act"), cpu)
+            how = accumulation(s, args["weight"], args["bias"], act)
             sweep(
                 s, args["x"], args["y"], how,
                 tile=tile, rows=knobs["rows"], lanes=cpu.lanes, threads=cpu.threads,
@@ -94,14 +95,16 @@ class Depthwise(Family):
         return builder.get()
 
 
-def accumulation(s: WindowShape, weight: tirx.Buffer, bias: tirx.Buffer, act: str) -> Accumulation:
+def accumulation(
+    s: WindowShape, weight: tirx.Buffer, bias: tirx.Buffer, act: activations.Activation
+) -> Accumulation:
     """Bias, products with the packed weights, activation."""
     return Accumulation(
         start=lambda channel, width: load(bias, channel, width),
         tap=lambda acc, x, dy, dx, channel, width: (
             acc + x * load(weight, (dy * s.kw + dx) * s.c + channel, width)
         ),
-        finish=lambda read, _channel, width: activations.emit(act, read, width),
+        finish=lambda read, _channel, width: act(read, width),
     )
 
 

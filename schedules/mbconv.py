@@ -180,7 +180,7 @@ class _Walk:
         s, args, k = self.window, self.args, self.w["k"]
         rows = RowSweep(
             s, self.ring, self.line,
-            depthwise.accumulation(s, args["dw"], args["dwb"], self.w.text("act2")),
+            depthwise.accumulation(s, args["dw"], args["dwb"], self._act("act2")),
             self.knobs["tile"], self.cpu.lanes,
             in_row=lambda row: tirx.FloorMod(row, k) * s.w,
             out_row=lambda _row: tirx.IntImm("int32", 0),
@@ -201,11 +201,11 @@ class _Walk:
         w, s = self.w, self.window
         start = (self.image * s.h + y) * s.w
         place = tirx.FloorMod(y, w["k"]) * s.w
+        act = self._act("act1")
 
         def to_ring(p: Expr) -> Epilogue:
             def epilogue(value, _i, j, channel, width, _valid):  # type: ignore[no-untyped-def]
-                out = activations.emit(w.text("act1"), value, width)
-                store(self.ring, out, (place + p + j) * self.pitch + channel, width)
+                store(self.ring, act(value, width), (place + p + j) * self.pitch + channel, width)
 
             return epilogue
 
@@ -229,9 +229,12 @@ class _Walk:
             self._weights("w2", "b2", w["co"], w["hid"]),
             lambda p: [Segment(self.line, p * w["hid"], 0, w["hid"], w["hid"])],
             lambda p: conv2d_emit.make_epilogue(
-                last, self.args, w.text("act"), w.text("res"), lambda _i, j: start + p + j
+                last, self.args, self._act("act"), w.text("res"), lambda _i, j: start + p + j
             ),
         )
+
+    def _act(self, name: str) -> activations.Activation:
+        return activations.emitter(self.w.text(name), self.cpu)
 
     def _tiling(self, index: int) -> Tiling:
         return Tiling(self.knobs[f"mt{index}"], self.knobs[f"nv{index}"], self.knobs["ku"], True)

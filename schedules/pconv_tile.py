@@ -9,6 +9,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from schedules import activations, strassen, winograd
+from schedules.activations import Activation
 from schedules.base import Cpu, Knobs, Workload
 from schedules.microkernel import (
     Epilogue,
@@ -93,7 +94,7 @@ class TileEmitter:
         zp = Panels(s.cc, self.cpu.lanes).padded
         z = T.alloc_buffer((rows * s.w * zp,), "float32")
         self._conv(rows, self._store_scratch(z, zp))
-        act = self.workload.text("act")
+        act = activations.emitter(self.workload.text("act"), self.cpu)
         if not s.n2:
             self._pointwise(1, rows, self._mixed(z, zp), self._finish(act, "residual"))
             return
@@ -101,7 +102,10 @@ class TileEmitter:
         hidden = T.alloc_buffer((rows * s.w * hp,), "float32")
         self._pointwise(1, rows, self._mixed(z, zp), self._to_hidden(hidden, hp, act))
         self._pointwise(
-            2, rows, lambda p: [Segment(hidden, p * hp, 0, hp, s.n1)], self._finish("none", "x")
+            2,
+            rows,
+            lambda p: [Segment(hidden, p * hp, 0, hp, s.n1)],
+            self._finish(activations.emitter("none", self.cpu), "x"),
         )
 
     def _weights(self, index: int) -> Weights:
@@ -209,17 +213,18 @@ class TileEmitter:
 
         return at
 
-    def _to_hidden(self, hidden: tirx.Buffer, pitch: int, act: str) -> Callable[[Expr], Epilogue]:
+    def _to_hidden(
+        self, hidden: tirx.Buffer, pitch: int, act: Activation
+    ) -> Callable[[Expr], Epilogue]:
         def at(p: Expr) -> Epilogue:
             def epilogue(value, _i, j, channel, width, _valid):  # type: ignore[no-untyped-def]
-                out = activations.emit(act, value, width)
-                store(hidden, out, (p + j) * pitch + channel, width)
+                store(hidden, act(value, width), (p + j) * pitch + channel, width)
 
             return epilogue
 
         return at
 
-    def _finish(self, act: str, residual: str) -> Callable[[Expr], Epilogue]:
+    def _finish(self, act: Activation, residual: str) -> Callable[[Expr], Epilogue]:
         """Residual, activation and the store to the output."""
         has_residual = self.workload.text("res") != "none"
 
@@ -229,7 +234,7 @@ class TileEmitter:
                 if has_residual:
                     other = load_valid(self.args[residual], where, width, valid)
                     value = bind(value() + other, width)
-                out = bind(activations.emit(act, value, width), width)
+                out = bind(act(value, width), width)
                 store_valid(self.args["y"], out, where, width, valid)
 
             return epilogue

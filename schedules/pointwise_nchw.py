@@ -126,7 +126,7 @@ class _Emitter:
         self, workload: Workload, cpu: Cpu, knobs: Knobs, args: Mapping[str, tirx.Buffer]
     ) -> None:
         _, h, w, self.ci, self.co = _shape(workload)
-        self.pixels, self.act = h * w, workload.text("act")
+        self.pixels, self.act = h * w, activations.emitter(workload.text("act"), cpu)
         self.cpu, self.args = cpu, args
         self.tiling = Tiling(knobs["mt"], knobs["nv"], knobs["ku"], bool(knobs["order"]))
 
@@ -147,7 +147,7 @@ class _Emitter:
     def _epilogue(self, image: Expr, first: Expr, channel: Expr) -> Epilogue:
         def epilogue(value, _i, j, pixel, width, valid):  # type: ignore[no-untyped-def]
             total = bind(value() + splat(self.args["bias"][channel + j], width), width)
-            out = bind(activations.emit(self.act, total, width), width)
+            out = bind(self.act(total, width), width)
             at = (image * self.co + channel + j) * self.pixels + first + pixel
             store_valid(self.args["y"], out, at, width, valid)
 

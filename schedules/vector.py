@@ -5,7 +5,7 @@ A vector of width 1 is a scalar throughout, so generators need no special case f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -14,6 +14,11 @@ from tvm.script.ir_builder import tirx as T
 
 #: a TIR expression, or a Python number where TVM takes one
 Expr: TypeAlias = Any
+#: what reads a value that may be read more than once
+Value: TypeAlias = Callable[[], Expr]
+
+#: numbers in a table of :func:`lookup`
+LOOKUP_ENTRIES = 32
 
 
 def f32(value: float, width: int = 1) -> Expr:
@@ -58,7 +63,7 @@ def registers(count: int) -> tirx.Buffer:
     return T.alloc_buffer((count,), "float32", scope="local", annotations=keep)
 
 
-def bind(value: Expr, width: int) -> Callable[[], Expr]:
+def bind(value: Expr, width: int) -> Value:
     """Compute ``value`` once; the result reads it back (from a register after LLVM's mem2reg)."""
     slot = registers(width)
     store(slot, value, 0, width)
@@ -82,6 +87,32 @@ def minimum(a: Expr, b: Expr) -> Expr:
 
 def maximum(a: Expr, b: Expr) -> Expr:
     return tirx.Max(a, b)
+
+
+def horner(coefficients: Sequence[Expr], x: Value) -> Expr:
+    """A polynomial of x, highest power last in ``coefficients``."""
+    y = coefficients[-1]
+    for c in reversed(coefficients[:-1]):
+        y = y * x() + c
+    return y
+
+
+def constants(values: Sequence[float]) -> Expr:
+    """A vector of different constants."""
+    lanes = [tirx.FloatImm("float32", value) for value in values]
+    return tirx.Shuffle(lanes, [tirx.IntImm("int32", i) for i in range(len(lanes))])
+
+
+def lookup(table: Sequence[Expr], index: Expr) -> Expr:
+    """For 16 lanes at once, a number of a table in two vectors of constants.
+
+    ``index`` is a vector of floats: only the lowest five bits of each count. One instruction, on
+    cores with :attr:`schedules.base.Cpu.lookup` only.
+    """
+    low, high = table
+    bits = tirx.reinterpret("int32x16", index)
+    name = "llvm.x86.avx512.vpermi2var.ps.512"
+    return tirx.call_llvm_pure_intrin("float32x16", name, low, bits, high)
 
 
 def take(vector: Expr, start: int, count: int) -> Expr:
@@ -133,9 +164,7 @@ def for_vectors(count: int, lanes: int, body: Callable[[Expr, int], None]) -> No
         body(tirx.IntImm("int32", whole * lanes + offset), width)
 
 
-def store_valid(
-    buffer: tirx.Buffer, value: Callable[[], Expr], base: Expr, width: int, valid: int
-) -> None:
+def store_valid(buffer: tirx.Buffer, value: Value, base: Expr, width: int, valid: int) -> None:
     """Store the first ``valid`` lanes of a ``width``-lane value."""
     if valid >= width:
         store(buffer, value(), base, width)

@@ -148,6 +148,12 @@ class Board:
         return min(c.vector_registers for c in self.used_clusters)
 
     @property
+    def looks_up(self) -> bool:
+        """Whether LLVM may pick every fp32 lane of a vector from any of two registers at once:
+        x86's vpermi2ps on whole vectors."""
+        return self.lanes == 16 and "+avx512f" in self.mattr
+
+    @property
     def l1_bytes(self) -> int:
         """L1 data cache of one core, in bytes."""
         return 1024 * min(c.l1d_kib for c in self.used_clusters)

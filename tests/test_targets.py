@@ -58,6 +58,7 @@ def test_rk3399_uses_the_big_cores() -> None:
     assert board.peak_gflops(2) == pytest.approx(2 * 2 * 4 * 1.8)
     assert board.log_name == "rk3399"
     assert not board.is_native
+    assert not board.looks_up
     with pytest.raises(ValueError, match="1 to 2 threads, not 3"):
         board.peak_gflops(3)
     with pytest.raises(KeyError):
@@ -209,6 +210,7 @@ def test_zen4_without_sys(tmp_path: Path) -> None:
     assert board.l1_bytes == 32 << 10  # no /sys: the smallest of the class
     assert "+avx512f" in board.mattr
     assert "-avx512vnni" in board.mattr, "not in the flags, so LLVM must not use it"
+    assert board.looks_up
     assert board.peak_gflops() == pytest.approx(2 * 16 * 2.6)
     assert "no cpufreq" in " ".join(board.sources)
 
@@ -226,6 +228,7 @@ def test_masked_avx512_is_the_avx2_class(tmp_path: Path) -> None:
     assert (board.mcpu, board.lanes, board.vector_registers) == ("znver4", 8, 16)
     assert board.clusters[0].fma_per_cycle == 2
     assert "-avx512f" in board.mattr
+    assert not board.looks_up
     assert board.log_name == "native-x86_64-avx2"
 
 

@@ -52,7 +52,7 @@ class Machine:
         return self.flag in Path("/proc/cpuinfo").read_text().split()
 
 
-AVX512 = Machine("lanes16", Cpu(16, 32, 32 << 10, 1 << 20), "x86-64-v4", "avx512f")
+AVX512 = Machine("lanes16", Cpu(16, 32, 32 << 10, 1 << 20, lookup=True), "x86-64-v4", "avx512f")
 AVX2 = Machine("lanes8", Cpu(8, 16, 32 << 10, 256 << 10), "x86-64-v3", "avx2")
 NARROW = Machine("lanes4", Cpu(4, 32, 32 << 10, 512 << 10), "x86-64-v2", "sse4_2")
 """NEON's lanes and register count, on x86."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from schedules import activations, depthwise
+from schedules import activations, depthwise, gelu
 from schedules.base import Array
 from tests.schedules import lab, torch_reference
 
@@ -23,12 +23,12 @@ EXTREME = np.array(
 )  # fmt: skip
 
 # absolute, over [-12, 12]; a few roundings of float32 at 12 are 2e-6
-LIMITS = {"none": 0.0, "relu": 0.0, "relu6": 0.0, "gelu": 2e-6, "hardsigmoid": 2e-7,
+LIMITS = {"none": 0.0, "relu": 0.0, "relu6": 0.0, "gelu": 1.1e-6, "hardsigmoid": 2e-7,
           "hardswish": 2e-6, "sigmoid": 2e-7, "silu": 2e-6}  # fmt: skip
 
 
 def workload(act: str):  # type: ignore[no-untyped-def]
-    """A 1x1 depthwise convolution: weight 1 and bias 0 leave the activation."""
+    """A 1x1 depthwise convolution: weight 1 and bias -0 leave the activation."""
     return depthwise.workload(n=1, h=1, w=PIXELS, c=CHANNELS, kh=1, kw=1, ph=0, pw=0, act=act)
 
 
@@ -39,20 +39,21 @@ def kernels(machine: lab.Machine) -> dict[str, tuple[lab.Job, Any]]:
     return {act: (job, compiled[job]) for act, job in jobs.items()}
 
 
+def run(machine: lab.Machine, act: str, values: Array) -> Array:
+    """An activation of values, repeated to fill the pixels, by a kernel."""
+    if not machine.runs_here:
+        pytest.skip(f"needs {machine.flag}")
+    job, kernel = kernels(machine)[act]
+    x = np.resize(values, (1, 1, PIXELS, CHANNELS))
+    one = {"weight": np.ones((CHANNELS, 1, 1), np.float32), "bias": -np.zeros(CHANNELS, "f")}
+    (y,) = lab.run(job, kernel, [x], one)
+    return y.reshape(-1)
+
+
 @pytest.fixture(params=lab.MACHINES.values(), ids=lambda machine: machine.name)
 def apply(request: pytest.FixtureRequest) -> Callable[[str, Array], Array]:
     """``apply(activation, values)`` by a kernel."""
-    if not request.param.runs_here:
-        pytest.skip(f"needs {request.param.flag}")
-
-    def run(act: str, values: Array) -> Array:
-        job, kernel = kernels(request.param)[act]
-        x = np.resize(values, (1, 1, PIXELS, CHANNELS))
-        one = {"weight": np.ones((CHANNELS, 1, 1), np.float32), "bias": np.zeros(CHANNELS, "f")}
-        (y,) = lab.run(job, kernel, [x], one)
-        return y.reshape(-1)
-
-    return run
+    return partial(run, request.param)
 
 
 def expected(act: str, x: Array) -> Any:
@@ -78,6 +79,37 @@ def test_extreme_inputs(apply: Callable[[str, Array], Array], act: str) -> None:
             assert value == pytest.approx(wanted, rel=1e-6, abs=2e-6), f"{act}({x})"
         elif np.isinf(wanted):
             assert value == wanted, f"{act}({x})"
+
+
+def near(values: Array) -> Array:
+    """Each value, the two floats on either side of it, and all of their opposites."""
+    up, down = np.float32(np.inf), np.float32(-np.inf)
+    right, left = np.nextafter(values, up), np.nextafter(values, down)
+    around = [values, right, np.nextafter(right, up), left, np.nextafter(left, down)]
+    return np.concatenate([np.concatenate(around), -np.concatenate(around)])
+
+
+def test_gelu_where_its_pieces_meet(apply: Callable[[str, Array], Array]) -> None:
+    """In every lane of whole vectors and of tails."""
+    edges = (np.arange(len(gelu.PIECES) + 1) + 0.5) / gelu.PIECES_PER_UNIT
+    values = near(np.append(edges, [gelu.RANGE, gelu.END]).astype("f"))
+    values = np.concatenate([values, EXTREME[np.isfinite(EXTREME)]])
+    assert values.size <= PIXELS
+    x = np.repeat(values, CHANNELS)
+    wanted = expected("gelu", x)
+    error = np.abs(apply("gelu", x)[: x.size] - wanted)
+    assert (error <= LIMITS["gelu"] + 1e-7 * np.abs(wanted)).all()
+
+
+def test_gelu_by_pieces_keeps_nan_and_zeros() -> None:
+    assert lab.AVX512.cpu.lookup
+    values = np.array([np.nan, 0.0, -0.0, -6, -1e30, -np.inf], np.float32)
+    y = run(lab.AVX512, "gelu", np.repeat(values, CHANNELS)).reshape(PIXELS, CHANNELS)
+    for x, by_table in zip(values, y[:, : lab.AVX512.cpu.lanes], strict=False):
+        wanted = np.full(lab.AVX512.cpu.lanes, x if np.isnan(x) or x == 0 else 0.0, np.float32)
+        np.testing.assert_array_equal(by_table, wanted)
+        if x == 0:
+            assert np.array_equal(np.signbit(by_table), np.signbit(wanted))
 
 
 @pytest.mark.parametrize("act", activations.NAMES)

@@ -55,7 +55,8 @@ def cpu_of(board: Board, threads: int = 1) -> Cpu:
     """What schedules may know about ``board`` when run on ``threads`` threads."""
     fmas = board.cluster_of(board.cores[0]).fma_per_cycle
     return Cpu(
-        board.lanes, board.vector_registers, board.l1_bytes, board.l2_bytes, threads, fmas
+        board.lanes, board.vector_registers, board.l1_bytes, board.l2_bytes, threads, fmas,
+        board.looks_up,
     )  # fmt: skip
 
 
