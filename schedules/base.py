@@ -50,8 +50,11 @@ class Cpu:
         """Panels and most pixels of a register tile under a heavy activation: small, so that the
         core computes it beside the next tile's products. Where a core issues as many FMAs as
         loads, one panel is too few: each FMA would need a load of its own (14 x 14, 256 channels,
-        GELU: 461 us with 8 x 1, 432 with 8 x 2; Zen 5)."""
-        return (2, 8) if self.fmas > 1 and self.registers >= 32 and not self.by_lane else (1, 8)
+        GELU: 461 us with 8 x 1, 432 with 8 x 2; Zen 5). Two panels of six pixels are what sixteen
+        registers hold (28 x 28, 80 channels, GELU: 505 us with 8 x 1, 391 with 6 x 2; AVX2)."""
+        if self.by_lane or self.fmas < 2:
+            return (1, 8)
+        return (2, 8) if self.registers >= 32 else (2, 6)
 
     @property
     def by_lane(self) -> int:
