@@ -5,7 +5,7 @@ A vector of width 1 is a scalar throughout, so generators need no special case f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -92,6 +92,18 @@ def take(vector: Expr, start: int, count: int) -> Expr:
 def repeat_lane(vector: Expr, lane: int, width: int) -> Expr:
     """One lane of a vector, repeated over ``width`` lanes."""
     return tirx.Shuffle([vector], [tirx.IntImm("int32", lane)] * width)
+
+
+def pick(vectors: Sequence[Expr], lanes: Sequence[int | None], width: int) -> Expr:
+    """Any lanes of several vectors of ``width`` lanes one after another, in any order, ``width`` of
+    them; ``None`` is zero."""
+    if list(lanes) == list(range(width)):
+        return vectors[0]
+    sources = list(vectors)
+    if None in lanes:
+        sources.append(f32(0.0, width))
+    order = [width * len(vectors) if lane is None else lane for lane in lanes]
+    return tirx.Shuffle(sources, [tirx.IntImm("int32", lane) for lane in order])
 
 
 def interleave(even: Expr, odd: Expr, width: int) -> Expr:
