@@ -217,6 +217,9 @@ POINTWISE_NCHW = [
     _pointwise_nchw(2, 14, 14, 122, 10, "gelu"),
     _pointwise_nchw(1, 5, 10, 1, 3, "hardswish"),
     _pointwise_nchw(1, 1, 2, 20, 1),
+    _pointwise_nchw(1, 1, 1, 47, 10, "silu"),
+    _pointwise_nchw(2, 7, 7, 31, 20, "relu"),
+    _pointwise_nchw(1, 3, 11, 3, 122),
     _pointwise_nchw(2, 15, 15, 20, 33, "relu6"),
 ]
 
