@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
+from tvm import tirx
+from tvm.script.ir_builder import tirx as T
+
 from schedules.base import Workload
+from schedules.vector import Expr
 
 
 @dataclass(frozen=True)
@@ -36,3 +42,16 @@ class Sliding:
     def ow(self) -> int:
         """Columns of the output."""
         return (self.w + 2 * self.pw - self.kw) // self.sw + 1
+
+    @contextmanager
+    def where_row_exists(self, row: Expr, y: int, rows: int) -> Iterator[None]:
+        """A condition around what reads input row ``y``, counted from the first that a tile of
+        ``rows`` output rows from ``row`` on reads, if some tile of the image lacks it."""
+        at, one = row * self.sh - self.ph + y, tirx.IntImm("bool", 1)
+        above = at >= 0 if y < self.ph else one
+        below = at < self.h if (self.oh - rows) * self.sh - self.ph + y >= self.h else one
+        if above is one and below is one:
+            yield
+            return
+        with T.If(tirx.And(above, below)), T.Then():
+            yield

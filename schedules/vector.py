@@ -125,6 +125,18 @@ def repeat_lane(vector: Expr, lane: int, width: int) -> Expr:
     return tirx.Shuffle([vector], [tirx.IntImm("int32", lane)] * width)
 
 
+def pick(vectors: Sequence[Expr], lanes: Sequence[int | None], width: int) -> Expr:
+    """Any lanes of several vectors of ``width`` lanes one after another, in any order, ``width`` of
+    them; ``None`` is zero."""
+    if list(lanes) == list(range(width)):
+        return vectors[0]
+    sources = list(vectors)
+    if None in lanes:
+        sources.append(f32(0.0, width))
+    order = [width * len(vectors) if lane is None else lane for lane in lanes]
+    return tirx.Shuffle(sources, [tirx.IntImm("int32", lane) for lane in order])
+
+
 def interleave(even: Expr, odd: Expr, width: int) -> Expr:
     """``even[0], odd[0], even[1], odd[1], ...`` as one vector of ``2*width`` lanes."""
     order = [i + half * width for i in range(width) for half in (0, 1)]

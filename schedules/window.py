@@ -8,8 +8,7 @@ outside of the image are skipped by a test per row. No padded copy of the input 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, groupby, product
@@ -113,26 +112,13 @@ class RowSweep:
         for i in range(tile.pixels):
             store(acc, how.start(channel, width), i * width, width)
         for y in range((tile.rows - 1) * s.sh + s.kh):
-            with self._where_it_exists(row, y, tile.rows):
+            with s.where_row_exists(row, y, tile.rows):
                 self._input_row(acc, tile, column, row, y, inside, channel, width)
         for i in range(tile.rows):
             for j in range(tile.cols):
                 read = partial(load, acc, (i * tile.cols + j) * width, width)
                 at = (self.out_row(row + i) + column + j) * s.c + channel
                 store(self.y, how.finish(read, channel, width), at, width)
-
-    @contextmanager
-    def _where_it_exists(self, row: Expr, y: int, rows: int) -> Iterator[None]:
-        """A condition around what reads input row ``y`` of the tile, if some tile lacks it."""
-        s = self.shape
-        at, one = row * s.sh - s.ph + y, tirx.IntImm("bool", 1)
-        above = at >= 0 if y < s.ph else one
-        below = at < s.h if (s.oh - rows) * s.sh - s.ph + y >= s.h else one
-        if above is one and below is one:
-            yield
-            return
-        with T.If(tirx.And(above, below)), T.Then():
-            yield
 
     def _input_row(
         self, acc: tirx.Buffer, tile: Tile, column: Expr, row: Expr, y: int, inside: bool,

@@ -1,20 +1,27 @@
-"""1x1 convolutions between two NCHW tensors change no layout."""
+"""1x1 and depthwise convolutions between two NCHW tensors change no layout."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from schedules.transpose import AXES
 from tests.passes.networks import Snippet, check, copies, operators
+from tests.passes.nodes import given, kernel, same
+from tvm_flow.graph import Graph, Node
+from tvm_flow.passes.keep_nchw import keep_nchw
 
 C = 10
 
 
-@pytest.mark.parametrize("size", [(8, 12), (14, 14)], ids=["whole vectors", "a quarter one"])
+@pytest.mark.parametrize(
+    "size", [(8, 12), (14, 14), (7, 7)], ids=["whole vectors", "a quarter one", "one pixel more"]
+)
 @pytest.mark.parametrize("channels", [C, 232], ids=["read as it is", "read transposed"])
 def test_with_activation_and_batch(channels: int, size: tuple[int, int]) -> None:
     module = nn.Sequential(nn.Conv2d(channels, 58, 1), nn.BatchNorm2d(58), nn.GELU())
@@ -56,7 +63,7 @@ def test_what_stays_nhwc(forward: Callable[[Any, Tensor], Any]) -> None:
     [
         (nn.Conv2d(C, 20, 1), (4, 8)),
         (nn.Conv2d(C, 20, 1), (9, 13)),
-        (nn.Conv2d(C, 20, 1), (5, 13)),
+        (nn.Conv2d(C, 20, 1), (6, 11)),
         (nn.Conv2d(C, 20, 1, stride=2), (16, 16)),
         (nn.Conv2d(C, 20, 1, padding=1), (8, 14)),
         (nn.Conv2d(C, 20, 1, groups=2), (8, 16)),
@@ -72,3 +79,83 @@ def test_between_others_that_are_nchw() -> None:
     x = torch.zeros(1, C, 8, 8)
     assert module(x).shape == (1, 20, 64)
     assert operators(check(module, (1, C, 8, 8)))["pointwise_nchw"] == 1
+
+
+def turned(x: Node, to: str) -> Node:
+    shape = tuple(x.shape[axis] for axis in AXES[to])
+    return Node("permute", [x], shape, {"axes": AXES[to]})
+
+
+WEIGHTS = {"weight": np.ones((8, 3, 3), "f"), "bias": np.ones(8, "f")}
+
+
+def window(stride: int, k: int = 3) -> dict[str, int]:
+    return {"kh": k, "kw": k, "sh": stride, "sw": stride, "ph": k // 2, "pw": k // 2}
+
+
+def depthwise(x: Node, stride: int = 1, k: int = 3) -> Node:
+    """After the layout pass."""
+    n, h, w, c = x.shape
+    shape = (n, -(-h // stride), -(-w // stride), c)
+    return Node("depthwise", [x], shape, {**window(stride, k), "act": "relu"}, WEIGHTS)
+
+
+def depthwise_nchw(x: Node, stride: int = 1) -> Node:
+    n, c, h, w = x.shape
+    shape = (n, c, -(-h // stride), -(-w // stride))
+    return Node("depthwise_nchw", [x], shape, {**window(stride), "act": "relu"}, WEIGHTS)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise_between_two_transposes(stride: int) -> None:
+    x = given((2, 8, 14, 14))
+    before = Graph([x], [turned(depthwise(turned(x, "nhwc"), stride), "nchw")])
+    same(keep_nchw(before), depthwise_nchw(x, stride))
+
+
+def test_depthwise_puts_the_transpose_where_less_is_to_copy() -> None:
+    x = given((1, 8, 14, 14))
+    before = Graph([x], [kernel(depthwise(turned(x, "nhwc"), 2), k=3)])
+    same(keep_nchw(before), kernel(turned(depthwise_nchw(x, 2), "nhwc"), k=3))
+
+
+def test_depthwise_with_results_in_both_layouts() -> None:
+    x = given((1, 8, 14, 14))
+    y = depthwise(turned(x, "nhwc"), 2)
+    z = depthwise_nchw(x, 2)
+    same(keep_nchw(Graph([x], [turned(y, "nchw"), y])), z, turned(z, "nhwc"))
+
+
+def test_depthwise_that_stays_nhwc() -> None:
+    x, narrow = given((1, 8, 14, 14)), given((1, 8, 14, 7))
+    seen_twice = turned(x, "nhwc")
+    for inputs, outputs in (
+        (x, [kernel(depthwise(turned(x, "nhwc")))]),
+        (x, [turned(depthwise(turned(x, "nhwc"), k=5), "nchw")]),
+        (narrow, [turned(depthwise(turned(narrow, "nhwc")), "nchw")]),
+        (x, [turned(depthwise(seen_twice, 2), "nchw"), kernel(seen_twice)]),
+    ):
+        text = Graph([inputs], outputs).text()
+        assert keep_nchw(Graph([inputs], outputs)).text() == text
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("channels", [C, 58])
+def test_depthwise_with_batch_norm(channels: int, stride: int) -> None:
+    conv = nn.Conv2d(channels, channels, 3, stride, 1, groups=channels, bias=False)
+    module = nn.Sequential(conv, nn.BatchNorm2d(channels), nn.Hardswish())
+    graph = check(module.eval(), (3, channels, 15, 29))
+    assert operators(graph) == {"depthwise_nchw": 1}
+    assert copies(graph) == []
+
+
+def test_depthwise_then_pointwise_needs_no_transpose() -> None:
+    module = nn.Sequential(nn.Conv2d(C, C, 3, 2, 1, groups=C), nn.ReLU(), nn.Conv2d(C, 20, 1))
+    graph = check(module, (1, C, 16, 32))
+    assert operators(graph) == {"depthwise_nchw": 1, "pointwise_nchw": 1}
+    assert copies(graph) == []
+
+
+def test_a_batch_norm_alone() -> None:
+    graph = check(Snippet(lambda m, x: m.bn(x), bn=nn.BatchNorm2d(C)), (2, C, 9, 20))
+    assert operators(graph) == {"depthwise_nchw": 1}

@@ -217,7 +217,38 @@ POINTWISE_NCHW = [
     _pointwise_nchw(2, 14, 14, 122, 10, "gelu"),
     _pointwise_nchw(1, 5, 10, 1, 3, "hardswish"),
     _pointwise_nchw(1, 1, 2, 20, 1),
+    _pointwise_nchw(1, 1, 1, 47, 10, "silu"),
+    _pointwise_nchw(2, 7, 7, 31, 20, "relu"),
+    _pointwise_nchw(1, 3, 11, 3, 122),
     _pointwise_nchw(2, 15, 15, 20, 33, "relu6"),
+]
+
+
+def _depthwise_nchw(n: int, h: int, w: int, c: int, k: int, s: int, **more: Any) -> Workload:
+    window = {"kh": k, "kw": k, "sh": s, "sw": s, "ph": k // 2, "pw": k // 2}
+    given = {"n": n, "h": h, "w": w, "c": c, "act": "none", **window, **more}
+    return Workload.make("depthwise_nchw", **given)
+
+
+DEPTHWISE_NCHW = [
+    _depthwise_nchw(1, 14, 14, 10, 3, 1, act="relu"),
+    _depthwise_nchw(3, 15, 56, 20, 3, 2, act="relu6"),
+    _depthwise_nchw(1, 9, 112, 58, 3, 1),
+    _depthwise_nchw(2, 7, 7, 122, 3, 1, act="hardswish"),
+    _depthwise_nchw(1, 28, 29, 144, 3, 2, ph=0, pw=0),
+    _depthwise_nchw(2, 17, 33, 10, 3, 1, ph=0, pw=0, act="gelu"),
+    _depthwise_nchw(1, 11, 80, 10, 5, 1),
+    _depthwise_nchw(3, 15, 81, 20, 5, 2),
+    _depthwise_nchw(1, 10, 150, 3, 3, 3),
+    _depthwise_nchw(1, 12, 50, 10, 2, 2, ph=0, pw=0),
+    _depthwise_nchw(1, 8, 40, 10, 4, 1, ph=1, pw=2),
+    _depthwise_nchw(1, 6, 100, 20, 1, 1),
+    _depthwise_nchw(1, 9, 40, 10, 1, 2),
+    _depthwise_nchw(1, 2, 3, 232, 3, 2),
+    _depthwise_nchw(3, 1, 1, 116, 3, 1),
+    _depthwise_nchw(1, 1, 2, 10, 7, 1, ph=5, pw=5),
+    _depthwise_nchw(1, 5, 64, 20, 3, 1, kh=1, kw=5, ph=0, pw=2, sw=2),
+    _depthwise_nchw(1, 90, 60, 58, 3, 2),
 ]
 
 CASES: dict[str, list[Workload]] = {}
@@ -227,6 +258,6 @@ for _workload in [
     *FLAT, *MIXED, *DIRECT, *PADDED, *FIRST_LAYER, *ACTIVATED, *DEPTHWISE, *POOL,
     *(_global(*given) for given in ((1, 7, 10), (3, 15, 58), (1, 1, 232), (3, 7, 122), (1, 2, 1))),
     *PARTIAL, *POINTWISE, *BLOCK, *WINOGRAD, *MBCONV, *TRANSPOSE,
-    *POINTWISE_NCHW,
+    *POINTWISE_NCHW, *DEPTHWISE_NCHW,
 ]:  # fmt: skip
     CASES.setdefault(_workload.op, []).append(_workload)

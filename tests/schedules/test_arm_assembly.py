@@ -27,6 +27,23 @@ DENSE = {
 DEPTHWISE = {
     "depthwise": depthwise.workload(n=1, h=28, w=28, c=116, act="relu"),
     "depthwise_stride": depthwise.workload(n=1, h=56, w=56, c=58, sh=2, sw=2),
+    **{
+        f"depthwise_nchw_{stride}": Workload.make(
+            "depthwise_nchw",
+            n=1,
+            h=56,
+            w=56,
+            c=58,
+            kh=3,
+            kw=3,
+            sh=stride,
+            sw=stride,
+            ph=1,
+            pw=1,
+            act="relu",
+        )
+        for stride in (1, 2)
+    },
 }
 _LABEL = re.compile(r"^(\.LBB\w+):")
 _JUMP = re.compile(r"^\s+(?:b(?:\.\w+)?|cbn?z\s+\w+,|tbn?z\s+\w+,\s*#?\d+,)\s+(\.LBB\w+)")

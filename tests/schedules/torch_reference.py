@@ -126,10 +126,19 @@ def _pointwise_nchw(w: Workload, inputs: list[Tensor], weights: Weights) -> Tens
     return ACTIVATIONS[w.text("act")](y).permute(0, 3, 1, 2)
 
 
+def _depthwise_nchw(w: Workload, inputs: list[Tensor], weights: Weights) -> Tensor:
+    """The same."""
+    x = inputs[0].permute(0, 2, 3, 1)
+    kernel = weights["weight"].unsqueeze(1)
+    y = F.conv2d(x, kernel, weights["bias"], groups=w["c"], **_window(w))
+    return ACTIVATIONS[w.text("act")](y).permute(0, 3, 1, 2)
+
+
 _OPERATORS: dict[str, Callable[[Workload, list[Tensor], Weights], Tensor]] = {
     "conv2d": _conv2d,
     "conv2d_winograd": _conv2d,
     "depthwise": _depthwise,
+    "depthwise_nchw": _depthwise_nchw,
     "mbconv": _mbconv,
     "pool2d": _pool2d,
     "global_pool": _global_pool,

@@ -35,7 +35,7 @@ def to_nhwc(graph: Graph, *, border: str = "NCHW") -> Graph:
         converter.convert(node)
     outputs = [converter.result(node) for node in graph.outputs]
     inputs = [converter.new[id(node)] for node in graph.inputs if id(node) in converter.new]
-    return rewrite(Graph(inputs, outputs, graph.name), _cancel)
+    return rewrite(Graph(inputs, outputs, graph.name), cancel_permutes)
 
 
 def nhwc_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -175,7 +175,7 @@ def _supported_conv(node: Node) -> bool:
     return (a["groups"] == 1 or depthwise) and a["dilation"] == (1, 1) and symmetric
 
 
-def _cancel(node: Node, users: dict[int, list[Node]]) -> Node | None:
+def cancel_permutes(node: Node, users: dict[int, list[Node]]) -> Node | None:
     """Two transposes that undo each other, and reshapes of reshapes."""
     if node.op == "permute" and node.inputs[0].op == "permute":
         inner = node.inputs[0]

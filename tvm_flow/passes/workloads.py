@@ -120,6 +120,12 @@ def _depthwise(node: Node) -> Workload:
     return depthwise.workload(n=n, h=h, w=w, c=a.get("channels", c), **given)
 
 
+def _depthwise_nchw(node: Node) -> Workload:
+    a, (n, c, h, w) = node.attrs, node.inputs[0].shape
+    window = {k: a[k] for k in _WINDOW}
+    return Workload.make("depthwise_nchw", n=n, h=h, w=w, c=c, act=a.get("act", "none"), **window)
+
+
 def _pool2d(node: Node) -> Workload:
     a, (n, h, w, c) = node.attrs, node.inputs[0].shape
     given = {k: a[k] for k in (*_WINDOW, "mode", "cp", "c0") if k in a}
@@ -167,6 +173,7 @@ def _mbconv(node: Node) -> Workload:
 _MAKERS = {
     "conv2d": _conv2d,
     "depthwise": _depthwise,
+    "depthwise_nchw": _depthwise_nchw,
     "pool2d": _pool2d,
     "global_pool": _global_pool,
     "mbconv": _mbconv,
