@@ -23,6 +23,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from schedules import activations
+from schedules.activations import Activation
 from schedules.base import Array, Cpu, Family, Knobs, Space, TensorSpec, Workload
 from schedules.kernel import prim_func
 from schedules.microkernel import for_flat, parallel, tile_count
@@ -99,7 +100,8 @@ class DepthwiseNchw(Family):
         s, height = Shape.of(workload), knobs["th"]
         cpu.check_window_tile(height)
         with IRBuilder() as builder, prim_func(self, workload, cpu, name) as args:
-            emitter = _Emitter(s, s.width(cpu.lanes), workload.text("act"), args, knobs["ahead"])
+            act = activations.emitter(workload.text("act"), cpu)
+            emitter = _Emitter(s, s.width(cpu.lanes), act, args, knobs["ahead"])
             with parallel(s.n * s.c, cpu.threads) as image:
                 emitter.image(image, height)
         return builder.get()
@@ -132,7 +134,7 @@ class _Emitter:
     ``ahead`` KiB before (0: not at all)."""
 
     def __init__(
-        self, s: Shape, width: int, act: str, args: Mapping[str, tirx.Buffer], ahead: int
+        self, s: Shape, width: int, act: Activation, args: Mapping[str, tirx.Buffer], ahead: int
     ) -> None:
         self.s, self.width, self.act, self.args = s, width, act, args
         self.ahead = ahead * 1024 // ELEMENT
@@ -184,7 +186,7 @@ class _Emitter:
                 line = T.bind((image * s.h + row * s.sh - s.ph + y) * s.w + shift * s.sw)
                 self._input_row(acc, line, image % s.c, y, rows, first)
         for i in range(rows):
-            out = activations.emit(self.act, partial(load, acc, i * width, width), width)
+            out = self.act(partial(load, acc, i * width, width), width)
             store(self.args["y"], out, (image * s.oh + row + i) * s.ow + first + shift, width)
 
     def _input_row(

@@ -16,8 +16,8 @@ from tvm.tirx import compilation_pipeline
 #: the speed on 58-channel layers). Kernels allocate their scratch once, so nothing is lost.
 #: TVM's search for common subexpressions takes time that grows with the square of a kernel's length
 #: (a third of all compile time under Strassen's product), and LLVM finds them again.
-#: A kernel's checks of its arguments are another eighth; a bundle's runtime checks what it is given,
-#: and between kernels shapes are known since compiling.
+#: A kernel's checks of its arguments are another eighth; a bundle's runtime checks what it is
+#: given, and between kernels shapes are known since compiling.
 PASS_CONFIG: Mapping[str, Any] = {
     "tirx.disable_storage_rewrite": True,
     "tirx.disable_cse_tir": True,

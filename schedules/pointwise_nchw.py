@@ -155,7 +155,7 @@ class _Emitter:
         self.pixels, self.act = h * w, activations.emitter(workload.text("act"), cpu)
         self.cpu, self.args = cpu, args
         self.tiling = Tiling(knobs["mt"], knobs["nv"], knobs["ku"], bool(knobs["order"]))
-        self.last = _LastPixel(workload, cpu.lanes, args)
+        self.last = _LastPixel(workload, cpu, args)
 
     def block(self, image: Expr, first: Expr, count: int, threads: int = 1) -> None:
         """``count`` pixels of one image from ``first`` on, tiles of output channels shared by
@@ -210,10 +210,10 @@ class _LastPixel:
     """Emits an image's last pixel where it is alone in its vector: with vectors along the input
     channels, as otherwise it would cost as much as a full vector of pixels."""
 
-    def __init__(self, workload: Workload, lanes: int, args: Mapping[str, tirx.Buffer]) -> None:
+    def __init__(self, workload: Workload, cpu: Cpu, args: Mapping[str, tirx.Buffer]) -> None:
         _, h, w, self.ci, self.co = _shape(workload)
-        self.pixels, self.act = h * w, workload.text("act")
-        self.args, self.lanes = args, lanes
+        self.pixels, self.act = h * w, activations.emitter(workload.text("act"), cpu)
+        self.args, self.lanes = args, cpu.lanes
 
     def alone(self, count: int) -> bool:
         """Whether it is, among ``count`` pixels."""
@@ -241,7 +241,7 @@ class _LastPixel:
             total = self._sum(load(sums, i * lanes, lanes), channel + i)
             result = bind(total + self.args["bias"][channel + i], 1)
             at = (image * self.co + channel + i + 1) * self.pixels - 1
-            store(self.args["y"], activations.emit(self.act, result, 1), at, 1)
+            store(self.args["y"], self.act(result, 1), at, 1)
 
     def _products(self, channel: Expr, at: Expr, width: int) -> Expr:
         """Of ``width`` input channels from ``at`` on with their weights."""

@@ -223,6 +223,9 @@ def test_of_equal_hope_the_cheaper_trial_comes_first() -> None:
         state.note(state.default, "ok", 1e-3)
         state.builds[freeze(state.default)] = seconds
     assert next_task(two) is quick
+    assert batch_size(two, quick, 8, None) == 8
+    assert batch_size(two, slow, 8, None) == 5, "of trials that take long a batch has fewer"
+    assert batch_size(two, slow, 8, 2) == 2
     slow.task = replace(slow.task, count=9)
     assert next_task(two) is slow, "nine times as much to gain for four times the time"
 

@@ -13,7 +13,7 @@ import pytest
 
 import targets
 from tvm_flow.errors import EnvironmentFault
-from tvm_flow.tuning import cores
+from tvm_flow.tuning import cores, kernel_run
 from tvm_flow.tuning.builder import Builder, Built
 from tvm_flow.tuning.channel import Message
 from tvm_flow.tuning.cores import plan_cores
@@ -85,6 +85,13 @@ def test_times_are_plausible_and_hopeless_ones_cut_short(bench: Bench) -> None:
     assert slow.median_s > 2 * fast.median_s
     cut = bench.measure(bench.build(1, waste=16), best_s=fast.median_s)
     assert cut.p10_s == cut.p90_s  # one repeat
+
+
+@pytest.mark.parametrize(("slower", "repeats"), [(2.5, 1), (1.5, 3), (1.1, kernel_run.REPEATS)])
+def test_candidates_that_cannot_win_get_few_repeats(slower: float, repeats: int) -> None:
+    clock = kernel_run.Clock(lambda _number: slower * 1e-3, one_thread=False)
+    kernel_run.time_one(clock, budget_s=0.03, best_s=1e-3)
+    assert len(clock.repeats) == repeats
 
 
 def test_side_by_side_comparison(bench: Bench) -> None:

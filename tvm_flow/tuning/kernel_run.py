@@ -31,8 +31,9 @@ from tvm_flow.tuning.kernel_build import SYMBOL, one_line
 from tvm_flow.tuning.problem import Problem, WrongResult, problem
 
 REPEATS = 10
-#: A candidate this much slower than the best known gets one repeat only.
-HOPELESS = 2.0
+#: A candidate this much slower than the best known gets so few repeats only: no more is to be known
+#: of it than that it is slow.
+HOPELESS = {1: 2.0, 3: 1.2}
 #: Share of wall time a repeat must have had the core for.
 _UNDISTURBED = 0.95
 #: Median over 10th percentile of a quiet core. Above it something else (a neighbour of a virtual
@@ -94,7 +95,8 @@ def time_one(clock: Clock, budget_s: float, best_s: float) -> None:
     """Repeats of one candidate in about ``budget_s``, few of one far slower than ``best_s``."""
     while clock.attempts < REPEATS or clock.restless:
         clock.repeat(budget_s / REPEATS)
-        hopeless = clock.repeats and clock.repeats[-1] > HOPELESS * best_s
+        slower = HOPELESS.get(len(clock.repeats), math.inf)
+        hopeless = clock.repeats and min(clock.repeats) > slower * best_s
         long = clock.spent_s > _PATIENCE * budget_s and len(clock.repeats) >= 3
         if hopeless or long:
             break

@@ -27,7 +27,7 @@ class TuneOptions:
     build_timeout_s: float = 60.0
     trial_timeout_s: float = 10.0
     prepare_timeout_s: float = 120.0
-    trial_budget_s: float = 0.03
+    trial_budget_s: float = 0.02
     tolerance: float = 1e-4
     epsilon: float = 0.15
     finalists: int = 3

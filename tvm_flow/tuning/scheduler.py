@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 
 from tvm_flow.tuning.state import TaskState
 
@@ -10,6 +11,7 @@ _WINDOW = 24  # trials over which the rate of improvement is taken
 # Ratios of times: what tuning may gain over defaults, and over the best of a first batch.
 _FAR_BEHIND, _STILL_BEHIND = 1.12, 1.25
 _HOPE = 0.1  # improvement expected of a task that was hardly tried
+_FEWEST = 3  # candidates in a batch, however long they take
 
 
 def next_task(states: Sequence[TaskState]) -> TaskState | None:
@@ -74,10 +76,13 @@ def gain(state: TaskState, best_s: float) -> float:
 def batch_size(states: Sequence[TaskState], state: TaskState, most: int, left: int | None) -> int:
     """How many candidates ``state`` may propose when ``left`` trials remain for all tasks.
 
-    Never more than that: what is proposed counts as seen, and would not be proposed again.
+    Never more than that: what is proposed counts as seen, and would not be proposed again. Where
+    trials take long, batches are smaller: tasks are to learn of each other in time.
     """
     if state.batches == 0:
         return 1
+    usual = median(other.trial_cost_s for other in states)
+    most = min(most, max(_FEWEST, round(most * usual / state.trial_cost_s)))
     if left is None:
         return most
     if state.batches > 1:

@@ -158,17 +158,22 @@ class Search:
             order = np.argsort(-scores, kind="stable")[: _POPULATION // 4]
             parents = [population[int(at)] for at in order]
             found |= {freeze(p): p for p in parents if freeze(p) not in self._seen}
-            population = parents + [self._child(parents) for _ in range(_POPULATION)]
+            population = parents + self._children(parents, _POPULATION)
         return list(found.values())
 
-    def _child(self, parents: list[Knobs]) -> Knobs:
-        """Each knob from either of two parents, and one knob drawn anew half of the time."""
-        a, b = (parents[int(at)] for at in self._rng.integers(len(parents), size=2))
-        child = {name: (a if self._rng.random() < 0.5 else b)[name] for name in self.space}
-        if self._rng.random() < 0.5 or a == b:
-            name = list(self.space)[int(self._rng.integers(len(self.space)))]
-            child[name] = int(self._rng.choice(self.space[name]))
-        return child
+    def _children(self, parents: list[Knobs], count: int) -> list[Knobs]:
+        """Each knob from either of two parents, and one knob drawn anew half of the time, always
+        if both parents are the same."""
+        names, rng = list(self.space), self._rng
+        values = np.array([[parent[name] for name in names] for parent in parents])
+        pairs = rng.integers(len(parents), size=(count, 2))
+        first = rng.random((count, len(names))) < 0.5
+        children = np.where(first, values[pairs[:, 0]], values[pairs[:, 1]])
+        anew = (rng.random(count) < 0.5) | (pairs[:, 0] == pairs[:, 1])
+        which = rng.integers(len(names), size=count)
+        for row in np.flatnonzero(anew):
+            children[row, which[row]] = rng.choice(self.space[names[which[row]]])
+        return [dict(zip(names, child, strict=True)) for child in children.tolist()]
 
 
 def in_order(times: Mapping[FrozenKnobs, float]) -> list[Knobs]:
