@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import wait
 from pathlib import Path
 
 import faulty_family
@@ -16,7 +17,7 @@ from tvm_flow.errors import EnvironmentFault
 from tvm_flow.tuning import cores, kernel_run
 from tvm_flow.tuning.builder import Builder, Built
 from tvm_flow.tuning.channel import Message
-from tvm_flow.tuning.cores import plan_cores
+from tvm_flow.tuning.cores import CorePlan, plan_cores
 from tvm_flow.tuning.options import TuneOptions
 from tvm_flow.tuning.process import WorkerCrashed, WorkerExpired, WorkerProcess
 from tvm_flow.tuning.runner import Outcome, Runner
@@ -117,6 +118,46 @@ def test_worker_that_cannot_start_is_a_fault_of_the_installation(tmp_path: Path)
     with pytest.raises(EnvironmentFault, match="this TVM is broken") as caught:
         worker.request({}, 1.0)
     assert "The build worker of the tuner does not start" in str(caught.value)
+
+
+KNOBS = {"step": 4, "waste": 1, "fault": 0}
+
+
+def test_builders_on_measuring_cores_pause(tmp_path: Path) -> None:
+    kernel = describe(faulty_family.workload(), BOARD, cpu_of(BOARD))
+    core = min(os.sched_getaffinity(0))
+    builder = Builder(CorePlan((core,), (core,)), tmp_path, 60)
+    try:
+        assert builder.undisturbing == 0
+        builder.hold(True)
+        held = builder.submit(kernel, KNOBS)
+        assert wait([held], 0.5).not_done
+        assert builder.quiet
+        builder.hold(False)
+        assert held.result(60).status == "ok"
+        builder.hold(True)
+        left = builder.submit(kernel, KNOBS)
+    finally:
+        builder.close()
+    assert left.cancelled(), "nobody waits for ever"
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_other_builders_go_on(tmp_path: Path) -> None:
+    kernel = describe(faulty_family.workload(), BOARD, cpu_of(BOARD))
+    first, second = sorted(os.sched_getaffinity(0))[:2]
+    plan = CorePlan((first,), (first, second))
+    assert plan.calm == plan.cores_of(1) == (second,)
+    builder = Builder(plan, tmp_path, 60)
+    try:
+        assert builder.undisturbing == 1
+        builder.hold(True)
+        for _ in range(3):
+            assert builder.submit(kernel, KNOBS).result(60).status == "ok"
+            assert builder.quiet
+        assert not (tmp_path / "build-0.log").exists(), "the first was never started"
+    finally:
+        builder.close()
 
 
 def test_killed_worker_and_expired_build(tmp_path: Path) -> None:

@@ -143,6 +143,8 @@ class Pipeline:
                 continue
             trial = self._runner.submit(job.state.kernel, built, job.state.best_s)
             self._running[trial] = job, built
+        if not self._overlap:
+            self._take_turns()  # all that was ready may have been dropped
 
     def compare(self, jobs: list[Job], idle: Callable[[], None]) -> list[Outcome]:
         """Measure ``jobs`` of one task in turns while nothing is built; those that were built in
