@@ -88,7 +88,9 @@ def test_times_are_plausible_and_hopeless_ones_cut_short(bench: Bench) -> None:
     assert cut.p10_s == cut.p90_s  # one repeat
 
 
-@pytest.mark.parametrize(("slower", "repeats"), [(2.5, 1), (1.5, 3), (1.1, kernel_run.REPEATS)])
+@pytest.mark.parametrize(
+    ("slower", "repeats"), [(2.5, 1), (1.5, 3), (1.1, 6), (1.03, kernel_run.REPEATS)]
+)
 def test_candidates_that_cannot_win_get_few_repeats(slower: float, repeats: int) -> None:
     clock = kernel_run.Clock(lambda _number: slower * 1e-3, one_thread=False)
     kernel_run.time_one(clock, budget_s=0.03, best_s=1e-3)

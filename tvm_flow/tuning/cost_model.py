@@ -35,7 +35,7 @@ _PARAMETERS = {
 }
 _ROUNDS = 60
 #: Speed, as a share of the best, that makes up for twice the time to build.
-_PER_DOUBLING = 0.05
+_PER_DOUBLING = 0.07
 
 
 class Features:

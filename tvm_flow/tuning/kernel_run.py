@@ -33,7 +33,7 @@ from tvm_flow.tuning.problem import Problem, WrongResult, problem
 REPEATS = 10
 #: A candidate this much slower than the best known gets so few repeats only: no more is to be known
 #: of it than that it is slow.
-HOPELESS = {1: 2.0, 3: 1.2}
+HOPELESS = {1: 2.0, 3: 1.2, 6: 1.05}
 #: Share of wall time a repeat must have had the core for.
 _UNDISTURBED = 0.95
 #: Median over 10th percentile of a quiet core. Above it something else (a neighbour of a virtual
