@@ -95,8 +95,8 @@ class _Turn:
     def _strip(self, image: Expr, first: Expr, count: int, channel: Expr, width: int) -> None:
         """``width`` (a power of two) channels of ``count`` pixels."""
         whole = count // width
-        few = T.unroll if whole <= _FEW_SQUARES else T.serial
-        with few(0, whole) as square:
+        each = T.unroll if whole <= _FEW_SQUARES else T.serial
+        with each(0, whole) as square:
             self._square(image, first + square * width, channel, width)
         for offset, side in pieces(count - whole * width, width):
             for part in range(0, width, side):

@@ -121,7 +121,9 @@ class Pipeline:
         return done
 
     def _take_turns(self) -> None:
-        """Let builders pause, or go on."""
+        """Let builders on measuring cores pause, or go on."""
+        if self._overlap:
+            return
         if self._measuring:
             turn = bool(self._ready or self._running)
         else:
@@ -131,10 +133,9 @@ class Pipeline:
             self._builder.hold(turn)
 
     def _start_next(self) -> None:
-        if not self._overlap:
-            self._take_turns()
-            if not self._measuring or not self._builder.quiet:
-                return
+        self._take_turns()
+        if not self._measuring or not self._builder.quiet:
+            return
         while self._ready and len(self._running) < self._runner.slots:
             _, job, built = heapq.heappop(self._ready)
             if job.state.settled():  # while this one was on its way
@@ -143,8 +144,7 @@ class Pipeline:
                 continue
             trial = self._runner.submit(job.state.kernel, built, job.state.best_s)
             self._running[trial] = job, built
-        if not self._overlap:
-            self._take_turns()  # all that was ready may have been dropped
+        self._take_turns()  # all that was ready may have been dropped
 
     def compare(self, jobs: list[Job], idle: Callable[[], None]) -> list[Outcome]:
         """Measure ``jobs`` of one task in turns while nothing is built; those that were built in

@@ -96,8 +96,9 @@ class Search:
         """All of the space but what was tried in earlier runs."""
         for choice in product(*self.space.values()):
             knobs = dict(zip(self.space, choice, strict=True))
-            if freeze(knobs) not in self._seen:
-                yield freeze(knobs), knobs
+            key = freeze(knobs)
+            if key not in self._seen:
+                yield key, knobs
 
     def _random(self, count: int) -> list[Knobs]:
         if self._left is not None:
