@@ -45,11 +45,22 @@ typedef struct {
 // TVM's own object files, of which those without a parallel loop lack it.
 __attribute__((weak)) int (*__TVMBackendParallelLaunch)(Lambda, void*, int);
 
+// A cache line takes about 0.1 us from one core to another, as long as a task of a small kernel. So
+// all that a worker needs for a loop is in one line, which it waits on, and its answer in another.
 typedef struct {
+  // Written by the caller. `range` is the member's share, from which others take as well.
   _Alignas(64) _Atomic uint64_t range;  // tasks left: first in the low half, end in the high half
-  _Atomic int invited;  // may take tasks of the present loop
-  _Atomic int working;  // may hold one
-  uint64_t away_until, last_break;  // of the caller only, ns
+  _Atomic uint32_t epoch;  // another number for every loop to which the member is invited
+  // The loop. Valid for whoever holds one of its tasks: it cannot end before that one.
+  Lambda loop;
+  void* _Atomic data;
+  ParallelEnv env;
+  // Written by the member.
+  _Alignas(64) _Atomic uint32_t done;  // tasks since the pool was made
+  _Atomic int working;  // may hold a task
+  _Atomic int asleep;
+  // Of the caller only.
+  _Alignas(64) uint64_t away_until, last_break;  // ns
   pthread_t thread;
   int core;  // where a worker is bound; the caller's is the one that no worker has
 } Member;
@@ -57,14 +68,8 @@ typedef struct {
 static Member members[MOST_THREADS];
 static int threads = 1;
 static pthread_mutex_t in_use = PTHREAD_MUTEX_INITIALIZER;
-static _Alignas(64) _Atomic uint32_t epoch;  // one more with every loop; what sleepers wait on
-static _Atomic uint32_t sleepers;
-static _Alignas(64) _Atomic int32_t unfinished;
-static _Atomic int failed, stopping;
-// The present loop. Valid for whoever holds one of its tasks: it cannot end before that one.
-static Lambda loop;
-static void* loop_data;
-static ParallelEnv loop_env;
+static uint32_t handed_out;  // tasks since the pool was made
+static _Alignas(64) _Atomic int failed, stopping;
 
 static inline void relax(void) {
 #if defined(__x86_64__)
@@ -80,39 +85,47 @@ static uint64_t now_ns(void) {
   return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-// The next task of a share, or -1: the owner takes the first, others the last.
-static int take(Member* member, int owner) {
-  uint64_t seen = atomic_load(&member->range);
+// The next tasks of a share, `first` to the result; none where that is `first`. The owner takes a
+// quarter of what is left from the front, others take the last one.
+static uint32_t take(Member* member, int owner, uint32_t* first) {
+  uint64_t seen = atomic_load_explicit(&member->range, memory_order_relaxed);
   for (;;) {
-    uint32_t first = (uint32_t)seen, end = (uint32_t)(seen >> 32);
-    if (first >= end) return -1;
-    uint64_t left = owner ? seen + 1 : seen - ((uint64_t)1 << 32);
-    if (atomic_compare_exchange_weak(&member->range, &seen, left))
-      return (int)(owner ? first : end - 1);
+    uint32_t begin = (uint32_t)seen, end = (uint32_t)(seen >> 32);
+    if (begin >= end) return *first = 0;
+    uint32_t part = owner ? (end - begin + 3) / 4 : 1;
+    uint64_t left = owner ? seen + part : seen - ((uint64_t)1 << 32);
+    if (!atomic_compare_exchange_weak(&member->range, &seen, left)) continue;
+    *first = owner ? begin : end - 1;
+    return *first + part;
   }
 }
 
 static void work(int self) {
-  if (!atomic_load(&members[self].invited)) return;
-  atomic_store(&members[self].working, 1);
-  int32_t done = 0;
+  Member* me = &members[self];
+  atomic_store_explicit(&me->working, 1, memory_order_relaxed);
   for (int offset = 0; offset < threads; offset++) {
     Member* member = &members[(self + offset) % threads];
-    for (int task; (task = take(member, offset == 0)) >= 0; done++)
-      if (loop(task, &loop_env, loop_data)) atomic_store(&failed, 1);
+    uint32_t done = atomic_load_explicit(&me->done, memory_order_relaxed), before = done;
+    for (uint32_t task, end; (end = take(member, offset == 0, &task));)
+      for (; task < end; task++, done++)
+        if (member->loop((int)task, &member->env, member->data)) atomic_store(&failed, 1);
+    if (done != before) atomic_store_explicit(&me->done, done, memory_order_release);
   }
-  atomic_store(&members[self].working, 0);
-  if (done) atomic_fetch_sub(&unfinished, done);
+  atomic_store_explicit(&me->working, 0, memory_order_relaxed);
 }
 
-static void await_loop(uint32_t seen) {
+// Until the member is invited again.
+static uint32_t await_loop(Member* me, uint32_t seen) {
   uint64_t until = now_ns() + SPIN_NS;
-  while (atomic_load(&epoch) == seen) {
-    for (int i = 0; i < 64 && atomic_load(&epoch) == seen; i++) relax();
+  for (;;) {
+    for (int i = 0; i < 64; i++, relax()) {
+      uint32_t epoch = atomic_load_explicit(&me->epoch, memory_order_acquire);
+      if (epoch != seen) return epoch;
+    }
     if (now_ns() < until) continue;
-    atomic_fetch_add(&sleepers, 1);
-    syscall(SYS_futex, &epoch, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
-    atomic_fetch_sub(&sleepers, 1);
+    atomic_store(&me->asleep, 1);
+    syscall(SYS_futex, &me->epoch, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+    atomic_store(&me->asleep, 0);
   }
 }
 
@@ -139,34 +152,33 @@ static void* worker(void* argument) {
   int self = (int)(intptr_t)argument;
   uint32_t seen = 0;
   while (!atomic_load(&stopping)) {
-    await_loop(seen);
-    seen = atomic_load(&epoch);
+    seen = await_loop(&members[self], seen);
+    __builtin_prefetch(members[self].data);  // or what was there: it may be late for this loop
     work(self);
   }
   return NULL;
 }
 
-static void announce(void) {
-  atomic_fetch_add(&epoch, 1);
-  if (atomic_load(&sleepers))
-    syscall(SYS_futex, &epoch, FUTEX_WAKE_PRIVATE, threads, NULL, NULL, 0);
+static void call(Member* member) {
+  atomic_fetch_add(&member->epoch, 1);
+  if (atomic_load(&member->asleep))
+    syscall(SYS_futex, &member->epoch, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
-// Share the loop out among those who are not on a break; how many they are.
-static int invite(int count, uint64_t now) {
-  int present = 0, place = 0;
+// Share the loop out among those who are not on a break.
+static void invite(Lambda loop, void* data, int count, uint64_t now) {
+  int present = 1, place = 0;
+  for (int i = 1; i < threads; i++) present += now >= members[i].away_until;
   for (int i = 0; i < threads; i++) {
-    int invited = i == 0 || now >= members[i].away_until;
-    atomic_store(&members[i].invited, invited);
-    present += invited;
-  }
-  for (int i = 0; i < threads; i++) {
-    if (!atomic_load(&members[i].invited)) continue;
+    Member* member = &members[i];
+    if (i && now < member->away_until) continue;
     uint64_t first = (uint64_t)count * place / present;
     uint64_t end = (uint64_t)count * ++place / present;
-    atomic_store(&members[i].range, end << 32 | first);
+    member->loop = loop, member->env = (ParallelEnv){NULL, count};
+    atomic_store_explicit(&member->data, data, memory_order_relaxed);
+    atomic_store_explicit(&member->range, end << 32 | first, memory_order_release);
+    if (i) call(member);
   }
-  return present;
 }
 
 // Give those who hold the loop up a break, twice as long if the last one was not long ago.
@@ -181,12 +193,25 @@ static void send_away(uint64_t now) {
   }
 }
 
+static int all_done(void) {
+  uint32_t done = 0;
+  for (int i = 0; i < threads; i++)
+    done += atomic_load_explicit(&members[i].done, memory_order_acquire);
+  return done == handed_out;
+}
+
 static void await_others(uint64_t begin) {
-  uint64_t idle = now_ns(), patience = idle - begin > STALL_NS ? idle - begin : STALL_NS;
-  while (atomic_load(&unfinished)) {
-    for (int i = 0; i < 64 && atomic_load(&unfinished); i++) relax();
-    if (patience && now_ns() - idle > patience) {
-      send_away(now_ns());
+  uint64_t idle = 0, patience = STALL_NS;
+  for (int round = 0; !all_done(); round++) {
+    relax();
+    if (round % 64 != 63 || !patience) continue;
+    uint64_t now = now_ns();
+    if (!idle) {
+      idle = now;
+      if (idle - begin > patience) patience = idle - begin;
+    }
+    if (now - idle > patience) {
+      send_away(now);
       patience = 0;
     }
   }
@@ -204,12 +229,11 @@ static int launch(Lambda lambda, void* data, int tasks) {
   if (threads < 2 || pthread_mutex_trylock(&in_use))
     return run_alone(lambda, data, tasks ? tasks : 1);
   int count = tasks ? tasks : TASKS_PER_THREAD * threads;
-  loop = lambda, loop_data = data, loop_env = (ParallelEnv){NULL, count};
-  atomic_store(&failed, 0);
-  atomic_store(&unfinished, count);
+  atomic_store_explicit(&failed, 0, memory_order_relaxed);
+  handed_out += (uint32_t)count;
   make_way();
   uint64_t begin = now_ns();
-  if (invite(count, begin) > 1) announce();
+  invite(lambda, data, count, begin);
   work(0);
   await_others(begin);
   int bad = atomic_load(&failed);
@@ -219,8 +243,12 @@ static int launch(Lambda lambda, void* data, int tasks) {
 
 static void stop(void) {
   atomic_store(&stopping, 1);
-  announce();
-  for (int i = 1; i < threads; i++) pthread_join(members[i].thread, NULL);
+  for (int i = 1; i < threads; i++) {
+    call(&members[i]);
+    pthread_join(members[i].thread, NULL);
+  }
+  for (int i = 0; i < threads; i++) atomic_store(&members[i].done, 0);
+  handed_out = 0;
   atomic_store(&stopping, 0);
   threads = 1;
 }
