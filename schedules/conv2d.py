@@ -136,6 +136,11 @@ class Conv2d(Family):
 #: lets the core's out-of-order window do that: measured, GELU then costs almost nothing.
 HEAVY_ACTIVATIONS = frozenset({"gelu", "silu", "sigmoid", "hardswish"})
 
+#: So few pixels wait for weights from memory, and large tiles use them for more products at once:
+#: 960 > 320 channels at 7 x 7 took 141 us in tiles of 7, 122 in tiles of 13 (Zen 5,
+#: ``python -m benchmarks.kernels --cold-mib 14``).
+_FEW_PIXELS = 64
+
 
 def default_tile(s: Shape, cpu: Cpu, act: str) -> Knobs:
     """Tile for zero trials.
@@ -144,9 +149,12 @@ def default_tile(s: Shape, cpu: Cpu, act: str) -> Knobs:
     layers, few channels) or a heavy activation wants small tiles, so that filling and draining
     the accumulators overlaps with the neighbours' products.
     """
-    panels = Panels(s.co, cpu.lanes).count
-    nv = min(2, panels)
-    most = cpu.tile_pixels(nv, 3)
+    columns = Panels(s.co, cpu.lanes)
+    panels, nv = columns.count, min(2, columns.count)
+    # Two vector widths in a group: LLVM needs registers for both, or it spills. 144 > 24 channels
+    # at 56 x 56 took 169 us in tiles of 14 pixels, 117 in tiles of 12 (Zen 5, benchmarks.kernels).
+    mixed = bool(columns.tail) and nv > 1 and panels % nv == 0
+    most = cpu.tile_pixels(nv, 8 if mixed and cpu.registers >= 32 else 3)
     if s.flat:
         return _default_flat(s, cpu, act, panels, nv, most)
     if s.nchw or s.k <= 32:
@@ -172,6 +180,8 @@ def _default_flat(s: Shape, cpu: Cpu, act: str, panels: int, nv: int, most: int)
     elif s.k <= 32 or act in HEAVY_ACTIVATIONS:
         (nv, most), ku = cpu.heavy_tile, 4 if cpu.by_lane else 2
         nv = min(nv, panels)
+    elif pixels <= _FEW_PIXELS:
+        most = -(-pixels // -(-pixels // most))
     else:
         most = min(most, cpu.resident_pixels(s.k))
     mt = min(pixels, most)
