@@ -21,8 +21,9 @@ from benchmarks.race import Peer, PeerRace
 from tvm_flow import roofline
 from tvm_flow.boards.deploy import runner_program
 from tvm_flow.errors import TvmFlowError
+from tvm_flow.rounds import Measurement
 from tvm_flow.runtime import max_rel_error
-from tvm_flow.timing import Contestant, Measurement
+from tvm_flow.timing import Contestant
 
 Array = NDArray[np.float32]
 PEAK = "fma_peak"

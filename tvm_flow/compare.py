@@ -16,8 +16,9 @@ from torch import nn
 
 from tvm_flow.eager import VARIANTS, fold_batch_norm, load_module
 from tvm_flow.errors import ModelError, UsageError
+from tvm_flow.rounds import Measurement
 from tvm_flow.runtime import Manifest, Timing, manifest, verify, worst_rel_error
-from tvm_flow.timing import ROUND_S, Contestant, Measurement, Race
+from tvm_flow.timing import ROUND_S, Contestant, Race
 
 Array = NDArray[np.float32]
 RANDOM_INPUTS = 3
