@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from tvm_flow.core_distance import spread_complaint
 from tvm_flow.load_probe import clock_complaint
 from tvm_flow.runtime import Timing, summarise
 
@@ -26,6 +28,8 @@ class Measurement:
     ``rounds``: per competitor the median time in seconds of every kept round, in round order, so
     that entries of one index were taken one after the other. ``valid`` is false where the rounds
     were disturbed; ``reason`` then says by what.
+    ``cache_line_ns``: see :mod:`tvm_flow.core_distance`; before each round, disturbed ones too, and
+    after the last. Empty for a single core, and where it could not be measured.
     """
 
     timings: dict[str, Timing]
@@ -33,6 +37,7 @@ class Measurement:
     disturbed_rounds: int
     valid: bool
     reason: str
+    cache_line_ns: tuple[float, ...]
 
     def ratio(self, slow: str, fast: str) -> Ratio:
         """time(slow) / time(fast), taken round by round."""
@@ -51,7 +56,11 @@ class Round:
 
 
 def measurement(
-    names: list[str], clean: list[Round], disturbed: list[Round], wanted: int
+    names: list[str],
+    clean: list[Round],
+    disturbed: list[Round],
+    wanted: int,
+    cache_line_ns: Sequence[float] = (),
 ) -> Measurement:
     """Sum up ``clean`` rounds; with the ``disturbed`` ones if there are fewer than ``wanted``, and
     then not valid."""
@@ -66,10 +75,13 @@ def measurement(
         )
     if complaint := clock_complaint(clock for taken in kept for clock in taken.clocks):
         reasons.append(complaint)
+    if complaint := spread_complaint(cache_line_ns):
+        reasons.append(complaint)
     return Measurement(
         timings={name: summarise([t for r in kept for t in r.times[name]]) for name in names},
         rounds={name: [float(np.median(r.times[name])) for r in kept] for name in names},
         disturbed_rounds=len(disturbed),
         valid=not reasons,
         reason="; ".join(reasons),
+        cache_line_ns=tuple(round(value, 1) for value in cache_line_ns),
     )

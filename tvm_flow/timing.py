@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_flow import errors
+from tvm_flow.core_distance import cache_line_ns
 from tvm_flow.errors import MeasurementError, UsageError
 from tvm_flow.load_probe import LoadProbe, core_times
 from tvm_flow.rounds import Measurement, Round, measurement
@@ -203,11 +204,14 @@ class Race:
             raise UsageError(f"cannot measure {rounds} rounds", fix="ask for 1 or more")
         clean: list[Round] = []
         disturbed: list[Round] = []
+        distances = [cache_line_ns(self.cores)]
         while len(clean) < rounds and len(clean) + len(disturbed) < 2 * rounds:
             flip = (len(clean) + len(disturbed)) % 2 == 1
             taken = self._round(round_s, flip=flip)
             (disturbed if taken.complaints else clean).append(taken)
-        return measurement(list(self.workers), clean, disturbed, rounds)
+            distances.append(cache_line_ns(self.cores))
+        known = [value for value in distances if value is not None]
+        return measurement(list(self.workers), clean, disturbed, rounds, known)
 
     def _round(self, seconds: float, *, flip: bool) -> Round:
         taken = Round()
