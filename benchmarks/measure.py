@@ -21,8 +21,9 @@ from benchmarks.race import Peer, PeerRace
 from tvm_flow import roofline
 from tvm_flow.boards.deploy import runner_program
 from tvm_flow.errors import TvmFlowError
+from tvm_flow.rounds import Measurement
 from tvm_flow.runtime import max_rel_error
-from tvm_flow.timing import Contestant, Measurement
+from tvm_flow.timing import Contestant
 
 Array = NDArray[np.float32]
 PEAK = "fma_peak"
@@ -44,6 +45,9 @@ class Run:
     ``reason``; see :func:`_figures` for the rest. ``busy``: with a process spinning on one of the
     cores. Where ``valid`` is false, ``reason`` says what disturbed the measurement.
 
+    ``cache_line_ns``: one way between the cores, before each round and after the last; empty for
+    one thread, and where it was not measured.
+
     ``fma_ms`` is 2 * MACs of the direct algorithm over the FMA rate measured in the same rounds,
     on one core, times the threads; ``memory_ms`` the bytes over one core's bandwidth at that
     working set, times the threads.
@@ -62,6 +66,7 @@ class Run:
     disturbed_rounds: int = 0
     valid: bool = True
     reason: str = ""
+    cache_line_ns: list[float] = field(default_factory=list)
     engines: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
@@ -135,6 +140,7 @@ def _fill(
 ) -> None:
     run.valid, run.reason = measured.valid, measured.reason
     run.rounds, run.disturbed_rounds = len(measured.rounds[PEAK]), measured.disturbed_rounds
+    run.cache_line_ns = list(measured.cache_line_ns)
     peaks = [flops / seconds / 1e9 for seconds in measured.rounds[PEAK]]
     run.peak_gflops = float(np.median(peaks))
     run.fma_ms = 2 * run.macs / run.peak_gflops / run.threads / 1e6

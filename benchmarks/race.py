@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from benchmarks.engines import environments
 from tvm_flow.errors import TvmFlowError
 from tvm_flow.load_probe import LoadProbe
-from tvm_flow.timing import Contestant, Measurement, Race, Worker
+from tvm_flow.rounds import Measurement
+from tvm_flow.timing import Contestant, Race, Worker
 from tvm_flow.timing_worker import THREAD_VARIABLES
 
 Array = NDArray[np.float32]

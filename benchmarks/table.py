@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,9 @@ def _times(runs: Sequence[Run], kind: str) -> str:
     rows.append(_speedups("PyTorch eager", runs, PEERS[:1]))
     if any(UNTUNED in run["engines"] for run in runs):
         rows.append(_speedups("zero trials", runs, (UNTUNED,)))
+    if any(run["threads"] > 1 and "cache_line_ns" in run for run in runs):
+        title = "cache line from core to core, ns (range over the rounds)"
+        rows.append([title, *map(_cache_line, runs)])
     table = [["", *(run["case"] for run in runs)], *rows]
     return _grid(table if kind == "zoo" else list(zip(*table, strict=True)))
 
@@ -96,6 +100,15 @@ def _time(run: Run, name: str) -> str:
         return "failed"
     text = f"{figures['median_ms']:.2f}" + ("" if figures["accurate"] else "†")
     return f"**{text}**" if name == _best(run, (*PEERS, OURS)) else text
+
+
+def _cache_line(run: Run) -> str:
+    """Runs of one table may differ: the cores of a virtual machine are moved now and then. Older
+    results have none."""
+    values = run.get("cache_line_ns")
+    if not values:
+        return "" if values is None else "not measured"
+    return f"{median(values):.0f} ({min(values):.0f}-{max(values):.0f})"
 
 
 def _best(run: Run, names: Iterable[str]) -> str | None:

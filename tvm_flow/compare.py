@@ -16,8 +16,9 @@ from torch import nn
 
 from tvm_flow.eager import VARIANTS, fold_batch_norm, load_module
 from tvm_flow.errors import ModelError, UsageError
+from tvm_flow.rounds import Measurement
 from tvm_flow.runtime import Manifest, Timing, manifest, verify, worst_rel_error
-from tvm_flow.timing import ROUND_S, Contestant, Measurement, Race
+from tvm_flow.timing import ROUND_S, Contestant, Race
 
 Array = NDArray[np.float32]
 RANDOM_INPUTS = 3
@@ -42,7 +43,8 @@ class CompareResult:
     ``speedup``: plain eager over bundle; ``speedup_best_eager``: the quickest eager variant over
     bundle; both are medians of per-round ratios. The two folded variants are ``None`` where
     torch.fx cannot trace the model. Where ``valid`` is false the rounds were disturbed by what
-    ``reason`` says, and the times should not be quoted.
+    ``reason`` says, and the times should not be quoted. ``cache_line_ns``: one way between the
+    cores, over the rounds; empty for one thread, and where it was not measured.
     """
 
     model: str
@@ -58,6 +60,7 @@ class CompareResult:
     disturbed_rounds: int
     valid: bool
     reason: str
+    cache_line_ns: tuple[float, ...] = ()
     eager_bn_folded: Timing | None = None
     eager_channels_last: Timing | None = None
 
@@ -81,6 +84,7 @@ class CompareResult:
             "disturbed_rounds": self.disturbed_rounds,
             "valid": self.valid,
             "reason": self.reason,
+            "cache_line_ns": list(self.cache_line_ns),
         }
 
 
@@ -187,6 +191,7 @@ def _result(
         disturbed_rounds=measured.disturbed_rounds,
         valid=measured.valid,
         reason=measured.reason,
+        cache_line_ns=measured.cache_line_ns,
     )
 
 

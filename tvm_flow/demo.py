@@ -202,7 +202,7 @@ class Demo:
             f"{compiled['kernels']} kernels are tuned ({facts['tune']['measured']} trials now)"
         )
         for result in facts["compare"]:
-            valid = "" if result["valid"] else " (NOT VALID: other load disturbed it)"
+            valid = "" if result["valid"] else f" (NOT VALID: {result['reason']})"
             yield line(
                 f"{result['threads']} thread(s): {result['bundle']['median_ms']:.2f} ms, PyTorch "
                 f"eager {result['eager']['median_ms']:.2f} ms: {result['speedup']:.2f} times as "

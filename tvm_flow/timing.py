@@ -26,9 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_flow import errors
+from tvm_flow.core_distance import cache_line_ns
 from tvm_flow.errors import MeasurementError, UsageError
-from tvm_flow.load_probe import LoadProbe, clock_complaint, core_times
-from tvm_flow.runtime import Timing, machine, summarise
+from tvm_flow.load_probe import LoadProbe, core_times
+from tvm_flow.rounds import Measurement, Round, measurement
+from tvm_flow.runtime import machine
 from tvm_flow.tuning import channel
 
 Array = NDArray[np.float32]
@@ -47,37 +49,6 @@ class Contestant:
 
     factory: str
     options: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """Median and 10th/90th percentile of a ratio of times over the rounds."""
-
-    median: float
-    p10: float
-    p90: float
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """Result of interleaved rounds.
-
-    ``rounds``: per competitor the median time in seconds of every kept round, in round order, so
-    that entries of one index were taken one after the other. ``valid`` is false where the rounds
-    were disturbed; ``reason`` then says by what.
-    """
-
-    timings: dict[str, Timing]
-    rounds: dict[str, list[float]]
-    disturbed_rounds: int
-    valid: bool
-    reason: str
-
-    def ratio(self, slow: str, fast: str) -> Ratio:
-        """time(slow) / time(fast), taken round by round."""
-        pairs = zip(self.rounds[slow], self.rounds[fast], strict=True)
-        low, middle, high = np.percentile([a / b for a, b in pairs], [10, 50, 90])
-        return Ratio(float(middle), float(low), float(high))
 
 
 def quiet_cores(count: int) -> list[int]:
@@ -231,16 +202,19 @@ class Race:
         """
         if rounds < 1:
             raise UsageError(f"cannot measure {rounds} rounds", fix="ask for 1 or more")
-        clean: list[_Round] = []
-        disturbed: list[_Round] = []
+        clean: list[Round] = []
+        disturbed: list[Round] = []
+        distances = [cache_line_ns(self.cores)]
         while len(clean) < rounds and len(clean) + len(disturbed) < 2 * rounds:
             flip = (len(clean) + len(disturbed)) % 2 == 1
             taken = self._round(round_s, flip=flip)
             (disturbed if taken.complaints else clean).append(taken)
-        return _measurement(list(self.workers), clean, disturbed, rounds)
+            distances.append(cache_line_ns(self.cores))
+        known = [value for value in distances if value is not None]
+        return measurement(list(self.workers), clean, disturbed, rounds, known)
 
-    def _round(self, seconds: float, *, flip: bool) -> _Round:
-        taken = _Round()
+    def _round(self, seconds: float, *, flip: bool) -> Round:
+        taken = Round()
         for name in sorted(self.workers, reverse=flip):
             probe = self.workers[name].probe
             before = probe.snapshot()
@@ -249,36 +223,6 @@ class Race:
             taken.complaints += probe.complaints(before, after)
             taken.clocks.append(after.clock_khz)
         return taken
-
-
-@dataclass
-class _Round:
-    times: dict[str, list[float]] = field(default_factory=dict)
-    complaints: list[str] = field(default_factory=list)
-    clocks: list[int | None] = field(default_factory=list)
-
-
-def _measurement(
-    names: list[str], clean: list[_Round], disturbed: list[_Round], wanted: int
-) -> Measurement:
-    enough = len(clean) >= wanted
-    kept = clean if enough else clean + disturbed
-    reasons = []
-    if not enough:
-        causes = sorted({text for taken in disturbed for text in taken.complaints})
-        reasons.append(
-            f"{len(disturbed)} of {len(clean) + len(disturbed)} rounds were disturbed, "
-            f"for example: {causes[0]}"
-        )
-    if complaint := clock_complaint(clock for taken in kept for clock in taken.clocks):
-        reasons.append(complaint)
-    return Measurement(
-        timings={name: summarise([t for r in kept for t in r.times[name]]) for name in names},
-        rounds={name: [float(np.median(r.times[name])) for r in kept] for name in names},
-        disturbed_rounds=len(disturbed),
-        valid=not reasons,
-        reason="; ".join(reasons),
-    )
 
 
 def interleaved(

@@ -70,6 +70,28 @@ def test_operators_go_down_and_use_the_roofline() -> None:
     assert "| a | 20.00 | 10.00† | **5.00** | 5.00 | 70 % | 2.00× | 4.00× |" in text
 
 
+def test_how_far_the_cores_were_is_told_for_several_threads() -> None:
+    """Each run has its own values: the cores may be moved between two runs."""
+    row = "| cache line from core to core, ns (range over the rounds) |"
+    near = run("a", 2, {"tvm_flow": figures(2.5)}, cache_line_ns=[61.2, 59.4, 64.0])
+    far = run("b", 2, {"tvm_flow": figures(2.5)}, cache_line_ns=[210.0])
+    unknown = run("c", 2, {"tvm_flow": figures(2.5)}, cache_line_ns=[])
+    text = table.markdown(document(near, far, unknown))
+    assert f"{row} 61 (59-64) | 210 (210-210) | not measured |" in text
+    single = run("a", 1, {"tvm_flow": figures(5)}, cache_line_ns=[])
+    assert row not in table.markdown(document(single))
+    assert row not in table.markdown(document(*RUNS)), "results from before it was measured"
+    assert f"{row} 61 (59-64) |  |" in table.markdown(document(near, {**RUNS[2], "case": "b"}))
+
+
+def test_committed_results_can_be_shown() -> None:
+    kinds = ("zoo", "operators")
+    found = [results.read(path) for path in results.FOLDER.glob("*.json")]
+    texts = [table.markdown(one) for one in found if one["kind"] in kinds]
+    assert texts
+    assert all("tvm-flow" in text for text in texts)
+
+
 def test_only_what_is_between_the_markers_is_replaced() -> None:
     text = "top\n<!-- benchmarks:zoo -->\nold\n<!-- /benchmarks:zoo -->\nend\n"
     new = table.insert(text, "zoo", "fresh\n")

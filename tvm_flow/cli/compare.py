@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -154,6 +155,16 @@ def _conditions(result: BoardComparison) -> str:
     return f"before {told[0]}; after {told[1]}; governor {', '.join(governors) or 'unknown'}"
 
 
+def _cache_line(values_ns: Sequence[float]) -> str:
+    """What every hand-over between two threads costs at least."""
+    if not values_ns:
+        return "how long a cache line takes between the cores was not measured"
+    return (
+        f"a cache line between the cores takes {median(values_ns):.0f} ns "
+        f"({min(values_ns):.0f}-{max(values_ns):.0f} over the rounds)"
+    )
+
+
 def show(result: CompareResult) -> Iterable[RenderableType]:
     """One thread count."""
     yield line(
@@ -176,6 +187,8 @@ def show(result: CompareResult) -> Iterable[RenderableType]:
         f"{numerics.max_rel_error:.1e}, cosine {numerics.cosine:.6f}, "
         f"top-1 agreement {100 * numerics.top1_agreement:.0f} %"
     )
+    if result.threads > 1:
+        yield line(_cache_line(result.cache_line_ns))
     if result.valid:
         yield line(f"valid: {result.rounds} undisturbed rounds\n", "green")
     else:
