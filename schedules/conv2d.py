@@ -111,7 +111,7 @@ class Conv2d(Family):
             "order": [0, 1],
         }
         if s.flat:
-            choices["mb"] = [1, 2, 4, 8, 16, 32]
+            choices["mb"] = [1, 2, 4, 6, 7, 8, 16, 32]
             choices["nb"] = [1, 2, 4, 8]
         else:
             choices["th"] = [t for t in (1, 2, 3) if t <= s.oh]
