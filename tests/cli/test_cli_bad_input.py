@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,24 @@ def test_exit_codes_of_the_installed_script(arguments: str, code: int, tmp_path:
 def test_model(model: str, code: int, parts: tuple[str, ...], tmp_path: Path) -> None:
     refused(tvm_flow("compile", model, "-o", tmp_path / "x"), code, *parts)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_library_that_fails_to_clean_up_is_no_traceback() -> None:
+    """As TVM's temporary folders do where Ctrl-C came in the middle of removing them."""
+    program = (
+        "from tvm_flow.cli import main\n"
+        "class Folder:\n"
+        "    def __del__(self): raise OSError('gone already')\n"
+        "main(['models']{})\n"
+        "Folder()\n"
+    )
+    for more, shown in (("", False), (" + ['--debug']", True)):
+        done = subprocess.run(
+            [sys.executable, "-c", program.format(more)],
+            check=False, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert "fasternet_t0" in done.stdout
+        assert ("Traceback" in done.stderr) is shown, done.stderr
 
 
 def test_dynamic_shapes(tmp_path: Path) -> None:

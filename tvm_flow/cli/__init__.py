@@ -27,6 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments
     if not debug:
         warnings.simplefilter("ignore")
+        # After Ctrl-C in the middle of a library's clean-up its finalisers fail, which Python tells
+        # with a traceback.
+        sys.unraisablehook = lambda _: None
     try:
         code = _run(arguments)
         sys.stdout.flush()
