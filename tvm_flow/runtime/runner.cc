@@ -34,16 +34,25 @@ struct BorrowedMemory {
   void FreeData(DLTensor*) {}
 };
 
+ffi::Tensor input_tensor(const fs::path& path, const Spec& spec) {
+  Floats values = read_input(path, spec);
+  auto x = ffi::Tensor::FromNDAlloc(AlignedMemory(), ffi::Shape(spec.shape), {kDLFloat, 32, 1},
+                                    {kDLCPU, 0});
+  std::copy(values.begin(), values.end(), static_cast<float*>(x.data_ptr()));
+  return x;
+}
+
 // The weights, in the order of main's last parameters, in huge pages: a network streams through
-// them in every run. They are there until the process ends.
+// them in every run. What does not fill a huge page is left in small ones: it would take up to 2 MiB
+// more. They are there until the process ends.
 std::vector<ffi::Tensor> read_weights(const fs::path& path, const ffi::json::Array& places) {
   constexpr size_t kHugePage = size_t{1} << 21;
   std::vector<ffi::Tensor> weights;
   if (places.empty()) return weights;
-  size_t size = fs::file_size(path), pages = (size + kHugePage - 1) / kHugePage;
-  auto block = static_cast<char*>(std::aligned_alloc(kHugePage, pages * kHugePage));
+  size_t size = fs::file_size(path), whole = size / kHugePage * kHugePage;
+  auto block = static_cast<char*>(std::aligned_alloc(kHugePage, whole + kHugePage));
   if (block == nullptr) broken("not enough memory for " + path.string());
-  madvise(block, pages * kHugePage, MADV_HUGEPAGE);  // a kernel without them ignores that
+  madvise(block, whole, MADV_HUGEPAGE);  // a kernel without them ignores that
   std::ifstream file(path, std::ios::binary);
   if (!file.read(block, size)) broken("cannot read " + path.string());
   for (const ffi::Any& place : places) {
@@ -247,7 +256,7 @@ int main(int argc, char** argv) try {
   for (const ffi::Any& o : outputs) out.push_back({integers(list(o, "shape")), nhwc});
   ffi::Any sample = get(manifest, "sample");
   fs::path stored = o.bundle / std::string(get(sample, "input").cast<ffi::String>());
-  Floats values = read_input(o.check || o.input.empty() ? stored : o.input, in);
+  ffi::Tensor x = input_tensor(o.check || o.input.empty() ? stored : o.input, in);
 
   ffi::Module library = tvm_calls::load_module((o.bundle / "model.so").string());
   auto vm = call(tvm_calls::function_of(library, "vm_load_executable")).cast<ffi::Module>();
@@ -258,9 +267,6 @@ int main(int argc, char** argv) try {
   ffi::Function network =
       bind_weights(vm, read_weights(o.bundle / "weights.bin", list(manifest, "weights")));
 
-  auto x = ffi::Tensor::FromNDAlloc(AlignedMemory(), ffi::Shape(in.shape), {kDLFloat, 32, 1},
-                                    {kDLCPU, 0});
-  std::copy(values.begin(), values.end(), static_cast<float*>(x.data_ptr()));
   std::vector<Floats> results = run(network, x, out);
 
   if (o.check) compare(results, o.bundle, sample, out);
