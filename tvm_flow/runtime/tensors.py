@@ -16,7 +16,6 @@ from tvm_flow.runtime import c_api
 
 _CPU = 1  # DLDevice of type kDLCPU with id 0, read as one number
 _KINDS = {0: "i", 1: "u", 2: "f", 6: "b"}  # DLDataTypeCode -> NumPy's letter
-_sizes_at = [(c_char * (8 * dimensions)).from_address for dimensions in range(33)]
 _tensor_at, _ndarray = c_api.Tensor.from_address, np.ndarray
 _DLPACK, _TAKEN = b"dltensor", b"used_dltensor"  # names of capsules, which keep the pointer
 
@@ -49,13 +48,19 @@ def array_of(handle: int) -> NDArray[Any]:
     tensor = _tensor_at(handle)
     kind = tensor.kind
     try:
-        shape, dtype, memory = _layout(tensor.device, kind, _sizes_at[kind & 255](tensor.shape).raw)
+        shape, dtype, memory = _layout(tensor.device, kind, _sizes_at(kind & 255)(tensor.shape).raw)
     except TypeError:
         c_api.Object(handle)  # gives the reference back
         raise
     owner = memory(tensor.data + tensor.offset)
     owner.handle = handle
     return _ndarray(shape, dtype, owner)
+
+
+@cache
+def _sizes_at(dimensions: int) -> Callable[[int], Any]:
+    """What makes the shape at an address a buffer."""
+    return (c_char * (8 * dimensions)).from_address
 
 
 @cache
