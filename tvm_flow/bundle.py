@@ -200,10 +200,7 @@ def _document(directory: Path, built: Built, lowered: Lowered, tolerance: float)
         },
         "cpp_build": _cpp_command(lowered),
         "files": {
-            str(path.relative_to(directory)): {
-                "sha256": verify.sha256(path),
-                "size": path.stat().st_size,
-            }
+            str(path.relative_to(directory)): verify.fingerprint(path)
             for path in sorted(directory.rglob("*"))
             if path.is_file()
         },

@@ -101,7 +101,6 @@ def reseal(directory: Path, change: Callable[[dict[str, Any]], None] = lambda _:
     """Make a changed bundle consistent again: all hashes, and the manifest after ``change``."""
     data = json.loads((directory / manifest.NAME).read_text())
     for name, entry in data["files"].items():
-        path = directory / name
-        entry.update(sha256=verify.sha256(path), size=path.stat().st_size)
+        entry.update(verify.fingerprint(directory / name))
     change(data)
     (directory / manifest.NAME).write_text(manifest.seal(data))

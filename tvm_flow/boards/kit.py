@@ -90,11 +90,10 @@ def _describe(staging: Path, target: Path, board: Board, key: str) -> Kit:
     _fill_templates(staging, _values(board, key, glibc))
     (staging / "install.sh").chmod(0o755)
     files = {
-        str(path.relative_to(staging)): {
-            "sha256": verify.sha256(path), "size": path.stat().st_size,
-        }
-        for path in sorted(staging.rglob("*")) if path.is_file()
-    }  # fmt: skip
+        str(path.relative_to(staging)): verify.fingerprint(path)
+        for path in sorted(staging.rglob("*"))
+        if path.is_file()
+    }
     document = {"format": FORMAT, "board": board.name, "key": key, "arch": board.arch,
                 "glibc": glibc, "cores": list(board.cores), "threads": board.threads,
                 "files": files}  # fmt: skip

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tvm_flow.errors import BundleError
+from tvm_flow.runtime import digests
 
+Place = str | os.PathLike[str]  # of a file or folder; ``pathlib`` is not needed to run
 NAME = "manifest.json"
 FORMAT = "tvm-flow-bundle"
 SCHEMA = 2
 REWRITE = "write the bundle again with tvm-flow compile, or copy it again"
 
 
-@dataclass(frozen=True)
-class TensorSpec:
+class TensorSpec(NamedTuple):
     """Name, shape and NumPy type name of one input or output."""
 
     name: str
@@ -26,8 +25,7 @@ class TensorSpec:
     dtype: str
 
 
-@dataclass(frozen=True)
-class WeightSpec:
+class WeightSpec(NamedTuple):
     """Where in the file of weights a tensor starts, in bytes, its shape and NumPy type name."""
 
     offset: int
@@ -35,8 +33,7 @@ class WeightSpec:
     dtype: str
 
 
-@dataclass(frozen=True)
-class Manifest:
+class Manifest(NamedTuple):
     """The parsed manifest. ``data`` is the whole document; the properties are its main parts."""
 
     data: dict[str, Any]
@@ -85,7 +82,7 @@ class Manifest:
 
     @property
     def files(self) -> dict[str, dict[str, Any]]:
-        """File name, relative to the bundle, to ``sha256`` and ``size``."""
+        """File name, relative to the bundle, to its size and hashes (``verify.fingerprint``)."""
         return dict(self.data["files"])
 
 
@@ -101,22 +98,27 @@ def seal(data: dict[str, Any]) -> str:
 
 def _digest(data: dict[str, Any]) -> str:
     content = {key: value for key, value in data.items() if key != "manifest_sha256"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return digests.sha256(json.dumps(content, sort_keys=True).encode())
 
 
-def is_bundle(directory: Path) -> bool:
+def is_bundle(directory: Place) -> bool:
     """Whether ``directory`` holds a manifest of this format, of any schema and in any state."""
     try:
-        return f'"{FORMAT}"' in (directory / NAME).read_text(encoding="utf-8")
+        return f'"{FORMAT}"' in _text(os.path.join(directory, NAME))
     except (OSError, UnicodeDecodeError):
         return False
 
 
-def read(directory: Path) -> Manifest:
+def _text(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def read(directory: Place) -> Manifest:
     """Read and validate the manifest of a bundle. Raises :class:`BundleError`."""
-    path = directory / NAME
+    path = os.path.join(directory, NAME)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(_text(path))
     except FileNotFoundError:
         raise BundleError(
             f"{directory} is not a bundle",

@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
+import os
 import struct
-from pathlib import Path
+from typing import Any
 
 from tvm_flow.errors import BundleError
-from tvm_flow.runtime import machine
-from tvm_flow.runtime.manifest import REWRITE, Manifest
+from tvm_flow.runtime import digests, machine
+from tvm_flow.runtime.manifest import REWRITE, Manifest, Place
 
 LIBRARY = "model.so"
 _DISTRIBUTIONS = {"tvm": "apache-tvm", "tvm_ffi": "apache-tvm-ffi"}
 
 
-def verify(directory: Path, manifest: Manifest) -> None:
+def verify(directory: Place, manifest: Manifest) -> None:
     """Raise :class:`BundleError` unless the bundle is whole and made for this machine."""
     verify_files(directory, manifest)
     verify_machine(directory, manifest)
     verify_versions(manifest)
 
 
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def fingerprint(path: Place) -> dict[str, Any]:
+    """What a manifest says of a file: its size, the hash that is checked, and SHA-256 for other
+    programs and for earlier versions of this one."""
+    checked = digests.best_of({digests.BLAKE2B, digests.SHA256})
+    hashes = {
+        name: digests.of_file(path, name) for name in dict.fromkeys((checked, digests.SHA256))
+    }
+    return {**hashes, "size": os.path.getsize(path)}
 
 
-def verify_files(directory: Path, manifest: Manifest) -> None:
+def verify_files(directory: Place, manifest: Manifest) -> None:
     """Every file of the manifest is there with the size and content it was written with."""
     for name, entry in manifest.files.items():
-        path = directory / name
+        path = os.path.join(directory, name)
+        algorithm = digests.best_of(entry)
         try:
-            size, digest = path.stat().st_size, sha256(path)
+            size, digest = os.path.getsize(path), digests.of_file(path, algorithm)
         except OSError as error:
             raise BundleError(
                 f"{directory} is incomplete: cannot read {name}",
@@ -42,24 +48,24 @@ def verify_files(directory: Path, manifest: Manifest) -> None:
         if size != entry["size"]:
             why = f"{name} has {size} bytes, {entry['size']} were written"
             raise BundleError(f"{directory} is damaged", why=why, fix=REWRITE)
-        if digest != entry["sha256"]:
-            why = f"{name} does not have the SHA-256 in the manifest"
+        if digest != entry[algorithm]:
+            why = f"{name} does not have the {algorithm} in the manifest"
             raise BundleError(f"{directory} is damaged", why=why, fix=REWRITE)
 
 
-def elf_machine(path: Path) -> int:
+def elf_machine(path: Place) -> int:
     """``e_machine`` of a little-endian 64-bit ELF file. Raises :class:`BundleError`."""
-    with path.open("rb") as file:
+    with open(path, "rb") as file:
         header = file.read(20)
     if len(header) < 20 or header[:6] != b"\x7fELF\x02\x01":
         raise BundleError(f"{path} is not a 64-bit little-endian ELF library", fix=REWRITE)
     return int(struct.unpack_from("<H", header, 18)[0])
 
 
-def verify_machine(directory: Path, manifest: Manifest) -> None:
+def verify_machine(directory: Place, manifest: Manifest) -> None:
     """The library's architecture and CPU features are those of this machine."""
     target, here = manifest.target, machine.arch()
-    found = elf_machine(directory / LIBRARY)
+    found = elf_machine(os.path.join(directory, LIBRARY))
     if found != machine.ELF_MACHINES.get(here):
         made_for = {number: name for name, number in machine.ELF_MACHINES.items()}
         raise BundleError(
@@ -101,10 +107,11 @@ def _installed(package: str, distribution: str) -> str | None:
     package. Where that does not tell, ``importlib.metadata`` does, for 3 MiB more."""
     spec = importlib.util.find_spec(package)
     if spec is not None and spec.submodule_search_locations:
-        site = Path(spec.submodule_search_locations[0]).parent
-        found = list(site.glob(f"{distribution.replace('-', '_')}-*.dist-info"))
+        site = os.path.dirname(spec.submodule_search_locations[0])
+        start, end = f"{distribution.replace('-', '_')}-", ".dist-info"
+        found = [x for x in os.listdir(site) if x.startswith(start) and x.endswith(end)]
         if len(found) == 1:
-            return found[0].stem.partition("-")[2]
+            return found[0].removeprefix(start).removesuffix(end)
     from importlib import metadata  # noqa: PLC0415
 
     try:
