@@ -30,8 +30,8 @@ _EXPORTS = {
     "CompileReport": "tvm_flow.api.compile",
     "load": "tvm_flow.runtime.session",
     "Bundle": "tvm_flow.runtime.session",
-    "check": "tvm_flow.runtime.session",
-    "CheckReport": "tvm_flow.runtime.session",
+    "check": "tvm_flow.runtime.sample",
+    "CheckReport": "tvm_flow.runtime.sample",
     "run": "tvm_flow.api.run",
     "RunReport": "tvm_flow.api.run",
     "compare": "tvm_flow.api.compare",
@@ -54,9 +54,9 @@ if TYPE_CHECKING:
     from tvm_flow.compare import CompareResult as CompareResult
     from tvm_flow.doctor import diagnose as diagnose
     from tvm_flow.errors import TvmFlowError as TvmFlowError
+    from tvm_flow.runtime.sample import CheckReport as CheckReport
+    from tvm_flow.runtime.sample import check as check
     from tvm_flow.runtime.session import Bundle as Bundle
-    from tvm_flow.runtime.session import CheckReport as CheckReport
-    from tvm_flow.runtime.session import check as check
     from tvm_flow.runtime.session import load as load
     from tvm_flow.tuning.report import TuneReport as TuneReport
 

@@ -25,7 +25,8 @@ from tvm_flow.lowered import Lowered
 from tvm_flow.publish import refuse_foreign, replaced
 from tvm_flow.roofline import peak_of
 from tvm_flow.runtime import machine, manifest, verify
-from tvm_flow.runtime.session import LABELS, Bundle, CheckReport, check, load, run_image
+from tvm_flow.runtime.sample import CheckReport, check, run_image
+from tvm_flow.runtime.session import LABELS, Bundle, load
 from tvm_flow.runtime.weights import NAME as WEIGHTS
 
 __all__ = ["Bundle", "CheckReport", "check", "load", "run_image", "write_bundle"]

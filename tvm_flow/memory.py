@@ -21,7 +21,9 @@ sys.modules["torch"] = None  # bundles of earlier versions would import it
 sys.path.insert(0, sys.argv[1])
 import tvm_flow.runtime as runtime
 if len(sys.argv) > 2:
-    runtime.load(sys.argv[2], threads=int(sys.argv[3])).time(3, warmup=1)
+    bundle = runtime.load(sys.argv[2], threads=int(sys.argv[3]))
+    for _ in range(4):
+        bundle.run()
 else:
     from tvm_flow.runtime import library
     library.load_runtime()

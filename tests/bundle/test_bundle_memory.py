@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,37 @@ from tvm_flow.bundle import check, load
 from tvm_flow.errors import BundleError
 from tvm_flow.profile import profile
 from tvm_flow.runtime import digests
+
+# Each with what it imports in turn takes a third of a megabyte or more, hashlib (OpenSSL) 3.6.
+HEAVY = {
+    "argparse", "dataclasses", "hashlib", "_hashlib", "importlib.metadata", "logging", "pathlib",
+    "PIL", "ssl", "subprocess", "torch", "tvm", "tvm_ffi", "urllib.parse", "zipfile",
+    "tvm_flow.runtime.inputs", "tvm_flow.runtime.sample", "tvm_flow.runtime.stats",
+}  # fmt: skip
+
+
+def test_running_imports_nothing_heavy(pristine: Path) -> None:
+    """Beyond NumPy, and in an interpreter without ``site``: what an installation's ``.pth`` files
+    import is not ours."""
+    code = """
+import sys
+bundle, packages = sys.argv[1:]
+sys.path[:0] = [bundle + "/python", packages]
+import numpy
+before = set(sys.modules)
+import tvm_flow.runtime
+network = tvm_flow.runtime.load(bundle)
+(spec,) = network.manifest.inputs
+network(numpy.zeros(spec.shape, spec.dtype))
+print(*set(sys.modules) - before)
+"""
+    packages = sysconfig.get_path("platlib")
+    command = [sys.executable, "-I", "-S", "-c", code, str(pristine), packages]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    imported = set(done.stdout.split())
+    assert "tvm_flow.runtime.session" in imported
+    assert not imported & HEAVY
 
 
 def test_loading_and_running_take_little(pristine: Path) -> None:

@@ -15,7 +15,7 @@ from tvm_flow.tuning.records import RecordStore
 if TYPE_CHECKING:
     from torch import nn
 
-    from tvm_flow.runtime.session import CheckReport
+    from tvm_flow.runtime.sample import CheckReport
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from tvm_flow.lowered import Lowered
 from tvm_flow.passes.pipeline import last_cache, lower, optimise
 from tvm_flow.publish import refuse_foreign
 from tvm_flow.runtime import manifest
-from tvm_flow.runtime.session import CheckReport
+from tvm_flow.runtime.sample import CheckReport
 from tvm_flow.tuning.records import RecordStore
 
 Array = NDArray[np.float32]

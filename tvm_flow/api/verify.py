@@ -15,7 +15,7 @@ from typing import Any
 from tvm_flow import errors
 from tvm_flow.api.boards import ROOT
 from tvm_flow.errors import CompileError, TvmFlowError
-from tvm_flow.runtime.session import CheckReport, check
+from tvm_flow.runtime.sample import CheckReport, check
 
 TIMEOUT_S = 300
 _RUN = """

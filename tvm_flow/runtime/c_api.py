@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
 from ctypes import byref, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 from functools import cache
-from pathlib import Path
 
 from tvm_flow.errors import EnvironmentFault
 
@@ -95,9 +95,9 @@ def load_library(package: str, name: str) -> ctypes.CDLL:
     if spec is None or not spec.submodule_search_locations:
         fix = f"pip install {distribution}"
         raise EnvironmentFault(f"{distribution} is not installed", fix=fix)
-    path = Path(spec.submodule_search_locations[0]) / "lib" / name
+    path = os.path.join(spec.submodule_search_locations[0], "lib", name)
     try:
-        return ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL)
+        return ctypes.CDLL(path, ctypes.RTLD_GLOBAL)
     except OSError as error:
         fix = f"reinstall {distribution}"
         raise EnvironmentFault(f"cannot load {path}", why=str(error), fix=fix) from error

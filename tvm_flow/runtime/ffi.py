@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from ctypes import byref, c_int32, c_void_p
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -87,7 +87,7 @@ class Call:
         return self._take(result)
 
 
-def load_module(path: Path) -> Module:
+def load_module(path: PathLike[str] | str) -> Module:
     """The module in a library, which is unloaded after the last object made by it. Raises
     :class:`TvmError`."""
     module = global_function("ffi.ModuleLoadFromFile")(str(path))

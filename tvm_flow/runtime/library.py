@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from os import PathLike
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +19,7 @@ _POOL = "tvm_flow_pool"  # set-up function of the pool linked into the library
 _ONE_CORE_PER_THREAD = -2  # kSpecifyOneCorePerThread, tvm/src/runtime/threading_backend.h
 
 
-@dataclass(frozen=True)
-class Program:
+class Program(NamedTuple):
     """A loaded network: the library, its Relax virtual machine, and that one's entry function."""
 
     library: ffi.Module
@@ -29,7 +27,7 @@ class Program:
     main: ffi.Function
 
 
-def open_program(path: Path, weights: Sequence[NDArray[Any]]) -> Program:
+def open_program(path: PathLike[str] | str, weights: Sequence[NDArray[Any]]) -> Program:
     """Load the library, start its virtual machine and hand it its weights. Raises
     :class:`BundleError`.
 

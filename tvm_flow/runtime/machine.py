@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-from pathlib import Path
 
 # e_machine of the ELF header, https://www.sco.com/developers/gabi/latest/ch4.eheader.html
 ELF_MACHINES = {"x86_64": 62, "aarch64": 183}
@@ -56,16 +55,17 @@ def cpu_features() -> frozenset[str]:
         return frozenset(
             name for name, (entry, bit) in ARM_HWCAPS.items() if getauxval(entry) >> bit & 1
         )
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    flags = next((set(line.split()) for line in lines if line.startswith("flags")), set())
+    with open("/proc/cpuinfo", encoding="utf-8") as lines:
+        flags = next((set(line.split()) for line in lines if line.startswith("flags")), set())
     return frozenset(name for name, flag in X86_FLAGS.items() if flag in flags)
 
 
 def max_clock(cpu: int) -> int:
     """Highest clock of a CPU in kHz; 0 where the system does not tell (virtual machines)."""
-    entry = Path(f"/sys/devices/system/cpu/cpu{cpu}/cpufreq/cpuinfo_max_freq")
     try:
-        return int(entry.read_text(encoding="ascii"))
+        entry = f"/sys/devices/system/cpu/cpu{cpu}/cpufreq/cpuinfo_max_freq"
+        with open(entry, encoding="ascii") as file:
+            return int(file.read())
     except (OSError, ValueError):
         return 0
 

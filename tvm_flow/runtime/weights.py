@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import mmap
+import os
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tvm_flow.errors import BundleError
-from tvm_flow.runtime.manifest import REWRITE, Manifest
+from tvm_flow.runtime.manifest import REWRITE, Manifest, Place
 
 NAME = "weights.bin"
 HUGE_PAGE = 1 << 21
 
 
-def read_weights(directory: Path, manifest: Manifest) -> list[NDArray[Any]]:
+def read_weights(directory: Place, manifest: Manifest) -> list[NDArray[Any]]:
     """The weights as views of one block, in the order of ``main``'s last parameters.
 
     A network streams through all of its weights in every run, and hardware prefetchers stop at the
@@ -27,9 +27,9 @@ def read_weights(directory: Path, manifest: Manifest) -> list[NDArray[Any]]:
     tensors = manifest.weights
     if not tensors:
         return []
-    path = directory / NAME
-    block = huge_block(path.stat().st_size)
-    with path.open("rb") as file:
+    path = os.path.join(directory, NAME)
+    block = huge_block(os.path.getsize(path))
+    with open(path, "rb") as file:
         if file.readinto(block.data) != len(block):
             raise BundleError(f"{path} ends early", fix=REWRITE)
     return [
