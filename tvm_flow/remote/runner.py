@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import queue
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,7 +25,7 @@ from tvm_flow.tuning.channel import Message
 from tvm_flow.tuning.options import TuneOptions
 from tvm_flow.tuning.process import WorkerCrashed, WorkerExpired, WorkerProcess, WorkerStopped
 from tvm_flow.tuning.record import OK
-from tvm_flow.tuning.runner import Outcome
+from tvm_flow.tuning.runner import Outcome, compare_s
 
 OPEN_S = 15.0  # to open a session with a board that the tracker says is free
 _SLACK_S = 5.0  # the board ends what takes too long by itself; this is for its answer
@@ -59,6 +60,7 @@ class BoardRunner:
         self.slots = slots
         self._board, self._seats, self._options = board, seats, options
         self._emulated, self._check = emulated, check
+        self._rounds = 3 if emulated else options.final_rounds
         self._common = {"seed": seed, "cache": str(folder), "tolerance": options.tolerance}
         self._workers = [
             WorkerProcess("board", (), _ENVIRONMENT, folder / f"board-{n}.log")
@@ -79,9 +81,13 @@ class BoardRunner:
     def compare(self, kernel: Message, built: Sequence[Built]) -> Future[list[Outcome]]:
         """Start measuring several candidates in turns in one session; all fail if one does."""
         libraries = [candidate.message for candidate in built]
-        rounds = 3 if self._emulated else self._options.final_rounds
-        request = {"action": "compare", "libraries": libraries, "rounds": rounds}
+        request = {"action": "compare", "libraries": libraries, "rounds": self._rounds}
         return self._pool.submit(self._several, kernel, request, built)
+
+    def compare_s(self, trials_s: Sequence[float], calls_s: Sequence[float]) -> float:
+        """Seconds that :meth:`compare` may be expected to take, with as much waiting for boards as
+        trials had."""
+        return compare_s(trials_s, calls_s, self._options, self._rounds)
 
     def notes(self) -> Sequence[str]:
         """What is being waited for, and what went wrong with boards so far."""
@@ -119,14 +125,14 @@ class BoardRunner:
             prepared = self._prepare(worker, common)
             if prepared["status"] != OK:
                 return prepared
-            limit_s = self._limit_s(kernel, built)
+            limit_s, began = self._limit_s(kernel, built), time.monotonic()
             while True:
                 opened = self._open(worker, limit_s)
                 answer = opened
                 if opened["status"] == OK:
                     answer = self._ask(worker, {**common, **request}, limit_s + _SLACK_S)
                     if answer["status"] not in ("lost", "throttled"):
-                        return answer
+                        return {**answer, "spent_s": time.monotonic() - began}
                     strikes += answer["status"] == "lost"
                     if strikes >= _STRIKES:
                         cause = f"twice: {answer['cause']}"

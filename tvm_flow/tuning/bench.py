@@ -29,6 +29,10 @@ class TrialRunner(Protocol):
     def compare(self, kernel: Message, built: Sequence[Built]) -> Future[list[Outcome]]:
         """Start measuring several candidates side by side; all fail if one does."""
 
+    def compare_s(self, trials_s: Sequence[float], calls_s: Sequence[float]) -> float:
+        """Seconds that :meth:`compare` may be expected to take with candidates whose trials took
+        ``trials_s`` and which take ``calls_s`` per call."""
+
     def notes(self) -> Sequence[str]:
         """Remarks for the user on how measuring goes, one line each."""
 

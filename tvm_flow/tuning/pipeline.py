@@ -60,7 +60,7 @@ class Pipeline:
     def __init__(
         self, builder: Builder, runner: TrialRunner, overlap: bool, finalists: int
     ) -> None:
-        self._builder, self._runner, self._overlap = builder, runner, overlap
+        self._builder, self.runner, self._overlap = builder, runner, overlap
         self._measuring = overlap  # whether trials may begin
         self._shelf = Shelf(finalists)
         self._numbers = itertools.count()
@@ -78,11 +78,26 @@ class Pipeline:
         return len(self._building) + len(self._ready) + len(self._running)
 
     @property
+    def on_their_way(self) -> tuple[list[Job], list[Job]]:
+        """Candidates that are not built yet, and those that are not measured yet."""
+        building = [job for _, job in self._building.values()]
+        built = [job for _, job, _ in self._ready]
+        return building, [*building, *built, *(job for job, _ in self._running.values())]
+
+    @property
+    def builders(self) -> int:
+        return self._builder.workers
+
+    def keeps(self, job: Job) -> bool:
+        """Whether :meth:`compare` finds the candidate's library built."""
+        return self._shelf.get(job) is not None
+
+    @property
     def room(self) -> int:
         """Candidates that may be fed now."""
         ready, workers = len(self._ready), self._builder.workers
         if self._overlap:
-            most = self._runner.slots - 1 + (1 + _AHEAD) * workers - ready
+            most = self.runner.slots - 1 + (1 + _AHEAD) * workers - ready
         elif self._measuring:
             most = (1 + _AHEAD) * self._builder.undisturbing
         else:  # so many that no worker is idle before the last of the turn is built
@@ -105,6 +120,7 @@ class Pipeline:
             if outcome.median_s is None:
                 built.discard()
             else:
+                job.state.runs[freeze(job.knobs)] = outcome.spent_s
                 self._shelf.put(job, built, outcome.median_s)
             done.append((job, outcome))
         self._start_next()
@@ -136,13 +152,13 @@ class Pipeline:
         self._take_turns()
         if not self._measuring or not self._builder.quiet:
             return
-        while self._ready and len(self._running) < self._runner.slots:
+        while self._ready and len(self._running) < self.runner.slots:
             _, job, built = heapq.heappop(self._ready)
             if job.state.settled():  # while this one was on its way
                 job.state.pending -= 1
                 built.discard()
                 continue
-            trial = self._runner.submit(job.state.kernel, built, job.state.best_s)
+            trial = self.runner.submit(job.state.kernel, built, job.state.best_s)
             self._running[trial] = job, built
         self._take_turns()  # all that was ready may have been dropped
 
@@ -162,7 +178,7 @@ class Pipeline:
                     return [Outcome(built.status, built.cause)] * len(jobs)
             builds = [fresh.get(at) or self._shelf.get(job) for at, job in enumerate(jobs)]
             ready = [built for built in builds if built is not None]
-            measured = self._runner.compare(jobs[0].state.kernel, ready)
+            measured = self.runner.compare(jobs[0].state.kernel, ready)
             while not wait([measured], _IDLE_S).done:
                 idle()
             return measured.result()

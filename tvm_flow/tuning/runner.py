@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from tvm_flow.tuning.builder import Built
 from tvm_flow.tuning.channel import Message
 from tvm_flow.tuning.cores import CorePlan
+from tvm_flow.tuning.kernel_run import REPEATS
 from tvm_flow.tuning.options import TuneOptions
 from tvm_flow.tuning.process import WorkerCrashed, WorkerExpired, WorkerProcess
 from tvm_flow.tuning.record import OK
@@ -20,6 +22,7 @@ class Outcome:
     """What came of a trial: a status of :mod:`tvm_flow.tuning.record`; times in seconds per call.
 
     ``disturbed``: share of repeats that were thrown away because something else had the core.
+    ``spent_s``: how long the trial took, the computing of its task's reference left out.
     """
 
     status: str
@@ -28,6 +31,17 @@ class Outcome:
     p10_s: float | None = None
     p90_s: float | None = None
     disturbed: float = 0.0
+    spent_s: float = 0.0
+
+
+def compare_s(
+    trials_s: Sequence[float], calls_s: Sequence[float], options: TuneOptions, rounds: int
+) -> float:
+    """How long so many ``rounds`` of candidates take: what a trial of each took, and the repeats
+    that it had less. Those last their share of the budget, or one call where that is longer."""
+    share_s = options.trial_budget_s / REPEATS
+    more = [(rounds - REPEATS) * max(share_s, call_s) for call_s in calls_s]
+    return sum(max(0.0, trial + repeats) for trial, repeats in zip(trials_s, more, strict=True))
 
 
 class Runner:
@@ -67,6 +81,10 @@ class Runner:
         """Start measuring several candidates in turns; all fail if one does."""
         return self._pool.submit(self._compare, kernel, built)
 
+    def compare_s(self, trials_s: Sequence[float], calls_s: Sequence[float]) -> float:
+        """Seconds that :meth:`compare` may be expected to take."""
+        return compare_s(trials_s, calls_s, self._options, self._options.final_rounds)
+
     def notes(self) -> Sequence[str]:
         """Nothing: other load is told from the outcomes."""
         return ()
@@ -105,7 +123,9 @@ class Runner:
                 if answer["status"] != OK:
                     return answer
                 self._prepared.add(kernel["workload"])
-            return self._worker.request({**common, **request}, timeout_s)
+            began = time.monotonic()
+            answer = self._worker.request({**common, **request}, timeout_s)
+            return {**answer, "spent_s": time.monotonic() - began}
         except WorkerCrashed as error:
             return {"status": "crashed", "cause": str(error)}
         except WorkerExpired as error:

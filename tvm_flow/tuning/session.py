@@ -22,11 +22,13 @@ from tvm_flow.tuning.pipeline import Job, Pipeline
 from tvm_flow.tuning.record import OK, Record, freeze
 from tvm_flow.tuning.records import RecordStore
 from tvm_flow.tuning.report import EventKind, OnEvent, Phase, TuneEvent, TuneReport
+from tvm_flow.tuning.reserve import Reserve
 from tvm_flow.tuning.runner import Outcome
 from tvm_flow.tuning.scheduler import batch_size, contenders, next_task
 from tvm_flow.tuning.state import TaskState
 
 _STEP_S = 0.5  # longest wait before limits are looked at again
+_MOST_RESERVED = 0.4  # share of the time limit
 _NOISE = 0.2  # share of disturbed repeats from which the user is told
 
 
@@ -56,6 +58,7 @@ class Session:
         self._learnt_at = 0
         self._disturbed: list[float] = []
         self._pipeline: Pipeline
+        self._reserve: Reserve
         self._runner: TrialRunner | None = None
         self._queue: list[Job] = []
         self._told: tuple[str, ...] = ()
@@ -77,6 +80,7 @@ class Session:
             stack.callback(runner.close)
             self._runner = runner
             self._pipeline = Pipeline(builder, runner, plan.overlap, self.options.finalists)
+            self._reserve = Reserve(self._pipeline, self.options.finalists)
             self._tell("start", f"{len(self.states)} tasks on {self.board.title}")
             self._search()
             self._compare()
@@ -124,13 +128,14 @@ class Session:
         return self.target - sum(state.trials for state in self.states) - self._pipeline.load
 
     def _search_limit(self) -> float:
-        """Seconds after which the rest of the time belongs to the closing comparison."""
+        """Seconds after which the rest of the time belongs to what is on its way already and to the
+        closing comparison."""
         if self.limit_s is None:
             return math.inf
-        touched = sum(finals.worth_comparing(state) for state in contenders(self.states))
-        pace = self._elapsed() / max(1, sum(state.measured for state in self.states))
-        reserve = touched * (self.options.finalists + 1) * (2 * pace + 0.1)
-        return self.limit_s - min(reserve, 0.4 * self.limit_s)
+        earliest = (1 - _MOST_RESERVED) * self.limit_s
+        if self._elapsed() < earliest:
+            return earliest  # early enough to reckon then
+        return max(earliest, self.limit_s - self._reserve.seconds(self.states))
 
     def _propose(self) -> bool:
         """Queue a batch of the most promising task; false if there is none."""

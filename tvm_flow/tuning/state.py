@@ -33,7 +33,7 @@ class TaskState:
     ``since_improvement``: trials since the best got better; ``bests``: best time after each trial;
     ``pending``: proposed, not measured yet; ``batches``: proposals of this run; ``current``: times
     of the last closing comparison and of what was tried after it; ``builds``: seconds that
-    each candidate of this run took to build.
+    each candidate of this run took to build; ``runs``: the same about measuring those that worked.
     """
 
     task: Task
@@ -56,6 +56,7 @@ class TaskState:
     current: dict[FrozenKnobs, float] = field(default_factory=dict)
     session: str | None = None
     builds: dict[FrozenKnobs, float] = field(default_factory=dict)
+    runs: dict[FrozenKnobs, float] = field(default_factory=dict)
 
     @classmethod
     def begin(
