@@ -21,7 +21,7 @@ from tvm_flow.errors import UsageError
 from tvm_flow.modelled.bench import ModelledBench
 from tvm_flow.passes.pipeline import last_cache, optimise, tasks_of
 from tvm_flow.tuning.records import RecordStore
-from tvm_flow.tuning.tasks import Task, cpu_of, merge
+from tvm_flow.tuning.tasks import Task, cpu_of
 
 LABELS = (ModelledBench.label,)
 
@@ -65,7 +65,8 @@ def gains(model: str, boards: Iterable[Board], records: Path) -> list[dict[str, 
     """One row per board."""
     graph, rows = load_model(model), []
     for board in boards:
-        tasks = merge(tasks_of(optimise(to_graph(graph), cache_bytes=last_cache(board))))
+        every = tasks_of(optimise(to_graph(graph), cache_bytes=last_cache(board)))
+        tasks = [task for task in every if not task.parts]
         known = Gains(board, RecordStore(records / board.log_name))
         kernels = {task.workload.key: known.default(task) / known.best(task) for task in tasks}
         default, best = (network_seconds(tasks, of) for of in (known.default, known.best))

@@ -58,6 +58,8 @@ def ours(model: str, seconds: float, threads: int, folder: Path, report: Reporte
     def tell(event: TuneEvent) -> None:
         best: dict[str, tuple[int, float | None]] = {}  # the fastest way to compute each layer
         for task in event.report.tasks:
+            if task.task.parts:
+                continue  # the parts count
             known = best.get(task.task.layers, (0, None))[1]
             times = [seconds for seconds in (known, task.best_s) if seconds is not None]
             best[task.task.layers] = task.task.count, min(times, default=None)

@@ -36,7 +36,12 @@ from schedules.window import RowSweep, WindowShape
 Args = Mapping[str, tirx.Buffer]
 
 
-def _window(w: Workload, pitch: int) -> WindowShape:
+def tall_tiles(pixels: int) -> list[int]:
+    """Heights of register tiles worth trying for a product of so many pixels."""
+    return [m for m in (2, 3, 4, 6, 7, 8, 10, 12, 14, 28) if m <= pixels]
+
+
+def window(w: Workload, pitch: int) -> WindowShape:
     """The depthwise convolution over hidden rows of ``pitch`` elements per pixel."""
     k, st = w["k"], w["st"]
     return WindowShape(
@@ -45,9 +50,9 @@ def _window(w: Workload, pitch: int) -> WindowShape:
     )  # fmt: skip
 
 
-def _last(w: Workload) -> conv2d_emit.Shape:
+def last_pointwise(w: Workload) -> conv2d_emit.Shape:
     """The second 1x1 as a ``conv2d`` shape, for its epilogue."""
-    s = _window(w, w["hid"])
+    s = window(w, w["hid"])
     last = conv2d.workload(
         n=w["n"], h=s.oh, w=s.ow, ci=w["hid"], co=w["co"], mix=w["mix"], bcp=w["bcp"], bc0=w["bc0"]
     )
@@ -60,7 +65,7 @@ class MbConv(Family):
     op = "mbconv"
 
     def arguments(self, workload: Workload, cpu: Cpu) -> list[TensorSpec]:
-        w, last = workload, _last(workload)
+        w, last = workload, last_pointwise(workload)
         hidden, out = Panels(w["hid"], cpu.lanes), Panels(w["co"], cpu.lanes)
         specs = [TensorSpec("x", (w["n"], w["h"], w["w"], w["icp"]), "input")]
         grid = (w["n"], last.oh, last.ow)
@@ -116,12 +121,12 @@ class MbConv(Family):
         return [np.ascontiguousarray(y, np.float32)]
 
     def macs(self, workload: Workload) -> int:
-        w, last = workload, _last(workload)
+        w, last = workload, last_pointwise(workload)
         inner = last.oh * last.ow * w["hid"] * (w["k"] ** 2 + w["co"])
         return w["n"] * (w["h"] * w["w"] * w["ci"] * w["hid"] + inner)
 
     def default(self, workload: Workload, cpu: Cpu) -> Knobs:
-        w, last = workload, _last(workload)
+        w, last = workload, last_pointwise(workload)
         nv = min(2, Panels(w["co"], cpu.lanes).count)
         heavy_panels, heavy_pixels = cpu.heavy_tile
         return {
@@ -135,13 +140,12 @@ class MbConv(Family):
         }
 
     def space(self, workload: Workload, cpu: Cpu) -> Space:
-        w, last, default = workload, _last(workload), self.default(workload, cpu)
-        tall = (2, 3, 4, 6, 7, 8, 10, 12, 14, 28)
+        w, last, default = workload, last_pointwise(workload), self.default(workload, cpu)
         choices: Space = {
             "chunks": [c for c in (1, 2, 4, 8) if c <= last.oh],
-            "mt1": [m for m in tall if m <= w["w"]],
+            "mt1": tall_tiles(w["w"]),
             "nv1": [v for v in (1, 2, 3, 4) if v <= Panels(w["hid"], cpu.lanes).count],
-            "mt2": [m for m in tall if m <= last.ow],
+            "mt2": tall_tiles(last.ow),
             "nv2": [v for v in (1, 2, 3, 4) if v <= Panels(w["co"], cpu.lanes).count],
             "ku": [1, 2, 4],
             "tile": [t for t in (2, 4, 7, 8, 14) if t <= last.ow],
@@ -152,7 +156,7 @@ class MbConv(Family):
         for i in (1, 2):
             cpu.check_tile(knobs[f"mt{i}"], knobs[f"nv{i}"])
         cpu.check_window_tile(knobs["tile"])
-        last = _last(workload)
+        last = last_pointwise(workload)
         rows = -(-last.oh // knobs["chunks"])
         chunks = -(-last.oh // rows)
         with (
@@ -172,7 +176,7 @@ class _Walk:
     def __init__(self, w: Workload, cpu: Cpu, knobs: Knobs, args: Args, image: Expr) -> None:
         self.w, self.cpu, self.knobs, self.args, self.image = w, cpu, knobs, args, image
         self.pitch = Panels(w["hid"], cpu.lanes).padded
-        self.window, self.last = _window(w, self.pitch), _last(w)
+        self.window, self.last = window(w, self.pitch), last_pointwise(w)
         self.ring = T.alloc_buffer((w["k"] * w["w"] * self.pitch,), "float32")
         self.line = T.alloc_buffer((self.last.ow * w["hid"],), "float32")
 

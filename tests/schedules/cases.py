@@ -194,6 +194,11 @@ MBCONV = [
     _mbconv(3, 2, 6, 10, 10, 5, mix=1, bcp=23, bc0=7, res="pre", act="relu"),
     _mbconv(1, 7, 10, 20, 10, 1, st=1),
 ]
+MBCONV_WHOLE = [
+    *(Workload.make("mbconv_whole", **dict(case.params)) for case in MBCONV),
+    Workload.make("mbconv_whole", **dict(_mbconv(1, 13, 58, 122, 10, act="relu6").params)),
+    Workload.make("mbconv_whole", **dict(_mbconv(2, 15, 10, 58, 33, 5, st=2).params)),
+]
 
 
 def _transpose(n: int, c: int, h: int, w: int, to: str) -> Workload:
@@ -257,7 +262,7 @@ CASES: dict[str, list[Workload]] = {}
 for _workload in [
     *FLAT, *MIXED, *DIRECT, *PADDED, *FIRST_LAYER, *ACTIVATED, *DEPTHWISE, *POOL,
     *(_global(*given) for given in ((1, 7, 10), (3, 15, 58), (1, 1, 232), (3, 7, 122), (1, 2, 1))),
-    *PARTIAL, *POINTWISE, *BLOCK, *WINOGRAD, *MBCONV, *TRANSPOSE,
+    *PARTIAL, *POINTWISE, *BLOCK, *WINOGRAD, *MBCONV, *MBCONV_WHOLE, *TRANSPOSE,
     *POINTWISE_NCHW, *DEPTHWISE_NCHW,
 ]:  # fmt: skip
     CASES.setdefault(_workload.op, []).append(_workload)

@@ -62,6 +62,7 @@ def test_costs_of_a_block_by_hand() -> None:
         "conv2d",
         "conv2d_winograd",
         "mbconv",
+        "mbconv_whole",
         "pconv",
         "pconv_pointwise",
         "pconv_block",

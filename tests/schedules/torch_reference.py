@@ -140,6 +140,7 @@ _OPERATORS: dict[str, Callable[[Workload, list[Tensor], Weights], Tensor]] = {
     "depthwise": _depthwise,
     "depthwise_nchw": _depthwise_nchw,
     "mbconv": _mbconv,
+    "mbconv_whole": _mbconv,
     "pool2d": _pool2d,
     "global_pool": _global_pool,
     "pconv": _pconv,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -18,10 +19,17 @@ from tvm_flow.tuning.progress import Progress, render, short_name, summary
 from tvm_flow.tuning.record import freeze
 from tvm_flow.tuning.records import RecordStore
 from tvm_flow.tuning.report import TaskReport, TuneEvent, TuneReport
-from tvm_flow.tuning.scheduler import batch_size, gain, next_task
+from tvm_flow.tuning.scheduler import (
+    batch_size,
+    best_of_layers,
+    contenders,
+    gain,
+    next_task,
+    to_beat,
+)
 from tvm_flow.tuning.search import ENUMERABLE, Search
 from tvm_flow.tuning.state import TaskState
-from tvm_flow.tuning.tasks import Task
+from tvm_flow.tuning.tasks import Task, network_seconds, one_way
 
 SPACE: Space = {
     "tile": [1, 2, 3, 4, 6, 8, 12, 16],
@@ -234,6 +242,27 @@ def as_one_way(state: TaskState) -> TaskState:
     """The same task as one of several ways to compute a layer."""
     state.task = replace(state.task, group="layer")
     return state
+
+
+def test_a_fused_operator_competes_with_its_parts() -> None:
+    first, last, whole = three = states(workload(), workload(2048), workload(512), counts=(2, 2, 2))
+    parts = (first.task.layers, last.task.layers)
+    whole.task = replace(whole.task, parts=parts)
+    for state, seconds in zip(three, (2e-3, 3e-3, 5.2e-3), strict=True):
+        state.note(state.default, "ok", seconds)
+    assert contenders(three) == three
+    tasks = [state.task for state in three]
+    best = best_of_layers(three)
+    assert [to_beat(task, best) for task in tasks] == [2e-3, 3e-3, 5e-3]
+    assert network_seconds(zip(tasks, (2e-3, 3e-3, 5.2e-3), strict=True)) == 2 * 5e-3
+    assert network_seconds(zip(tasks, (2e-3, 3e-3, 4e-3), strict=True)) == pytest.approx(2 * 4e-3)
+    assert network_seconds(zip(tasks, (2e-3, 3e-3, math.inf), strict=True)) == 2 * 5e-3
+    assert network_seconds(zip(tasks, (2e-3, math.inf, 4e-3), strict=True)) == math.inf
+    assert one_way(tasks) == tasks[:2]
+    slow = states(workload(128), counts=(2,))[0]
+    slow.task = replace(slow.task, parts=parts)
+    slow.note(slow.default, "ok", 6e-3)
+    assert contenders([first, last, slow]) == [first, last], "a default so far behind is out"
 
 
 def test_gain_counts_runs_time_and_progress() -> None:

@@ -11,7 +11,7 @@ from schedules import registry
 from tvm_flow.api.boards import layout_of
 from tvm_flow.api.networks import load_model, to_graph
 from tvm_flow.passes.pipeline import Summary, optimise, summarise, tasks_of
-from tvm_flow.tuning.tasks import Task
+from tvm_flow.tuning.tasks import Task, one_way
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,6 @@ def trace(
     before, text_before = summarise(graph), graph.text()
     graph = optimise(graph, layout)
     tasks = tasks_of(graph)
-    layers = {t.layers: t for t in reversed(tasks)}  # one way to compute each
     return TraceReport(
         model=graph.name,
         input_shape=graph.inputs[0].shape if layout == "NHWC" else loaded.input_shape,
@@ -90,9 +89,7 @@ def trace(
         before=before,
         after=summarise(graph),
         tasks=tuple(tasks),
-        macs=sum(
-            t.count * registry.lookup(t.workload.op).macs(t.workload) for t in layers.values()
-        ),
+        macs=sum(t.count * registry.lookup(t.workload.op).macs(t.workload) for t in one_way(tasks)),
         text_before=text_before,
         text_after=graph.text(),
     )

@@ -86,7 +86,7 @@ def show(report: TraceReport, graph: bool = False) -> Iterable[RenderableType]:
     known: set[str] = set()
     for task in report.tasks:
         macs = registry.lookup(task.workload.op).macs(task.workload)
-        other = "or " if task.layers in known else ""
+        other = "or " if task.parts or task.layers in known else ""
         known.add(task.layers)
         modules = shared_path(task.modules)
         tasks.add_row(

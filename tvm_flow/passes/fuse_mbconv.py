@@ -1,27 +1,35 @@
 """1x1 -> depthwise -> 1x1 becomes one operator where the tensor between does not fit the cache.
 
 The fused operator never stores the hidden tensor (``schedules/mbconv.py``). That saves its way to
-memory and back, and costs a little register-tile efficiency, since it works row by row. Measured
-on a core with 32 MiB of L3 the separate kernels are 5-20 % faster; so fusing is for hidden tensors
-larger than the last cache, which on the small boards is 1 MiB or less.
+memory and back, and costs a little register-tile efficiency, since it works row by row. So it is
+for hidden tensors larger than the last cache, which on the small boards is 1 MiB or less. Smaller
+ones are the subject of ``choose_mbconv``, which knows what each way takes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from tvm_flow.graph import Graph, Node, merged, only_user, rewrite
 from tvm_flow.passes.fuse_pconv import is_pointwise
 
 Users = dict[int, list[Node]]
+Chain = tuple[Node, Node, Node]  # 1x1, depthwise, 1x1
 
 
 def fuse_mbconv(graph: Graph, cache_bytes: float) -> Graph:
     """Fuse every 1x1 -> depthwise -> 1x1 chain whose hidden tensor exceeds ``cache_bytes``."""
-    return rewrite(graph, partial(_rule, cache_bytes))
+    return fuse_chains(graph, "mbconv", lambda chain: chain[0].bytes > cache_bytes)
 
 
-def _rule(cache_bytes: float, node: Node, users: Users) -> Node | None:
+def fuse_chains(graph: Graph, op: str, wanted: Callable[[Chain], bool]) -> Graph:
+    """Replace every 1x1 -> depthwise -> 1x1 chain that is ``wanted`` by one operator."""
+    return rewrite(graph, partial(_rule, op, wanted))
+
+
+def chain_at(node: Node, users: Users) -> Chain | None:
+    """The chain that ends in ``node`` and can be fused, if there is one."""
     if not is_pointwise(node) or "icp" in node.attrs:
         return None
     depthwise = node.inputs[0]
@@ -29,8 +37,14 @@ def _rule(cache_bytes: float, node: Node, users: Users) -> Node | None:
         return None
     first = depthwise.inputs[0]
     plain = is_pointwise(first) and first.attrs["res"] == "none" and not first.attrs.get("mix")
-    if not plain or only_user(first, users) is not depthwise or first.bytes <= cache_bytes:
+    if not plain or only_user(first, users) is not depthwise:
         return None
+    return first, depthwise, node
+
+
+def fused(chain: Chain, op: str) -> Node:
+    """The operator that computes a chain."""
+    first, depthwise, node = chain
     attrs = {
         "k": depthwise.attrs["kh"], "st": depthwise.attrs["sh"],
         "act1": first.attrs["act"], "act2": depthwise.attrs.get("act", "none"),
@@ -44,7 +58,12 @@ def _rule(cache_bytes: float, node: Node, users: Users) -> Node | None:
         "w2": node.weights["weight"][:, :, 0, 0], "b2": node.weights["bias"],
     }  # fmt: skip
     inputs = [first.inputs[0], *node.inputs[1:]]
-    return Node("mbconv", inputs, node.shape, attrs, weights, merged(first, depthwise, node))
+    return Node(op, inputs, node.shape, attrs, weights, merged(first, depthwise, node))
+
+
+def _rule(op: str, wanted: Callable[[Chain], bool], node: Node, users: Users) -> Node | None:
+    chain = chain_at(node, users)
+    return fused(chain, op) if chain and wanted(chain) else None
 
 
 def _square_depthwise(node: Node) -> bool:

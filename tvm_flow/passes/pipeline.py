@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from schedules import registry
-from schedules.base import Cpu, Workload
+from schedules.base import Cpu
 from targets import Board
 from tvm_flow.graph import Graph, Node, unique
 from tvm_flow.lowered import Lowered, TensorInfo
+from tvm_flow.passes.choose_mbconv import choose_mbconv, fusable
 from tvm_flow.passes.emit import Choice, Chooser, emit
 from tvm_flow.passes.fold_affine import fold_affine
 from tvm_flow.passes.fold_views import fold_views
@@ -26,7 +27,7 @@ from tvm_flow.passes.schedule_rest import fuse_rest, schedule_rest
 from tvm_flow.passes.simplify import simplify
 from tvm_flow.passes.to_nhwc import to_nhwc
 from tvm_flow.passes.workloads import candidates
-from tvm_flow.tuning.tasks import Task, cpu_of
+from tvm_flow.tuning.tasks import Task, cpu_of, merge
 
 GraphPass = Callable[[Graph], Graph]
 
@@ -66,17 +67,18 @@ def tasks_of(graph: Graph) -> list[Task]:
     """The distinct workloads of an optimised graph, in order of first use.
 
     Ways to compute the same nodes are tasks of one group: only the fastest of them will be used.
+    Ways to compute several nodes at once name the nodes' groups as their parts.
     """
-    counts: Counter[Workload] = Counter()
-    modules: dict[Workload, list[str]] = {}
-    groups: dict[Workload, str] = {}
-    for node in graph.nodes():
-        ways = candidates(node)
-        for workload in ways:
-            counts[workload] += 1
-            modules.setdefault(workload, []).extend(node.modules)
-            groups[workload] = ways[0].key
-    return [Task(w, n, unique(modules[w]), groups[w]) for w, n in counts.items()]
+    found = [task for node in graph.nodes() for task in _ways(node)]
+    for node, chain in fusable(graph):
+        parts = tuple(task.layers for part in chain for task in _ways(part)[:1])
+        found += [replace(task, parts=parts) for task in _ways(node)]
+    return [replace(task, modules=unique(task.modules)) for task in merge(found)]
+
+
+def _ways(node: Node) -> list[Task]:
+    ways = candidates(node)
+    return [Task(way, 1, node.modules, ways[0].key) for way in ways]
 
 
 def last_cache(board: Board) -> int:
@@ -94,7 +96,9 @@ def lower(
 ) -> Lowered:
     """Optimised graph -> Relax with kernels in place, ready for ``relax.build``."""
     cpu = cpu_of(board, board.threads)
-    mod, kernels = emit(graph, cpu, choose or default_choice(cpu))
+    choose = choose or default_choice(cpu)
+    graph = choose_mbconv(graph, cpu, choose)
+    mod, kernels = emit(graph, cpu, choose)
     mod = schedule_rest(fuse_rest()(mod), cpu.lanes, cpu.threads)
     return Lowered(
         mod=mod,

@@ -37,6 +37,9 @@ def candidates(node: Node) -> list[Workload]:
         return []
     if node.op.startswith("pconv"):
         return _pconv_candidates(node, direct)
+    if node.op.startswith("mbconv"):
+        other = "mbconv" if node.op == "mbconv_whole" else "mbconv_whole"
+        return [direct, Workload.make(other, **dict(direct.params))]
     return _conv2d_candidates(node, direct) if node.op == "conv2d" else [direct]
 
 
@@ -167,7 +170,7 @@ def _mbconv(node: Node) -> Workload:
     hid, ci = node.weights["w1"].shape
     given = {"n": n, "h": h, "w": w, "ci": ci, "hid": hid, "co": node.weights["w2"].shape[0]}
     given |= {"icp": c, "ic0": 0, "mix": 0, "bcp": 0, "bc0": 0} | a
-    return Workload.make("mbconv", **given)
+    return Workload.make(node.op, **given)
 
 
 _MAKERS = {
@@ -177,6 +180,7 @@ _MAKERS = {
     "pool2d": _pool2d,
     "global_pool": _global_pool,
     "mbconv": _mbconv,
+    "mbconv_whole": _mbconv,
     "permute": _permute,
     "pointwise_nchw": _pointwise_nchw,
     "pconv": _pconv,

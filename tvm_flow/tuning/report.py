@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from schedules.base import Knobs, Workload
-from tvm_flow.tuning.tasks import Task
+from tvm_flow.tuning.tasks import Task, network_seconds
 
 Phase = Literal["search", "final", "done"]
 EventKind = Literal["start", "trial", "note", "final", "stop"]
@@ -122,9 +123,5 @@ OnEvent = Callable[[TuneEvent], None]
 def _weighted(pairs: Iterable[tuple[Task, float | None]]) -> float | None:
     """Sum of count × seconds, of the fastest way to compute the same layers; ``None`` if layers
     have no time at all."""
-    fastest: dict[str, float] = {}
-    for task, seconds in pairs:
-        spent = float("inf") if seconds is None else task.count * seconds
-        fastest[task.layers] = min(spent, fastest.get(task.layers, float("inf")))
-    total = sum(fastest.values())
-    return None if total == float("inf") else total
+    total = network_seconds((task, math.inf if s is None else s) for task, s in pairs)
+    return None if total == math.inf else total

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from statistics import median
 
 from tvm_flow.tuning.state import TaskState
+from tvm_flow.tuning.tasks import Task
 
 _WINDOW = 24  # trials over which the rate of improvement is taken
 # Ratios of times: what tuning may gain over defaults, and over the best of a first batch.
@@ -30,7 +32,7 @@ def next_task(states: Sequence[TaskState]) -> TaskState | None:
     best = best_of_layers(states)
     return max(
         open_states,
-        key=lambda state: gain(state, best[state.task.layers]) / state.trial_cost_s,
+        key=lambda state: gain(state, to_beat(state.task, best)) / state.trial_cost_s,
     )
 
 
@@ -41,6 +43,13 @@ def best_of_layers(states: Sequence[TaskState]) -> dict[str, float]:
         layers = state.task.layers
         best[layers] = min(state.best_s, best.get(layers, float("inf")))
     return best
+
+
+def to_beat(task: Task, best: Mapping[str, float]) -> float:
+    """The fastest way to compute what ``task`` does, in seconds: of its layers, or of its parts one
+    after the other. ``best`` as :func:`best_of_layers` makes it."""
+    apart = [best.get(part, math.inf) for part in task.parts]
+    return min(best[task.layers], sum(apart) if apart else math.inf)
 
 
 def contenders(states: Sequence[TaskState]) -> list[TaskState]:
@@ -54,7 +63,7 @@ def contenders(states: Sequence[TaskState]) -> list[TaskState]:
     def competes(state: TaskState) -> bool:
         limit = _FAR_BEHIND if len(state.times) < 2 else _STILL_BEHIND
         untried = not state.times or not state.default_tried
-        return untried or state.best_s <= limit * best[state.task.layers]
+        return untried or state.best_s <= limit * to_beat(state.task, best)
 
     return [state for state in states if competes(state)]
 

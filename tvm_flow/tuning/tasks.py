@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from schedules.base import Cpu, Family, Workload
 from schedules.registry import lookup
@@ -17,13 +18,15 @@ class Task:
     """One workload, how often the network runs it, and the PyTorch modules it computes.
 
     Tasks with the same ``group`` are ways to compute the same layers (direct, Winograd); the
-    network uses the fastest.
+    network uses the fastest. ``parts`` are the groups of other tasks that together compute what
+    this one does, each as often as it is named.
     """
 
     workload: Workload
     count: int = 1
     modules: tuple[str, ...] = ()
     group: str = ""
+    parts: tuple[str, ...] = ()
 
     @property
     def layers(self) -> str:
@@ -38,14 +41,39 @@ def merge(tasks: Iterable[Task]) -> list[Task]:
         key = task.workload.key
         known = merged.get(key, Task(task.workload, 0))
         count, modules = known.count + task.count, known.modules + task.modules
-        merged[key] = Task(task.workload, count, modules, task.group)
+        merged[key] = replace(task, count=count, modules=modules)
     return list(merged.values())
+
+
+def network_seconds(times: Iterable[tuple[Task, float]]) -> float:
+    """What a network takes whose tasks take so many seconds per call: the fastest way to compute
+    each layer counts, and of a chain of layers the fused operator where it beats their sum."""
+    tasks: dict[str, Task] = {}
+    best: dict[str, float] = {}
+    for task, seconds in times:
+        tasks[task.layers] = task
+        best[task.layers] = min(seconds, best.get(task.layers, math.inf))
+    total = sum(task.count * best[key] for key, task in tasks.items() if not task.parts)
+    for key, task in tasks.items():
+        if task.parts and total < math.inf:
+            apart = sum(best.get(part, math.inf) for part in task.parts)
+            total -= task.count * max(0.0, apart - best[key])
+    return total
+
+
+def one_way(tasks: Iterable[Task]) -> list[Task]:
+    """The first way to compute each layer."""
+    found: dict[str, Task] = {}
+    for task in tasks:
+        if not task.parts:
+            found.setdefault(task.layers, task)
+    return list(found.values())
 
 
 def weight_bytes(tasks: Iterable[Task], board: Board, threads: int) -> int:
     """Bytes of all weights of a network, the first way of computing each layer taken."""
     cpu, total = cpu_of(board, threads), 0
-    for task in {task.layers: task for task in reversed(list(tasks))}.values():
+    for task in one_way(tasks):
         arguments = family_of(task.workload, board).arguments(task.workload, cpu)
         total += task.count * sum(spec.bytes for spec in arguments if spec.role == "weight")
     return total
