@@ -11,7 +11,7 @@
 //
 // Interface: tvm_flow_pool(threads, core, core, ...), a function of TVM's packed calling
 // convention, makes the pool and points the library's parallel launches to it. Without that call
-// the library uses TVM's pool.
+// the library uses TVM's pool. tvm_flow_pool_absences() tells whether times are those of all threads.
 #define _GNU_SOURCE
 #include <linux/futex.h>
 #include <pthread.h>
@@ -61,6 +61,7 @@ typedef struct {
   _Atomic int asleep;
   // Of the caller only.
   _Alignas(64) uint64_t away_until, last_break;  // ns
+  uint32_t done_before;  // this loop
   pthread_t thread;
   int core;  // where a worker is bound; the caller's is the one that no worker has
 } Member;
@@ -69,6 +70,7 @@ static Member members[MOST_THREADS];
 static int threads = 1;
 static pthread_mutex_t in_use = PTHREAD_MUTEX_INITIALIZER;
 static uint32_t handed_out;  // tasks since the pool was made
+static _Atomic uint32_t absences;  // loops that a thread had no part in
 static _Alignas(64) _Atomic int failed, stopping;
 
 static inline void relax(void) {
@@ -217,6 +219,17 @@ static void await_others(uint64_t begin) {
   }
 }
 
+// Note whether all had a part in the loop that has ended.
+static void count_absences(void) {
+  uint32_t missed = 0;
+  for (int i = 0; i < threads; i++) {
+    uint32_t done = atomic_load_explicit(&members[i].done, memory_order_relaxed);
+    missed |= done == members[i].done_before;
+    members[i].done_before = done;
+  }
+  if (missed) atomic_fetch_add_explicit(&absences, 1, memory_order_relaxed);
+}
+
 static int run_alone(Lambda lambda, void* data, int tasks) {
   ParallelEnv env = {NULL, tasks};
   int bad = 0;
@@ -236,6 +249,7 @@ static int launch(Lambda lambda, void* data, int tasks) {
   invite(lambda, data, count, begin);
   work(0);
   await_others(begin);
+  count_absences();
   int bad = atomic_load(&failed);
   pthread_mutex_unlock(&in_use);
   return bad ? -1 : 0;
@@ -247,7 +261,10 @@ static void stop(void) {
     call(&members[i]);
     pthread_join(members[i].thread, NULL);
   }
-  for (int i = 0; i < threads; i++) atomic_store(&members[i].done, 0);
+  for (int i = 0; i < threads; i++) {
+    atomic_store(&members[i].done, 0);
+    members[i].done_before = 0;
+  }
   handed_out = 0;
   atomic_store(&stopping, 0);
   threads = 1;
@@ -279,5 +296,16 @@ __attribute__((visibility("default"))) int __tvm_ffi_tvm_flow_pool(void* self, c
   __TVMBackendParallelLaunch = launch;
   pthread_mutex_unlock(&in_use);
   result->value = threads;
+  return 0;
+}
+
+// tvm_flow_pool_absences(): how many loops some thread had no part in, so far: it was left out, or
+// its core was busy. A few of the shortest are done before a thread comes.
+__attribute__((visibility("default"))) int __tvm_ffi_tvm_flow_pool_absences(void* self,
+                                                                            const Any* args,
+                                                                            int32_t count,
+                                                                            Any* result) {
+  (void)self, (void)args, (void)count;
+  *result = (Any){1, 0, (int64_t)atomic_load(&absences)};  // kTVMFFIInt
   return 0;
 }

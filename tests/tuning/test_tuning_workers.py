@@ -97,6 +97,17 @@ def test_candidates_that_cannot_win_get_few_repeats(slower: float, repeats: int)
     assert len(clock.repeats) == repeats
 
 
+def test_repeats_that_missed_a_thread_do_not_count() -> None:
+    missed = iter([0, 0, 0, 4, 4, 9, *[9] * 100])  # before and after each repeat of three calls
+    times = iter([1e-3, 1e-3, 9e-3, 8e-3, *[1e-3] * 100])  # the first is an estimate
+    clock = kernel_run.Clock(
+        lambda _number: next(times), one_thread=False, absences=lambda: next(missed)
+    )
+    kernel_run.time_one(clock, budget_s=0.03, best_s=1e-3)
+    assert clock.repeats == [1e-3] * kernel_run.REPEATS
+    assert clock.disturbed == [9e-3, 8e-3]  # the first repeat missed nothing
+
+
 def test_side_by_side_comparison(bench: Bench) -> None:
     builds = [bench.build(16), bench.build(1, waste=16)]
     first, second = bench.runner.compare(bench.kernel, builds).result()

@@ -6,7 +6,8 @@ as all weights of the network; with warm weights the tuner prefers tilings that 
 slower in the network. The copies follow each other in huge pages, as the weights of a bundle do.
 Each of several repeats is a mean over enough calls to last milliseconds (a call from Python adds
 about a microsecond, the same for every candidate); a repeat during which the core was taken away is
-noticed by the CPU clock falling behind the wall clock, and replaced.
+noticed by the CPU clock falling behind the wall clock, one in which a thread mostly had no part by
+the pool's own count, and both are replaced.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ REPEATS = 10
 HOPELESS = {1: 2.0, 3: 1.2, 6: 1.05}
 #: Share of wall time a repeat must have had the core for.
 _UNDISTURBED = 0.95
+#: Loops per call that a thread may miss: the shortest are done before it comes.
+_MISSED = 0.5
 #: Median over 10th percentile of a quiet core. Above it something else (a neighbour of a virtual
 #: machine, the other thread of the core) slows it down now and then.
 _QUIET = 1.08
@@ -111,12 +114,20 @@ def time_in_turns(clocks: Sequence[Clock], budget_s: float, rounds: int) -> None
             clock.repeat(budget_s / REPEATS)
 
 
+def _none_missed() -> int:
+    return 0
+
+
 @dataclass
 class Clock:
-    """Times of one kernel: ``call(n)`` runs it n times and gives the mean seconds per call."""
+    """Times of one kernel: ``call(n)`` runs it n times and gives the mean seconds per call.
+
+    ``absences`` counts the loops so far in which a thread of the kernel's pool had no part.
+    """
 
     call: Callable[[int], float]
     one_thread: bool
+    absences: Callable[[], int] = _none_missed
     repeats: list[float] = field(default_factory=list)
     disturbed: list[float] = field(default_factory=list)
     spent_s: float = 0.0
@@ -139,12 +150,13 @@ class Clock:
         if not self._estimate:
             self._estimate = max(self.call(1), 1e-9)
         number = max(1, min(1_000_000, math.ceil(share_s / self._estimate)))
-        wall, cpu = time.perf_counter(), time.thread_time()
+        absences, wall, cpu = self.absences(), time.perf_counter(), time.thread_time()
         seconds = self.call(number)
         wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
         self.spent_s += wall
         self._estimate = min(self._estimate, seconds)
         clean = not self.one_thread or cpu >= _UNDISTURBED * wall
+        clean = clean and self.absences() - absences <= _MISSED * number
         (self.repeats if clean else self.disturbed).append(max(seconds, 1e-9))
 
     def summary(self) -> Message:
@@ -162,8 +174,10 @@ def clock_of(given: Problem, library: Message, request: Message) -> Clock:
     """
     module = tvm.runtime.load_module(library["path"])
     kernel, threads = module[SYMBOL], request["cpu"]["threads"]
+    absences: Callable[[], int] = _none_missed
     if threads > 1:
         use_threads(module, threads, sorted(os.sched_getaffinity(0)), pin=False)
+        absences = module["tvm_flow_pool_absences"]
     buffers, shapes = given.buffers(), library["shapes"]
     arguments = [buffer.tensor(shape) for buffer, shape in zip(buffers, shapes, strict=True)]
     kernel(*arguments)
@@ -177,7 +191,7 @@ def clock_of(given: Problem, library: Message, request: Message) -> Clock:
             kernel(*chosen)
         return (time.perf_counter() - start) / number
 
-    return Clock(call, one_thread=threads == 1)
+    return Clock(call, threads == 1, absences)
 
 
 def cold_copies(given: Problem, l2_bytes: int) -> int:
