@@ -333,3 +333,5 @@ def test_report_figures() -> None:
     assert report.eta_s == pytest.approx((1000 - 390) * 75 / 90)
     assert replace(known.tasks[0], peak_gflops=0.0).percent_of_peak is None
     assert short_name(Workload.make("pool", n=1, k=3)) == "pool k=3 n=1"
+    chain = Workload.make("mbconv", h=28, w=28, ci=24, hid=144, co=32, k=3, st=2, act1="relu6")
+    assert short_name(chain) == "mbconv 28x28 24>144>32 3x3/2 relu6"

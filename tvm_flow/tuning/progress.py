@@ -121,8 +121,10 @@ def short_name(workload: Workload) -> str:
     words = ["/".join([workload.op, *(name for name in ("wino", "strassen") if params.get(name))])]
     if {"h", "w"} <= params.keys():
         words.append(f"{params['h']}x{params['w']}")
-    channels = [str(params[name]) for name in ("ci", "c", "co") if name in params]
+    channels = [str(params[name]) for name in ("ci", "c", "hid", "co") if name in params]
     words += [">".join(channels)] if channels else []
+    if {"k", "st"} <= params.keys():  # a square window
+        params |= {"kh": params["k"], "kw": params["k"], "sh": params["st"]}
     if {"kh", "kw"} <= params.keys():
         stride = f"/{params['sh']}" if params.get("sh", 1) != 1 else ""
         words.append(f"{params['kh']}x{params['kw']}{stride}")
