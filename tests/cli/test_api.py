@@ -129,6 +129,12 @@ def test_choice_of_records(tmp_path: Path) -> None:
     slow, fast = trial(default, 2e-3), trial(other, 1e-3)
     assert choice(tmp_path / "best", board, slow, fast)[1] == fast
 
+    for_two = dataclasses.replace(fast, threads=2)
+    chooser, taken = choice(tmp_path / "two", board, for_two)
+    assert taken == for_two
+    assert chooser(POOL).seconds is None, "the time of two threads is not that of one"
+    assert choice(tmp_path / "one", board, slow)[0](POOL).seconds == slow.seconds
+
     chooser, taken = choice(tmp_path / "stale", board, slow, trial(stale, 1e-6))
     assert taken == slow, "a knob the space no longer has is never used"
 

@@ -42,7 +42,9 @@ class RecordChooser:
         for label in TRUSTED:
             record = self.store.best(workload, threads, space=space, labels=[label])
             if record is not None and self._builds(family, workload, record):
-                return Choice(record.knobs, "tuned", record.sha, record.label, record.seconds)
+                # what it takes on more threads says nothing of other ways on as many as here
+                seconds = record.seconds if record.threads == threads else None
+                return Choice(record.knobs, "tuned", record.sha, record.label, seconds)
         return Choice(family.default(workload, self.cpu), "default")
 
     def remarks(self, used: Iterable[Workload]) -> list[str]:
