@@ -12,21 +12,22 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import targets
 from benchmarks import results
-from schedules import conv2d, depthwise
-from schedules.base import Workload
-from schedules.registry import lookup
-from targets import Board
-from tvm_flow.errors import TuningError
+from tvm_flow import targets
+from tvm_flow.ir.tasks import cpu_of, describe
 from tvm_flow.modelled.cores import Machine
 from tvm_flow.modelled.emulate import EmulationFailed, emulate
 from tvm_flow.modelled.mca import Analyser
 from tvm_flow.modelled.model import cost_of
 from tvm_flow.modelled.tools import find_tools
-from tvm_flow.tuning import kernel_build
-from tvm_flow.tuning.problem import problem
-from tvm_flow.tuning.tasks import cpu_of, describe
+from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.schedules.cpu.ops.conv2d import direct as conv2d
+from tvm_flow.schedules.cpu.ops.depthwise import nhwc as depthwise
+from tvm_flow.schedules.registry import lookup
+from tvm_flow.support.errors import TuningError
+from tvm_flow.targets import Board
+from tvm_flow.tuning.worker import kernel_build
+from tvm_flow.tuning.worker.problem import problem
 
 _TOLERANCE = 1e-4
 KERNELS: dict[str, Workload] = {
@@ -56,7 +57,7 @@ def model(board: Board, workload: Workload, folder: Path) -> dict[str, Any]:
     if answer["status"] != "ok":
         raise TuningError(f"{workload} was not built for {board.name}", why=answer["cause"])
     given = problem(
-        workload.key, cpu, kind="llvm", family_module="schedules.families", seed=0,
+        workload.key, cpu, kind="llvm", family_module="tvm_flow.schedules.cpu.families", seed=0,
         cache=str(folder),
     )  # fmt: skip
     buffers = given.buffers()

@@ -16,7 +16,7 @@ from benchmarks.engines import ENGINES, Engine, chosen
 from benchmarks.engines.convert import converted
 from benchmarks.measure import Run, Settings, measure, timed
 from benchmarks.setup_peers import ensure
-from tvm_flow.errors import TvmFlowError
+from tvm_flow.support.errors import TvmFlowError
 
 Plan = Sequence[tuple[str, int, bool]]
 

@@ -22,14 +22,14 @@ import numpy as np
 import tvm
 from tvm import tirx
 
-import targets
-from schedules import lowering
-from schedules.base import Cpu, Family, InvalidKnobs, Knobs, Workload
-from targets import Board
+from tvm_flow import targets
 from tvm_flow.api.networks import load_model, to_graph
-from tvm_flow.errors import TvmFlowError
+from tvm_flow.ir.tasks import cpu_of, family_of
 from tvm_flow.passes.pipeline import last_cache, optimise, tasks_of
-from tvm_flow.tuning.tasks import cpu_of, family_of
+from tvm_flow.schedules.contract.base import Cpu, Family, InvalidKnobs, Knobs, Workload
+from tvm_flow.schedules.cpu import lowering
+from tvm_flow.support.errors import TvmFlowError
+from tvm_flow.targets import Board
 
 Compiler = Callable[[tirx.PrimFunc], tvm.runtime.Executable]
 STEPS = ("generate", "lower and optimise", "write the object")

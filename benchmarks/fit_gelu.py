@@ -1,4 +1,4 @@
-"""Refit the constants of ``schedules/gelu.py`` and report their errors.
+"""Refit the constants of ``schedules/cpu/emit/gelu.py`` and report their errors.
 
 Lawson's iteration (reweighted least squares towards the minimax fit) in a Chebyshev basis: of
 g(u) = u*Phi(-u) on [0, 5.25] for the polynomial, and of Phi(-u) with the weight u on every piece
@@ -6,7 +6,7 @@ for the table. The coefficients of a piece are rounded to float32 from the highe
 time fitting the lower ones anew, so that they make up for the rounding.
 
 Run: ``python -m benchmarks.fit_gelu``. It prints the constants, and the largest errors of those in
-``schedules/gelu.py``, over [-12, 12].
+``schedules/cpu/emit/gelu.py``, over [-12, 12].
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
-from schedules import gelu
+from tvm_flow.schedules.cpu.emit import gelu
 
 DEGREE, NODES, ROUNDS = 14, 4000, 40
 NODES_OF_A_PIECE = 400

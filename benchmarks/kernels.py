@@ -24,14 +24,14 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # its threads spin for 0.1 s after com
 
 import numpy as np
 
-import targets
-from schedules.base import Knobs, Workload
-from targets import Board
-from tvm_flow import roofline
-from tvm_flow.errors import TuningError, TvmFlowError, UsageError
-from tvm_flow.tuning import kernel_build, kernel_run
+from tvm_flow import targets
+from tvm_flow.ir.tasks import cpu_of, describe, family_of
+from tvm_flow.measure import roofline
+from tvm_flow.schedules.contract.base import Knobs, Workload
+from tvm_flow.support.errors import TuningError, TvmFlowError, UsageError
+from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions
-from tvm_flow.tuning.tasks import cpu_of, describe, family_of
+from tvm_flow.tuning.worker import kernel_build, kernel_run
 
 
 def parse(text: str, board: Board, threads: int) -> tuple[Workload, Knobs]:

@@ -13,17 +13,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import targets
 from benchmarks import networks
 from benchmarks.engines import OURS, Engine, environments
 from benchmarks.engines.convert import converted
 from benchmarks.race import Peer, PeerRace
-from tvm_flow import roofline
+from tvm_flow import targets
 from tvm_flow.boards.deploy import runner_program
-from tvm_flow.errors import TvmFlowError
-from tvm_flow.rounds import Measurement
+from tvm_flow.measure import roofline
+from tvm_flow.measure.rounds import Measurement
+from tvm_flow.measure.timing import Contestant
 from tvm_flow.runtime import max_rel_error
-from tvm_flow.timing import Contestant
+from tvm_flow.support.errors import TvmFlowError
 
 Array = NDArray[np.float32]
 PEAK = "fma_peak"

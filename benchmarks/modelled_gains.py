@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import targets
 from benchmarks import results
-from schedules.registry import lookup
-from targets import Board
+from tvm_flow import targets
 from tvm_flow.api.networks import load_model, to_graph
-from tvm_flow.errors import UsageError
+from tvm_flow.ir.tasks import Task, cpu_of
 from tvm_flow.modelled.bench import ModelledBench
 from tvm_flow.passes.pipeline import last_cache, optimise, tasks_of
-from tvm_flow.tuning.records import RecordStore
-from tvm_flow.tuning.tasks import Task, cpu_of
+from tvm_flow.schedules.registry import lookup
+from tvm_flow.support.errors import UsageError
+from tvm_flow.targets import Board
+from tvm_flow.tuning.records.store import RecordStore
 
 LABELS = (ModelledBench.label,)
 

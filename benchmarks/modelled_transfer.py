@@ -15,20 +15,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import targets
 from benchmarks import results
-from schedules.base import Knobs, Workload
-from schedules.registry import lookup
-from targets import Board
+from tvm_flow import targets
+from tvm_flow.ir.tasks import cpu_of, describe
 from tvm_flow.modelled import worker
 from tvm_flow.modelled.bench import EMULATION_TIMEOUT_S, ModelledBench
 from tvm_flow.modelled.cores import Machine
 from tvm_flow.modelled.tools import find_tools
-from tvm_flow.tuning import kernel_build
+from tvm_flow.schedules.contract.base import Knobs, Workload
+from tvm_flow.schedules.registry import lookup
+from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions
-from tvm_flow.tuning.record import Record
-from tvm_flow.tuning.records import RecordStore
-from tvm_flow.tuning.tasks import cpu_of, describe
+from tvm_flow.tuning.records.record import Record
+from tvm_flow.tuning.records.store import RecordStore
+from tvm_flow.tuning.worker import kernel_build
 
 LABELS = (ModelledBench.label,)
 

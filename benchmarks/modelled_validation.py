@@ -25,21 +25,23 @@ from typing import Any
 import numpy as np
 import tvm
 
-import targets
 from benchmarks import results
-from schedules import conv2d, depthwise, pool
-from schedules.base import Knobs, Workload
-from schedules.registry import lookup
-from targets.native import VARIABLE
-from tvm_flow.errors import UsageError
+from tvm_flow import targets
+from tvm_flow.ir.tasks import cpu_of, describe
 from tvm_flow.modelled.cores import CORES, Core, Machine, core_of
 from tvm_flow.modelled.emulate import emulate
 from tvm_flow.modelled.mca import Analyser
 from tvm_flow.modelled.model import Cost, cost_of
 from tvm_flow.modelled.tools import find_tools
-from tvm_flow.tuning import kernel_build
-from tvm_flow.tuning.problem import Problem, problem
-from tvm_flow.tuning.tasks import cpu_of, describe
+from tvm_flow.schedules.contract.base import Knobs, Workload
+from tvm_flow.schedules.cpu.ops import pooling as pool
+from tvm_flow.schedules.cpu.ops.conv2d import direct as conv2d
+from tvm_flow.schedules.cpu.ops.depthwise import nhwc as depthwise
+from tvm_flow.schedules.registry import lookup
+from tvm_flow.support.errors import UsageError
+from tvm_flow.targets.native import VARIABLE
+from tvm_flow.tuning.worker import kernel_build
+from tvm_flow.tuning.worker.problem import Problem, problem
 
 _ROUND_S, _REPEATS = 0.003, 3
 _TOLERANCE = 1e-4
@@ -111,7 +113,7 @@ class Validation:
 
     def problem(self, workload: Workload) -> Problem:
         return problem(
-            workload.key, self.cpu, kind="llvm", family_module="schedules.families",
+            workload.key, self.cpu, kind="llvm", family_module="tvm_flow.schedules.cpu.families",
             seed=self.seed, cache=str(self.folder),
         )  # fmt: skip
 

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tvm_flow import models
-from tvm_flow.errors import UsageError
 from tvm_flow.models.fasternet import VARIANTS
 from tvm_flow.models.layers import conv_bn, relu
 from tvm_flow.models.pconv import PConvBottleneck, PConvPointwise
 from tvm_flow.models.shufflenet import WIDTHS, ShuffleUnit
 from tvm_flow.models.stats import count_macs, count_parameters
+from tvm_flow.support.errors import UsageError
 
 Shape = tuple[int, ...]
 Make = Callable[[], nn.Module]

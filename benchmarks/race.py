@@ -1,4 +1,4 @@
-"""The race of :mod:`tvm_flow.timing` between processes of different environments.
+"""The race of :mod:`tvm_flow.measure.timing` between processes of different environments.
 
 A competitor that cannot start, load or compute is left out and its reason kept, instead of ending
 the whole measurement.
@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.engines import environments
-from tvm_flow.errors import TvmFlowError
-from tvm_flow.load_probe import LoadProbe
-from tvm_flow.rounds import Measurement
-from tvm_flow.timing import Contestant, Race, Worker
-from tvm_flow.timing_worker import THREAD_VARIABLES
+from tvm_flow.measure.load_probe import LoadProbe
+from tvm_flow.measure.rounds import Measurement
+from tvm_flow.measure.timing import Contestant, Race, Worker
+from tvm_flow.measure.timing_worker import THREAD_VARIABLES
+from tvm_flow.support.errors import TvmFlowError
 
 Array = NDArray[np.float32]
 
@@ -47,7 +47,7 @@ class PeerWorker(Worker):
         limits = dict.fromkeys(THREAD_VARIABLES, str(threads))
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [peer.python, "-m", "tvm_flow.timing_worker"],
+                [peer.python, "-m", "tvm_flow.measure.timing_worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

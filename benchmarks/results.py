@@ -14,10 +14,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import targets
 from benchmarks.engines import Engine, environments
 from benchmarks.measure import Run, Settings
-from tvm_flow.errors import TvmFlowError, UsageError
+from tvm_flow import targets
+from tvm_flow.support.errors import TvmFlowError, UsageError
 
 FOLDER = Path(__file__).parent / "results"
 SCHEMA = 1

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks.engines import environments
-from tvm_flow.errors import EnvironmentFault
+from tvm_flow.support.errors import EnvironmentFault
 
 
 def ensure(names: Sequence[str]) -> dict[str, str]:

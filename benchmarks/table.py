@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks import results
 from benchmarks.engines import ENGINES, OURS, PEERS, UNTUNED
-from tvm_flow.errors import TvmFlowError, UsageError
+from tvm_flow.support.errors import TvmFlowError, UsageError
 
 Run = dict[str, Any]
 

@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-import targets
 from benchmarks import networks
+from tvm_flow import targets
 
 TRIALS = 1_000_000  # more than fit into any time
 
@@ -53,7 +53,7 @@ class Reporter:
 def ours(model: str, seconds: float, threads: int, folder: Path, report: Reporter) -> None:
     """``tvm_flow.tune`` as a user calls it."""
     import tvm_flow  # noqa: PLC0415
-    from tvm_flow.tuning.report import TuneEvent  # noqa: PLC0415
+    from tvm_flow.tuning.search.report import TuneEvent  # noqa: PLC0415
 
     def tell(event: TuneEvent) -> None:
         best: dict[str, tuple[int, float | None]] = {}  # the fastest way to compute each layer

@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks import networks, results
 from benchmarks.engines import environments
 from benchmarks.plot import Curve, svg
-from tvm_flow.errors import TuningError, TvmFlowError
+from tvm_flow.support.errors import TuningError, TvmFlowError
 
 TUNERS = {"ours": "tvm-flow", "stock": "MetaSchedule (tune_relax)"}
 WITHIN = 1.03  # of the final latency: the tuner has arrived

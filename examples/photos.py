@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from tvm_flow.errors import UsageError
+from tvm_flow.support.errors import UsageError
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)

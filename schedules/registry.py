@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schedules.base import Family
+from tvm_flow.schedules.contract.base import Family
 
 _FAMILIES: dict[tuple[str, str], Family] = {}
 
@@ -31,4 +31,4 @@ def operators(target_kind: str = "llvm") -> list[str]:
 
 def _load_builtin() -> None:
     """Import the families that ship with the project; each registers itself."""
-    import schedules.families  # noqa: F401, PLC0415  (lazy: it imports TVM)
+    import tvm_flow.schedules.cpu.families  # noqa: F401, PLC0415  (lazy: it imports TVM)

@@ -3,7 +3,7 @@
 This package imports neither TVM nor torch, so it can be used on the board itself.
 """
 
-from targets.board import NATIVE, Board, Cluster, Gpu, TargetFileError
-from targets.loader import load, names, read
+from tvm_flow.targets.board import NATIVE, Board, Cluster, Gpu, TargetFileError
+from tvm_flow.targets.loader import load, names, read
 
 __all__ = ["NATIVE", "Board", "Cluster", "Gpu", "TargetFileError", "load", "names", "read"]

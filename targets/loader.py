@@ -1,7 +1,7 @@
 """Boards from TOML files: every key is checked against the dataclasses, nothing is guessed.
 
 ``load("rk3399")``, ``load("native")`` and ``load("path/to/my-board.toml")`` all give a
-:class:`~targets.board.Board`; a new board is a new file and nothing else.
+:class:`~tvm_flow.targets.board.Board`; a new board is a new file and nothing else.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from targets.board import NATIVE, Board, Cluster, Gpu, TargetFileError
-from targets.native import detect
+from tvm_flow.targets.board import NATIVE, Board, Cluster, Gpu, TargetFileError
+from tvm_flow.targets.native import detect
 
 FOLDER = Path(__file__).parent
 POSITIVE = {

@@ -1,4 +1,4 @@
-"""This machine as a :class:`~targets.board.Board`, from ``/proc`` and ``/sys``.
+"""This machine as a :class:`~tvm_flow.targets.board.Board`, from ``/proc`` and ``/sys``.
 
 ``TVM_FLOW_NATIVE=avx2`` makes an AVX-512 machine behave as an AVX2 one (8 lanes, 16 registers,
 mcpu haswell): that is how AVX2 tuning records are made and tested where only AVX-512 is at hand.
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from targets.board import NATIVE, Arch, Board, Cluster, TargetFileError
-from targets.cpu_models import (
+from tvm_flow.targets.board import NATIVE, Arch, Board, Cluster, TargetFileError
+from tvm_flow.targets.cpu_models import (
     AARCH64_FEATURES,
     AMD,
     ARM,

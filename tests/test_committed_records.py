@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import tvm
 
-import targets
-from schedules import registry
-from schedules.base import Workload
-from schedules.lowering import compile_kernel
-from tvm_flow.tuning.record import Record
-from tvm_flow.tuning.records import RecordStore
-from tvm_flow.tuning.tasks import cpu_of
+from tvm_flow import targets
+from tvm_flow.ir.tasks import cpu_of
+from tvm_flow.schedules import registry
+from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.schedules.cpu.lowering import compile_kernel
+from tvm_flow.tuning.records.record import Record
+from tvm_flow.tuning.records.store import RecordStore
 
 LOGS = Path(__file__).parent.parent / "tuning_logs"
 NATIVE = targets.load("native")

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tvm_flow import compat
+from tvm_flow.support import compat
 
 # Stock, the import asks 20,000 times for the file of an object, and scans all modules each time.
 CODE = """

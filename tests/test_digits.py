@@ -14,7 +14,7 @@ from torch import nn
 
 from examples import photos
 from examples.digits import data, models, train
-from tvm_flow.errors import ModelError, UsageError
+from tvm_flow.support.errors import ModelError, UsageError
 
 FACTORIES = [models.fasternet_digits, models.shufflenet_digits]
 Factory = Callable[[], models.FasterNetDigits | models.ShuffleNetDigits]

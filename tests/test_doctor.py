@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tvm_flow import doctor, linker
-from tvm_flow.doctor import Check
+from tvm_flow.api import doctor
+from tvm_flow.api.doctor import Check
+from tvm_flow.toolchain import linker
 
 CRASH = "import ctypes; ctypes.string_at(0)"
 
@@ -42,7 +43,7 @@ def test_healthy_installation(tmp_path: Path) -> None:
 
 
 def test_doctor_imports_without_tvm_and_torch() -> None:
-    code = "import sys; sys.modules.update(tvm=None, torch=None); import tvm_flow.doctor"
+    code = "import sys; sys.modules.update(tvm=None, torch=None); import tvm_flow.api.doctor"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=doctor.ROOT)
 
 

@@ -12,11 +12,11 @@ import tvm
 from tvm import te
 from tvm.target import Target
 
-import targets
-from tvm_flow import linker
+from tvm_flow import targets
 from tvm_flow.boards.server_build import GLIBC
-from tvm_flow.errors import CompileError, EnvironmentFault, TvmFlowError
-from tvm_flow.linker import Linker, build_cpp, elf_arch, find_linker
+from tvm_flow.support.errors import CompileError, EnvironmentFault, TvmFlowError
+from tvm_flow.toolchain import linker
+from tvm_flow.toolchain.linker import Linker, build_cpp, elf_arch, find_linker
 
 NATIVE_ARCH = targets.load("native").arch
 OTHER_ARCH = "aarch64" if NATIVE_ARCH == "x86_64" else "x86_64"

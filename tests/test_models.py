@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tvm_flow.errors import ModelError, UsageError
 from tvm_flow.models import NAMES, count_macs, count_parameters, create
 from tvm_flow.models.layers import DropPath
 from tvm_flow.models.pconv import PConv, PConvBottleneck, use_pconv_forward
+from tvm_flow.support.errors import ModelError, UsageError
 
 IMAGE = (1, 3, 224, 224)
 

@@ -14,8 +14,6 @@ Everything the command line does is a function here::
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -25,7 +23,7 @@ _EXPORTS = {
     "trace": "tvm_flow.api.trace",
     "TraceReport": "tvm_flow.api.trace",
     "tune": "tvm_flow.api.tune",
-    "TuneReport": "tvm_flow.tuning.report",
+    "TuneReport": "tvm_flow.tuning.search.report",
     "compile": "tvm_flow.api.compile",
     "CompileReport": "tvm_flow.api.compile",
     "load": "tvm_flow.runtime.session",
@@ -35,30 +33,30 @@ _EXPORTS = {
     "run": "tvm_flow.api.run",
     "RunReport": "tvm_flow.api.run",
     "compare": "tvm_flow.api.compare",
-    "CompareResult": "tvm_flow.compare",
+    "CompareResult": "tvm_flow.report.compare",
     "profile": "tvm_flow.api.profile",
-    "diagnose": "tvm_flow.doctor",
-    "TvmFlowError": "tvm_flow.errors",
+    "diagnose": "tvm_flow.api.doctor",
+    "TvmFlowError": "tvm_flow.support.errors",
 }
 
 if TYPE_CHECKING:
     from tvm_flow.api.compare import compare as compare
     from tvm_flow.api.compile import CompileReport as CompileReport
     from tvm_flow.api.compile import compile as compile
+    from tvm_flow.api.doctor import diagnose as diagnose
     from tvm_flow.api.profile import profile as profile
     from tvm_flow.api.run import RunReport as RunReport
     from tvm_flow.api.run import run as run
     from tvm_flow.api.trace import TraceReport as TraceReport
     from tvm_flow.api.trace import trace as trace
     from tvm_flow.api.tune import tune as tune
-    from tvm_flow.compare import CompareResult as CompareResult
-    from tvm_flow.doctor import diagnose as diagnose
-    from tvm_flow.errors import TvmFlowError as TvmFlowError
+    from tvm_flow.report.compare import CompareResult as CompareResult
     from tvm_flow.runtime.sample import CheckReport as CheckReport
     from tvm_flow.runtime.sample import check as check
     from tvm_flow.runtime.session import Bundle as Bundle
     from tvm_flow.runtime.session import load as load
-    from tvm_flow.tuning.report import TuneReport as TuneReport
+    from tvm_flow.support.errors import TvmFlowError as TvmFlowError
+    from tvm_flow.tuning.search.report import TuneReport as TuneReport
 
 
 def __getattr__(name: str) -> Any:
@@ -71,15 +69,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_EXPORTS})
-
-
-class _Package(ModuleType):
-    """Keeps ``tvm_flow.compare`` the function: importing the submodule of that name would, by
-    Python's rules, put the submodule in its place."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _EXPORTS and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tvm_flow.errors import UsageError
+from tvm_flow.support.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,9 @@ class Format:
 
 @dataclass(frozen=True)
 class Engine:
-    """``factory`` and ``options`` are those of :class:`tvm_flow.timing.Contestant`; the folder of
-    the converted network is passed as ``path_option``. ``distribution`` names the version."""
+    """``factory`` and ``options`` are those of :class:`tvm_flow.measure.timing.Contestant`; the
+    folder of the converted network is passed as ``path_option``. ``distribution`` names the
+    version."""
 
     name: str
     title: str

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.engines import Format, environments
-from tvm_flow.errors import MeasurementError
+from tvm_flow.support.errors import MeasurementError
 
 FOLDER = environments.ROOT / "build" / "benchmarks"
 _STAMP = ".fingerprint"

@@ -13,9 +13,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from tvm_flow.errors import ModelError
 from tvm_flow.models.fasternet import FasterNet
 from tvm_flow.models.shufflenet import ShuffleNetV2
+from tvm_flow.support.errors import ModelError
 
 INPUT_SHAPE = (1, 1, 32, 32)
 WEIGHTS = Path(__file__).resolve().parent / "weights"

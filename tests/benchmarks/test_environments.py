@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.engines import ENGINES, Format, chosen, convert, environments
 from benchmarks.engines.convert import converted
-from tvm_flow.errors import EnvironmentFault, MeasurementError, UsageError
+from tvm_flow.support.errors import EnvironmentFault, MeasurementError, UsageError
 
 CASE = "depthwise3x3_s1_116_14"
 PICKLED = Format("pytorch", "")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-import targets
 from benchmarks import kernels
-from tvm_flow.errors import TvmFlowError
+from tvm_flow import targets
+from tvm_flow.support.errors import TvmFlowError
 
 KERNEL = "depthwise(act=relu,c=10,c0=0,cp=10,h=7,kh=3,kw=3,n=1,ph=1,pw=1,sh=1,sw=1,w=7)"
 

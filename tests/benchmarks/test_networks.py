@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks import networks
-from tvm_flow.errors import UsageError
+from tvm_flow.support.errors import UsageError
 
 
 def test_same_weights_and_input_each_time() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 
 from benchmarks.race import Peer, PeerRace, spinning
-from tvm_flow.timing import Contestant
+from tvm_flow.measure.timing import Contestant
 
 HERE = "tests.benchmarks.stand_ins"
 SAMPLE = np.full(3, 2.0, np.float32)

@@ -7,9 +7,9 @@ import re
 import numpy as np
 import pytest
 
-import targets
-from tvm_flow import roofline
-from tvm_flow.errors import UsageError
+from tvm_flow import targets
+from tvm_flow.measure import roofline
+from tvm_flow.support.errors import UsageError
 
 BOARD = targets.load("native")
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks import results, table
-from tvm_flow.errors import UsageError
+from tvm_flow.support.errors import UsageError
 
 
 def figures(ms: float, ratio: float | None = None, error: float = 1e-6) -> dict[str, Any]:

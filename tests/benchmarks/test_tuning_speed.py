@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import tuners, tuning_speed
 from benchmarks.plot import Curve, nice_step, svg
-from tvm_flow.errors import TuningError
+from tvm_flow.support.errors import TuningError
 
 
 def points(*latencies: float | None) -> list[dict[str, Any]]:

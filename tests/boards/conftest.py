@@ -10,11 +10,11 @@ import tvm
 from tvm import te
 from tvm.target import Target
 
-import targets
 from tests.boards.farm import Tracker
+from tvm_flow import targets
 from tvm_flow.boards.emulate import PACKAGES, SYSROOT, EmulatedBoard, NativeBoard
 from tvm_flow.boards.server_build import server_program
-from tvm_flow.linker import find_linker
+from tvm_flow.toolchain.linker import find_linker
 
 #: Starts a server of this machine that is stopped after the test.
 Start = Callable[..., NativeBoard]

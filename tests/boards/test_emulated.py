@@ -11,12 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-import targets
 from tests.boards.conftest import add_library
 from tests.boards.farm import ROOT, Tracker, client, descendants, gone, open_session, until
+from tvm_flow import targets
 from tvm_flow.boards import emulate
 from tvm_flow.boards.emulate import PACKAGES, EmulatedBoard, emulator_command
-from tvm_flow.errors import EnvironmentFault
+from tvm_flow.support.errors import EnvironmentFault
 
 pytestmark = [
     pytest.mark.timeout(600),  # a machine's first C++ build also builds libc++

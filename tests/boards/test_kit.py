@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-import targets
 from tests.boards.farm import Tracker, open_session
+from tvm_flow import targets
 from tvm_flow.boards.kit import Kit, write_kit
 from tvm_flow.boards.libraries import runtime_libraries
 from tvm_flow.boards.process import BoardProcess
-from tvm_flow.elf import NotElf, needed_glibc, needed_versions, version_key
-from tvm_flow.errors import EnvironmentFault, UsageError
-from tvm_flow.linker import elf_arch
+from tvm_flow.support.errors import EnvironmentFault, UsageError
+from tvm_flow.toolchain.elf import NotElf, needed_glibc, needed_versions, version_key
+from tvm_flow.toolchain.linker import elf_arch
 
 pytestmark = pytest.mark.timeout(600)  # a machine's first C++ build also builds libc++
 

@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from tvm_flow.boards.process import BoardProcess
-from tvm_flow.errors import EnvironmentFault
+from tvm_flow.support.errors import EnvironmentFault
 
 
 def test_ctrl_c_while_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:

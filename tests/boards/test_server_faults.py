@@ -25,7 +25,7 @@ from tests.boards.farm import (
     until,
 )
 from tvm_flow.boards.emulate import NativeBoard
-from tvm_flow.errors import EnvironmentFault
+from tvm_flow.support.errors import EnvironmentFault
 
 pytestmark = pytest.mark.timeout(600)  # a machine's first C++ build also builds libc++
 

@@ -8,7 +8,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_flow.errors import ModelError
+from tvm_flow.support.errors import ModelError
 
 Array = NDArray[np.float32]
 

@@ -14,9 +14,9 @@ from tvm import relax
 from tvm.relax import transform
 from tvm.target import Target
 
-import targets
-from tvm_flow.bundle import write_bundle
-from tvm_flow.lowered import KernelInfo, Lowered, TensorInfo
+from tvm_flow import targets
+from tvm_flow.bundle.write import write_bundle
+from tvm_flow.ir.lowered import KernelInfo, Lowered, TensorInfo
 from tvm_flow.runtime import manifest, verify
 
 Array = NDArray[np.float32]

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-import targets
 import tvm_flow
 from tests.bundle.networks import write
+from tvm_flow import targets
 from tvm_flow.api.compile_all import TargetResult, compile_all, target_files
 from tvm_flow.boards import deploy
 from tvm_flow.boards.emulate import PACKAGES, SYSROOT, emulator_command
-from tvm_flow.elf import needed_glibc, version_key
-from tvm_flow.errors import CompileError, TargetError, UsageError
-from tvm_flow.linker import elf_arch
 from tvm_flow.runtime import manifest, verify
+from tvm_flow.support.errors import CompileError, TargetError, UsageError
+from tvm_flow.toolchain.elf import needed_glibc, version_key
+from tvm_flow.toolchain.linker import elf_arch
 
 pytestmark = pytest.mark.timeout(900)  # a machine's first C++ build also builds libc++
 

@@ -14,15 +14,15 @@ import tvm
 import tvm_ffi
 from PIL import Image
 
-import targets
 import tvm_flow
 from tests.bundle.modules import TwoHeads
 from tests.bundle.networks import lowered, reference, reseal, sample, write
+from tvm_flow import targets
 from tvm_flow.boards.deploy import runner_program
 from tvm_flow.boards.server_build import GLIBC
-from tvm_flow.bundle import check, load, run_image, write_bundle
-from tvm_flow.errors import NumericsError
-from tvm_flow.linker import _zig_environment as zig_environment
+from tvm_flow.bundle.write import check, load, run_image, write_bundle
+from tvm_flow.support.errors import NumericsError
+from tvm_flow.toolchain.linker import _zig_environment as zig_environment
 
 pytestmark = pytest.mark.timeout(600)  # a machine's first C++ build also builds libc++
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from tests.bundle.networks import reseal, write
-from tvm_flow.bundle import check, load
-from tvm_flow.errors import BundleError, NumericsError
+from tvm_flow.bundle.write import check, load
 from tvm_flow.runtime import machine
+from tvm_flow.support.errors import BundleError, NumericsError
 
 
 @pytest.fixture(autouse=True)

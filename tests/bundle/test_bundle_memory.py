@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.bundle.networks import reseal
-from tvm_flow.bundle import check, load
-from tvm_flow.errors import BundleError
-from tvm_flow.profile import profile
+from tvm_flow.bundle.write import check, load
+from tvm_flow.report.profile import profile
 from tvm_flow.runtime import digests
+from tvm_flow.support.errors import BundleError
 
 # Each with what it imports in turn takes a third of a megabyte or more, hashlib (OpenSSL) 3.6.
 HEAVY = {

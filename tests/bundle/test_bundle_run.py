@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from tests.bundle.networks import SHAPE, reference, sample, write
-from tvm_flow.bundle import check, load, run_image
-from tvm_flow.errors import UsageError
+from tvm_flow.bundle.write import check, load, run_image
 from tvm_flow.runtime import load_input, machine, max_rel_error, top_k
 from tvm_flow.runtime.manifest import TensorSpec
+from tvm_flow.support.errors import UsageError
 
 SPEC = TensorSpec("x", (1, 3, 8, 8), "float32")
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from tests.bundle.networks import SHAPE, lowered, reference, sample, write
-from tvm_flow.bundle import check, write_bundle
-from tvm_flow.errors import CompileError, NumericsError, UsageError
+from tvm_flow.bundle.write import check, write_bundle
+from tvm_flow.support.errors import CompileError, NumericsError, UsageError
 
 
 def _content(directory: Path) -> dict[str, bytes]:

@@ -15,9 +15,9 @@ from torch import nn
 import tvm_flow
 from tests.bundle.modules import Tiny, TwoHeads, Untraceable
 from tests.bundle.networks import SHAPE, sample
-from tvm_flow.compare import compare, numerics
-from tvm_flow.eager import EagerRun, fold_batch_norm, load_module
-from tvm_flow.errors import ModelError, UsageError
+from tvm_flow.measure.eager import EagerRun, fold_batch_norm, load_module
+from tvm_flow.report.compare import compare, numerics
+from tvm_flow.support.errors import ModelError, UsageError
 
 
 @pytest.mark.timeout(120)

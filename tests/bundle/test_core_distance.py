@@ -15,10 +15,10 @@ from rich.console import Console
 
 from tests.bundle.modules import Tiny
 from tvm_flow.cli.compare import show
-from tvm_flow.compare import compare
-from tvm_flow.core_distance import cache_line_ns, spread_complaint
-from tvm_flow.rounds import Measurement, Round, measurement
-from tvm_flow.timing import Contestant, interleaved
+from tvm_flow.measure.core_distance import cache_line_ns, spread_complaint
+from tvm_flow.measure.rounds import Measurement, Round, measurement
+from tvm_flow.measure.timing import Contestant, interleaved
+from tvm_flow.report.compare import compare
 
 CORES = sorted(os.sched_getaffinity(0))
 BUSY = Contestant("tests.bundle.contestants:busy", {"milliseconds": 1})
@@ -57,7 +57,7 @@ def test_nothing_to_measure() -> None:
 @pytest.mark.parametrize("broken", ["no compiler", "no cache"])
 def test_it_is_left_out_where_it_cannot_be_compiled(tmp_path: Path, broken: str) -> None:
     cache = tmp_path / "cache"
-    code = "from tvm_flow.core_distance import cache_line_ns; print(cache_line_ns([0, 1]))"
+    code = "from tvm_flow.measure.core_distance import cache_line_ns; print(cache_line_ns([0, 1]))"
     if broken == "no compiler":
         code = f"import sys; sys.modules['ziglang'] = None; {code}"
     else:

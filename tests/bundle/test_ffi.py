@@ -16,9 +16,9 @@ import tvm
 import tvm_ffi
 
 from tests.bundle.networks import in_threads, reference, sample
-from tvm_flow.bundle import load
-from tvm_flow.errors import BundleError, EnvironmentFault
+from tvm_flow.bundle.write import load
 from tvm_flow.runtime import c_api, ffi, library, verify
+from tvm_flow.support.errors import BundleError, EnvironmentFault
 
 ROOT = Path(__file__).parents[2]
 
@@ -135,7 +135,7 @@ sys.path.insert(0, sys.argv[1] + "/python")
 import tvm_flow.runtime as runtime
 bundle = runtime.load(sys.argv[1])
 runtime.check(bundle)
-names = ["tvm", "tvm_ffi", "torch", "importlib.metadata", "tvm_flow.bundle"]
+names = ["tvm", "tvm_ffi", "torch", "importlib.metadata", "tvm_flow.bundle.write"]
 assert not [name for name in names if name in sys.modules]
 output = bundle.run()  # and both live until the interpreter ends
 """

@@ -15,8 +15,8 @@ from tvm.relax import transform
 from tvm.target import Target
 
 from tests.bundle.networks import SHAPE, lowered, reference, sample, write
-from tvm_flow.bundle import Bundle, load, write_bundle
-from tvm_flow.lowered import TensorInfo
+from tvm_flow.bundle.write import Bundle, load, write_bundle
+from tvm_flow.ir.lowered import TensorInfo
 from tvm_flow.runtime import c_api, ffi, tensors
 from tvm_flow.runtime.weights import HUGE_PAGE, huge_block
 

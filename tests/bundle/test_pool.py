@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-import targets
 from tests.bundle.networks import in_threads, lowered, reference, sample
-from tvm_flow.bundle import load, write_bundle
-from tvm_flow.linker import find_linker
-from tvm_flow.pool import pool_objects
+from tvm_flow import targets
+from tvm_flow.bundle.write import load, write_bundle
 from tvm_flow.runtime.library import use_threads
+from tvm_flow.toolchain.linker import find_linker
+from tvm_flow.toolchain.thread_pool import pool_objects
 
 SIZE, ROWS = 64, 37  # rows are no multiple of tasks
 BOARD = targets.load("native")

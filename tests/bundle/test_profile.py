@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.bundle.networks import CONV_MACS, reseal
-from tvm_flow.bundle import load
-from tvm_flow.errors import MeasurementError, UsageError
-from tvm_flow.profile import profile
+from tvm_flow.bundle.write import load
+from tvm_flow.report.profile import profile
+from tvm_flow.support.errors import MeasurementError, UsageError
 
 
 def test_kernels_are_linked_to_their_operators(pristine: Path) -> None:

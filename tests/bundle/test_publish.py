@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tvm_flow.errors import CompileError, UsageError
-from tvm_flow.publish import refuse_foreign, replaced
+from tvm_flow.support.errors import CompileError, UsageError
+from tvm_flow.support.publish import refuse_foreign, replaced
 
 
 def _put(target: Path, text: str) -> None:

@@ -12,9 +12,9 @@ import numpy as np
 import psutil
 import pytest
 
-from tvm_flow.errors import MeasurementError, ModelError, UsageError
-from tvm_flow.load_probe import LoadProbe, Snapshot, clock_complaint
-from tvm_flow.timing import Contestant, Race, interleaved, quiet_cores
+from tvm_flow.measure.load_probe import LoadProbe, Snapshot, clock_complaint
+from tvm_flow.measure.timing import Contestant, Race, interleaved, quiet_cores
+from tvm_flow.support.errors import MeasurementError, ModelError, UsageError
 
 INPUT = np.ones((2, 2), np.float32)
 
@@ -53,7 +53,7 @@ def test_stopped_ones_end_with_whoever_timed_them() -> None:
     code = (
         "import time\n"
         "from tests.bundle.test_timing import _busy\n"
-        "from tvm_flow.timing import Race\n"
+        "from tvm_flow.measure.timing import Race\n"
         "race = Race({'a': _busy(1), 'b': _busy(1)}, threads=1).__enter__()\n"
         "print(*(worker.probe.pid for worker in race.workers.values()), flush=True)\n"
         "time.sleep(60)\n"

@@ -12,17 +12,17 @@ import pytest
 import torch
 from torch import nn
 
-import targets
 import tvm_flow
-from schedules import registry
-from schedules.base import Workload
-from targets import Board
+from tvm_flow import targets
 from tvm_flow.api.boards import ROOT, records_of, records_root
 from tvm_flow.api.choose import RecordChooser
-from tvm_flow.errors import ModelError, UsageError
-from tvm_flow.tuning.record import Record
-from tvm_flow.tuning.records import RecordStore
-from tvm_flow.tuning.tasks import cpu_of
+from tvm_flow.ir.tasks import cpu_of
+from tvm_flow.schedules import registry
+from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.support.errors import ModelError, UsageError
+from tvm_flow.targets import Board
+from tvm_flow.tuning.records.record import Record
+from tvm_flow.tuning.records.store import RecordStore
 
 POOL = Workload.make("global_pool", n=1, h=7, w=7, c=64)
 
@@ -51,8 +51,8 @@ def test_import_is_cheap() -> None:
 
 def test_verbs_stay_functions() -> None:
     """``compare`` and ``profile`` are also names of submodules, which must not get in the way."""
-    import tvm_flow.compare  # noqa: PLC0415
-    import tvm_flow.profile  # noqa: PLC0415
+    import tvm_flow.report.compare  # noqa: PLC0415
+    import tvm_flow.report.profile  # noqa: PLC0415
 
     for name in ("trace", "tune", "compile", "run", "load", "check", "compare", "profile"):
         function = getattr(tvm_flow, name)

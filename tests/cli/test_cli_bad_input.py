@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-import targets
 from tests.cli.conftest import MODELS, NET, accepted, refused, script, tvm_flow
-from tvm_flow.tuning.record import Header, Record
+from tvm_flow import targets
+from tvm_flow.tuning.records.record import Header, Record
 
 FOLDER = targets.load("native").log_name
 

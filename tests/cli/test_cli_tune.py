@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-import targets
 from tests.cli.conftest import NET, SCRIPT, accepted, environment, refused, script, tvm_flow
+from tvm_flow import targets
 
 FOLDER = targets.load("native").log_name
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-import targets
 import tvm_flow as package
 from tests.cli.conftest import MODELS, NET, ROOT, accepted, environment, script, tvm_flow
+from tvm_flow import targets
 from tvm_flow.cli import main
 
 VERBS = ("doctor", "targets", "models", "trace", "tune", "compile", "compile-all", "run", "check",

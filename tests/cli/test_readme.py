@@ -90,7 +90,8 @@ def test_every_verb_has_an_example() -> None:
 
 
 def test_exit_codes_are_those_of_the_errors() -> None:
-    from tvm_flow import cli, errors  # noqa: PLC0415
+    from tvm_flow import cli  # noqa: PLC0415
+    from tvm_flow.support import errors  # noqa: PLC0415
 
     kinds = [k for k in vars(errors).values() if isinstance(k, type) and issubclass(k, Exception)]
     codes = {0, cli.BUG, cli.INTERRUPTED, *(kind.exit_code for kind in kinds)}

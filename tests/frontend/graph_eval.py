@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tvm import relax
 
-from tvm_flow.graph import Graph, Node
+from tvm_flow.ir.graph import Graph, Node
 
 
 def evaluate(graph: Graph, *inputs: np.ndarray) -> list[np.ndarray]:

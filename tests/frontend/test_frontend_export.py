@@ -20,11 +20,11 @@ from torch.nn import functional as F
 from tests.frontend.graph_eval import evaluate
 from tests.frontend.user_models import Returns
 from tvm_flow import models
-from tvm_flow.errors import ImportUnsupportedError, ModelError
 from tvm_flow.frontend import load, to_graph
 from tvm_flow.frontend.model import from_module
-from tvm_flow.graph import Graph
+from tvm_flow.ir.graph import Graph
 from tvm_flow.models.pconv import PConvBottleneck, use_pconv_forward
+from tvm_flow.support.errors import ImportUnsupportedError, ModelError
 
 IMAGE = (1, 3, 64, 64)
 FEATURES = (1, 8, 10, 12)

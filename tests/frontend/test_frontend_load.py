@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from tvm_flow.errors import ModelError, TvmFlowError, UsageError
 from tvm_flow.frontend import LoadedModel, load, parse_shape
 from tvm_flow.frontend.model import from_module
+from tvm_flow.support.errors import ModelError, TvmFlowError, UsageError
 
 FILE = Path(__file__).with_name("user_models.py")
 DIGITS = Path(__file__).parents[2] / "examples" / "digits" / "models.py"
@@ -152,7 +152,7 @@ def test_refused_factory(name: str, kind: type[TvmFlowError], says: str) -> None
 def test_error_of_the_project_passes_through(tmp_path: Path) -> None:
     path = tmp_path / "model.py"
     path.write_text(
-        "from tvm_flow.errors import ModelError\n"
+        "from tvm_flow.support.errors import ModelError\n"
         "def net():\n    raise ModelError('the weights are gone', fix='train')\n"
     )
     with pytest.raises(ModelError, match=r"^the weights are gone\. Fix: train$"):

@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tests.frontend.user_models import Small
-from tvm_flow.errors import ModelError, UsageError
 from tvm_flow.frontend import load
 from tvm_flow.frontend.weights import apply_weights
+from tvm_flow.support.errors import ModelError, UsageError
 
 SPEC = f"{Path(__file__).with_name('user_models.py')}:small"
 

@@ -7,12 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import targets
-from schedules import conv2d, depthwise
-from schedules.base import Knobs, Workload
-from schedules.registry import lookup
-from targets import Board
-from tvm_flow.errors import EnvironmentFault, TuningError, UsageError
+from tvm_flow import targets
+from tvm_flow.ir.tasks import cpu_of, describe
 from tvm_flow.modelled import mca
 from tvm_flow.modelled import tools as modelled_tools
 from tvm_flow.modelled.bench import ModelledBench
@@ -22,9 +18,14 @@ from tvm_flow.modelled.mca import Analyser, kernel_cycles
 from tvm_flow.modelled.model import cost_of
 from tvm_flow.modelled.tools import find_tools
 from tvm_flow.modelled.trace import Trace, read_trace
-from tvm_flow.tuning import kernel_build
-from tvm_flow.tuning.problem import problem
-from tvm_flow.tuning.tasks import cpu_of, describe
+from tvm_flow.schedules.contract.base import Knobs, Workload
+from tvm_flow.schedules.cpu.ops.conv2d import direct as conv2d
+from tvm_flow.schedules.cpu.ops.depthwise import nhwc as depthwise
+from tvm_flow.schedules.registry import lookup
+from tvm_flow.support.errors import EnvironmentFault, TuningError, UsageError
+from tvm_flow.targets import Board
+from tvm_flow.tuning.worker import kernel_build
+from tvm_flow.tuning.worker.problem import problem
 
 pytestmark = pytest.mark.timeout(60)
 A72 = targets.load("rk3399")
@@ -44,8 +45,10 @@ def traced(workload: Workload, folder: Path, knobs: Knobs | None = None) -> Trac
     request = {**describe(workload, A72, cpu), "knobs": knobs, "library": library}
     answer = kernel_build.handle(request)
     assert answer["status"] == "ok", answer
-    given = problem(workload.key, cpu, kind="llvm", family_module="schedules.families", seed=0,
-                    cache=str(folder))  # fmt: skip
+    given = problem(
+        workload.key, cpu, kind="llvm", family_module="tvm_flow.schedules.cpu.families", seed=0,
+        cache=str(folder),
+    )  # fmt: skip
     buffers = given.buffers()
     trace = emulate(library, buffers, answer["shapes"], machine=Machine.of(A72),
                     tools=find_tools("aarch64"), folder=folder, timeout_s=30)  # fmt: skip

@@ -10,19 +10,19 @@ from pathlib import Path
 import psutil
 import pytest
 
-import targets
-from schedules.base import Workload
 from tests.forked import NURSERY, Done
 from tests.tuning import faulty_family
+from tvm_flow import targets
 from tvm_flow.api.choose import RecordChooser
-from tvm_flow.errors import TuningError
+from tvm_flow.ir.tasks import Task
 from tvm_flow.modelled import bench
 from tvm_flow.modelled.bench import ModelledBench
+from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.support.errors import TuningError
 from tvm_flow.tuning.options import TuneOptions
-from tvm_flow.tuning.record import Record
-from tvm_flow.tuning.records import RecordStore
-from tvm_flow.tuning.tasks import Task
-from tvm_flow.tuning.tuner import tune_tasks
+from tvm_flow.tuning.records.record import Record
+from tvm_flow.tuning.records.store import RecordStore
+from tvm_flow.tuning.search.tuner import tune_tasks
 
 pytestmark = pytest.mark.timeout(120)
 ROOT = Path(__file__).parents[2]
@@ -114,8 +114,8 @@ def test_a_measured_record_goes_before_a_modelled_one(tmp_path: Path) -> None:
 
 
 def _default(workload: Workload) -> dict[str, int]:
-    from schedules.registry import lookup  # noqa: PLC0415
-    from tvm_flow.tuning.tasks import cpu_of  # noqa: PLC0415
+    from tvm_flow.ir.tasks import cpu_of  # noqa: PLC0415
+    from tvm_flow.schedules.registry import lookup  # noqa: PLC0415
 
     return lookup(workload.op).default(workload, cpu_of(A72))
 

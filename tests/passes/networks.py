@@ -13,12 +13,12 @@ import tvm
 from torch import Tensor, nn
 from tvm import relax
 
-import targets
-from targets import Board
-from tvm_flow.build import build_executable
+from tvm_flow import targets
+from tvm_flow.codegen.executable import build_executable
 from tvm_flow.frontend.export import export, import_program
-from tvm_flow.graph import Graph
+from tvm_flow.ir.graph import Graph
 from tvm_flow.passes import pipeline
+from tvm_flow.targets import Board
 
 Shape = tuple[int, ...]
 TOLERANCE = 1e-5

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tvm_flow.graph import Array, Graph, Node
+from tvm_flow.ir.graph import Array, Graph, Node
 
 NCHW, NHWC = (1, 8, 6, 6), (1, 6, 6, 8)
 rng = np.random.default_rng(0)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from tests.passes.nodes import NHWC, act, binary, const, conv, given, kernel, part, same
-from tvm_flow.graph import Graph, Node
-from tvm_flow.passes.fold_views import fold_views
-from tvm_flow.passes.fuse_epilogue import fuse_epilogue
-from tvm_flow.passes.fuse_mbconv import fuse_mbconv
-from tvm_flow.passes.fuse_pconv import fuse_pconv_block, fuse_pconv_pointwise
-from tvm_flow.passes.to_nhwc import to_nhwc
+from tvm_flow.ir.graph import Graph, Node
+from tvm_flow.passes.common.fold_views import fold_views
+from tvm_flow.passes.common.fuse_epilogue import fuse_epilogue
+from tvm_flow.passes.common.fuse_pconv import fuse_pconv_block, fuse_pconv_pointwise
+from tvm_flow.passes.cpu.fuse_mbconv import fuse_mbconv
+from tvm_flow.passes.cpu.to_nhwc import to_nhwc
 
 
 def test_to_nhwc_reads_an_nchw_input_directly() -> None:

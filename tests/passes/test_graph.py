@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tvm_flow.graph import Graph, Node, merged, only_user, rewrite
+from tvm_flow.ir.graph import Graph, Node, merged, only_user, rewrite
 
 SHAPE = (1, 4, 2, 2)
 

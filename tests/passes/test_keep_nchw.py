@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from schedules.transpose import AXES
 from tests.passes.networks import Snippet, check, copies, operators
 from tests.passes.nodes import given, kernel, same
-from tvm_flow.graph import Graph, Node
-from tvm_flow.passes.keep_nchw import keep_nchw
+from tvm_flow.ir.graph import Graph, Node
+from tvm_flow.passes.cpu.keep_nchw import keep_nchw
+from tvm_flow.schedules.cpu.ops.transpose import AXES
 
 C = 10
 

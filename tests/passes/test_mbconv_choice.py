@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-import targets
-from schedules import registry
-from schedules.base import Workload
-from schedules.mbconv_whole import share_macs, share_rows
 from tests.passes.networks import TOLERANCE, Snippet, imported, operators, run
 from tests.passes.nodes import NHWC, given, kernel
-from tvm_flow.graph import Graph, Node
+from tvm_flow import targets
+from tvm_flow.codegen.emit import Choice, Chooser
+from tvm_flow.ir.graph import Graph, Node
+from tvm_flow.ir.tasks import cpu_of
 from tvm_flow.models.shufflenet import ShuffleUnit
-from tvm_flow.passes.choose_mbconv import choose_mbconv
-from tvm_flow.passes.emit import Choice, Chooser
+from tvm_flow.passes.cpu.choose_mbconv import choose_mbconv
 from tvm_flow.passes.pipeline import default_choice, optimise, tasks_of
-from tvm_flow.tuning.tasks import cpu_of
+from tvm_flow.schedules import registry
+from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.schedules.cpu.ops.mbconv.whole import share_macs, share_rows
 
 BOARD = targets.load("native")
 ONE, TWO = (cpu_of(BOARD, threads) for threads in (1, 2))

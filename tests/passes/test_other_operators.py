@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.passes.networks import Snippet, check, flatten, imported
-from tvm_flow.errors import ImportUnsupportedError
+from tvm_flow.support.errors import ImportUnsupportedError
 
 SHAPE = (2, 12, 9, 7)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.passes.networks import Snippet, check, copies, operators
-from tvm_flow.graph import Graph
+from tvm_flow.ir.graph import Graph
 from tvm_flow.models.pconv import PConvBottleneck, PConvForward
 
 SHAPE, C, CC = (1, 20, 7, 5), 20, 5

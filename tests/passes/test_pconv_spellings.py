@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from tests.passes.networks import Snippet, check, copies, imported, operators
-from tvm_flow.passes.recognise_pconv import recognise_pconv
-from tvm_flow.passes.simplify import simplify
+from tvm_flow.passes.common.recognise_pconv import recognise_pconv
+from tvm_flow.passes.common.simplify import simplify
 
 Body = Callable[[Any, Tensor], Tensor]
 SHAPE, CC = (1, 40, 7, 7), 10

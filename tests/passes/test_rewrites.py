@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from tests.passes.nodes import NCHW, act, affine, binary, concat, const, conv, given, part, same
-from tvm_flow.graph import Graph, Node
-from tvm_flow.passes.fold_affine import fold_affine
-from tvm_flow.passes.recognise_pconv import recognise_pconv
-from tvm_flow.passes.recognise_shuffle import recognise_shuffle
-from tvm_flow.passes.simplify import simplify
+from tvm_flow.ir.graph import Graph, Node
+from tvm_flow.passes.common.fold_affine import fold_affine
+from tvm_flow.passes.common.recognise_pconv import recognise_pconv
+from tvm_flow.passes.common.recognise_shuffle import recognise_shuffle
+from tvm_flow.passes.common.simplify import simplify
 
 
 def test_simplify_removes_what_does_nothing() -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-import targets
 from tests.boards.farm import Tracker
 from tests.remote.lab import FlowTracker, Lab
+from tvm_flow import targets
 from tvm_flow.boards.server_build import server_program
 
 BOARD = targets.load("native")

@@ -13,20 +13,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import targets
-from schedules.base import Workload
-from targets import Board
 from tests.boards.farm import Tracker, descendants, kill_tree, until
+from tvm_flow import targets
 from tvm_flow.boards.emulate import NativeBoard
+from tvm_flow.ir.tasks import Task
 from tvm_flow.remote import client
 from tvm_flow.remote.address import parse_address
 from tvm_flow.remote.bench import BoardBench
 from tvm_flow.remote.seats import Patience
+from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions
-from tvm_flow.tuning.records import RecordStore
-from tvm_flow.tuning.report import TuneEvent, TuneReport
-from tvm_flow.tuning.tasks import Task
-from tvm_flow.tuning.tuner import tune_tasks
+from tvm_flow.tuning.records.store import RecordStore
+from tvm_flow.tuning.search.report import TuneEvent, TuneReport
+from tvm_flow.tuning.search.tuner import tune_tasks
 
 BOARD = targets.load("native")
 QUICK = TuneOptions(trial_budget_s=0.003, trial_timeout_s=1.0, final_rounds=3)

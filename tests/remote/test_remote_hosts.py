@@ -14,7 +14,7 @@ import pytest
 from tests.remote.lab import BOARD, FlowTracker, Lab, at_trial, stock_server
 from tests.tuning.faulty_family import workload
 from tvm_flow.boards.emulate import NativeBoard
-from tvm_flow.errors import BoardError
+from tvm_flow.support.errors import BoardError
 
 #: Addresses of the two ends of the cable, in a range that is used for nothing else here.
 HERE, THERE = "10.203.77.1", "10.203.77.2"

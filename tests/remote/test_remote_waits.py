@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-import targets
 from tests.boards.farm import open_session, until
 from tests.bundle.networks import write
 from tests.forked import NURSERY
 from tests.remote.lab import BOARD, ROOT, Lab, stock_server
 from tests.tuning.faulty_family import workload
+from tvm_flow import targets
 from tvm_flow.boards.emulate import EmulatedBoard
-from tvm_flow.errors import BoardError
 from tvm_flow.remote import client
 from tvm_flow.remote.address import parse_address
 from tvm_flow.remote.compare import compare_on_board
 from tvm_flow.remote.seats import Patience, SeatFinder
+from tvm_flow.support.errors import BoardError
 
 MODEL = "examples/digits/models.py:fasternet_digits"
 FOREIGN = "rk3399" if BOARD.arch != "aarch64" else "native"

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.boards.farm import Tracker
 from tests.remote.lab import Lab
 from tests.tuning.faulty_family import workload
-from tvm_flow.tuning.report import TuneEvent
+from tvm_flow.tuning.search.report import TuneEvent
 
 
 def show(event: TuneEvent) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from schedules import activations, conv2d, depthwise, pool
-from schedules.base import Workload
+from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.schedules.cpu.emit import activations
+from tvm_flow.schedules.cpu.ops import pooling as pool
+from tvm_flow.schedules.cpu.ops.conv2d import direct as conv2d
+from tvm_flow.schedules.cpu.ops.depthwise import nhwc as depthwise
 
 
 def _conv(

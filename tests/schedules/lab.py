@@ -15,9 +15,10 @@ import tvm
 import tvm_ffi
 from numpy.typing import NDArray
 
-from schedules import lowering, registry
-from schedules.base import Array, Cpu, Knobs, Workload
 from tests.schedules.cases import CASES
+from tvm_flow.schedules import registry
+from tvm_flow.schedules.contract.base import Array, Cpu, Knobs, Workload
+from tvm_flow.schedules.cpu import lowering
 
 GUARD = 64  # elements on either side of a tensor: four AVX-512 vectors
 GUARD_BITS = 0x7FC0DEAD  # a NaN, so that a kernel that reads it shows it

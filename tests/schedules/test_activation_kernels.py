@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from schedules import activations, depthwise, gelu
-from schedules.base import Array
 from tests.schedules import lab, torch_reference
+from tvm_flow.schedules.contract.base import Array
+from tvm_flow.schedules.cpu.emit import activations, gelu
+from tvm_flow.schedules.cpu.ops.depthwise import nhwc as depthwise
 
 CHANNELS, PIXELS = 23, 2000  # whole vectors and a tail of 4 + 2 + 1
 GRID = np.linspace(-12, 12, CHANNELS * PIXELS).astype(np.float32)

@@ -7,11 +7,13 @@ from functools import cache
 
 import pytest
 
-import targets
-from schedules import conv2d, depthwise, lowering
-from schedules.base import Workload
 from tests.schedules import lab
-from tvm_flow.tuning.tasks import cpu_of
+from tvm_flow import targets
+from tvm_flow.ir.tasks import cpu_of
+from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.schedules.cpu import lowering
+from tvm_flow.schedules.cpu.ops.conv2d import direct as conv2d
+from tvm_flow.schedules.cpu.ops.depthwise import nhwc as depthwise
 
 TARGETS = ("rk3399", "rk3399-little")  # Cortex-A72, Cortex-A53
 DENSE = {

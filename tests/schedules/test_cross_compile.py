@@ -7,11 +7,12 @@ import re
 import pytest
 import tvm
 
-import targets
-from schedules import activations, lowering
-from schedules.base import Cpu, Workload
 from tests.schedules import lab
 from tests.schedules.cases import CASES
+from tvm_flow import targets
+from tvm_flow.schedules.contract.base import Cpu, Workload
+from tvm_flow.schedules.cpu import lowering
+from tvm_flow.schedules.cpu.emit import activations
 
 WITHOUT_PRODUCTS = {"global_pool", "pool2d", "transpose"}
 #: what LLVM itself emits for loops that copy or clear, and what TVM's runtime offers kernels

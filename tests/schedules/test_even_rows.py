@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from schedules.packing import even_rows
+from tvm_flow.schedules.cpu.emit.packing import even_rows
 
 
 @pytest.mark.parametrize(

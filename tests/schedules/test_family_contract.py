@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from schedules import registry
-from schedules.base import InvalidKnobs, Workload
 from tests.schedules import lab
 from tests.schedules.cases import CASES
+from tvm_flow.schedules import registry
+from tvm_flow.schedules.contract.base import InvalidKnobs, Workload
 
 EVERY_CASE = [workload for workloads in CASES.values() for workload in workloads]
 

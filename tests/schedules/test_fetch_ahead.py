@@ -7,9 +7,10 @@ import re
 import pytest
 import tvm
 
-from schedules import conv2d, lowering
-from schedules.base import Workload
 from tests.schedules import lab, torch_reference
+from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.schedules.cpu import lowering
+from tvm_flow.schedules.cpu.ops.conv2d import direct as conv2d
 
 CASES = {
     "1x1": conv2d.workload(n=1, h=7, w=7, ci=232, co=232, act="relu"),

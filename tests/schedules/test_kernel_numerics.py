@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tvm_ffi
 
-from schedules import registry
-from schedules.base import Workload
 from tests.schedules import lab, torch_reference
 from tests.schedules.cases import CASES
+from tvm_flow.schedules import registry
+from tvm_flow.schedules.contract.base import Workload
 
 EVERY_CASE = [workload for workloads in CASES.values() for workload in workloads]
 

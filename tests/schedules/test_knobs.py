@@ -7,10 +7,10 @@ import random
 import numpy as np
 import pytest
 
-from schedules import registry
-from schedules.base import InvalidKnobs, Knobs, Workload
 from tests.schedules import lab, torch_reference
 from tests.schedules.cases import CASES
+from tvm_flow.schedules import registry
+from tvm_flow.schedules.contract.base import InvalidKnobs, Knobs, Workload
 
 OPERATORS = sorted(CASES)
 EVERY_CASE = [workload for workloads in CASES.values() for workload in workloads]

@@ -9,12 +9,12 @@ import pytest
 import tvm
 from tvm.target import Target
 
-import targets
-from schedules import lowering
-from schedules.base import Cpu
 from tests.schedules import lab
 from tests.schedules.cases import CASES
-from tvm_flow.tuning.tasks import cpu_of
+from tvm_flow import targets
+from tvm_flow.ir.tasks import cpu_of
+from tvm_flow.schedules.contract.base import Cpu
+from tvm_flow.schedules.cpu import lowering
 
 PI = targets.load("raspberry-pi-4")
 MACHINES: dict[str, tuple[Cpu, Target]] = {

@@ -13,8 +13,17 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from schedules.base import Array, Cpu, Family, InvalidKnobs, Knobs, Space, TensorSpec, Workload
-from schedules.registry import register
+from tvm_flow.schedules.contract.base import (
+    Array,
+    Cpu,
+    Family,
+    InvalidKnobs,
+    Knobs,
+    Space,
+    TensorSpec,
+    Workload,
+)
+from tvm_flow.schedules.registry import register
 
 CRASH, HANG, WRONG, UNWRITTEN, OUTSIDE, INPUT, BROKEN = range(1, 8)
 FAULTS = {

@@ -7,12 +7,12 @@ import pytest
 from tvm.s_tir import Schedule
 from tvm.target import Target
 
-import targets
-from schedules.base import InvalidKnobs
-from tvm_flow import compat
-from tvm_flow.tuning.records import in_space
-from tvm_flow.tuning.schedules_space import knobs_of, metaschedule_space, placeholder
-from tvm_flow.tuning.tasks import cpu_of, family_of
+from tvm_flow import targets
+from tvm_flow.ir.tasks import cpu_of, family_of
+from tvm_flow.schedules.contract.base import InvalidKnobs
+from tvm_flow.support import compat
+from tvm_flow.tuning.records.store import in_space
+from tvm_flow.tuning.search.schedules_space import knobs_of, metaschedule_space, placeholder
 
 BOARD = targets.load("native")
 WORK = faulty_family.workload()

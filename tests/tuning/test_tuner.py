@@ -18,15 +18,15 @@ import psutil
 import pytest
 from faulty_family import workload
 
-import targets
-from schedules.base import Workload
-from tvm_flow.errors import RecordError, TuningError, UsageError
+from tvm_flow import targets
+from tvm_flow.ir.tasks import Task
+from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.support.errors import RecordError, TuningError, UsageError
 from tvm_flow.tuning.options import TuneOptions
-from tvm_flow.tuning.record import freeze
-from tvm_flow.tuning.records import RecordStore
-from tvm_flow.tuning.report import TuneEvent, TuneReport
-from tvm_flow.tuning.tasks import Task
-from tvm_flow.tuning.tuner import tune_tasks
+from tvm_flow.tuning.records.record import freeze
+from tvm_flow.tuning.records.store import RecordStore
+from tvm_flow.tuning.search.report import TuneEvent, TuneReport
+from tvm_flow.tuning.search.tuner import tune_tasks
 
 BOARD = targets.load("native")
 VALID = 25  # of the 30 choices of knobs of an affine workload

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from schedules.base import Workload
-from tvm_flow.errors import RecordError
-from tvm_flow.tuning.record import BadLine, Header, Record, decode
-from tvm_flow.tuning.record_files import repair
-from tvm_flow.tuning.records import RecordStore, promote
+from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.support.errors import RecordError
+from tvm_flow.tuning.records.files import repair
+from tvm_flow.tuning.records.record import BadLine, Header, Record, decode
+from tvm_flow.tuning.records.store import RecordStore, promote
 
 WORK = Workload.make("conv2d", ci=40, co=80, act="relu")
 Damage = Callable[[bytes], bytes]
@@ -187,7 +187,7 @@ def test_foreign_log_is_refused_and_left_alone(folder: Path, field: str) -> None
 
 
 def _header_of_schema_2() -> bytes:
-    from tvm_flow.tuning import record  # noqa: PLC0415
+    from tvm_flow.tuning.records import record  # noqa: PLC0415
 
     return record._encode({"kind": "header", "schema": 2, "target": "some-board"})
 

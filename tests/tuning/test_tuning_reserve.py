@@ -11,22 +11,22 @@ from pathlib import Path
 import pytest
 from faulty_family import workload
 
-import targets
-from schedules.base import Workload
-from tvm_flow.tuning import finals, reserve
-from tvm_flow.tuning.bench import LocalBench
-from tvm_flow.tuning.builder import Builder
-from tvm_flow.tuning.cores import plan_cores
-from tvm_flow.tuning.kernel_run import REPEATS
+from tvm_flow import targets
+from tvm_flow.ir.tasks import Task
+from tvm_flow.schedules.contract.base import Workload
 from tvm_flow.tuning.options import TuneOptions
-from tvm_flow.tuning.pipeline import Job, Pipeline
-from tvm_flow.tuning.record import freeze
-from tvm_flow.tuning.records import RecordStore
-from tvm_flow.tuning.reserve import Pace, Reserve
-from tvm_flow.tuning.runner import Runner, compare_s
-from tvm_flow.tuning.session import Session
-from tvm_flow.tuning.state import TaskState
-from tvm_flow.tuning.tasks import Task
+from tvm_flow.tuning.records.record import freeze
+from tvm_flow.tuning.records.store import RecordStore
+from tvm_flow.tuning.search import finals, reserve
+from tvm_flow.tuning.search.pipeline import Job, Pipeline
+from tvm_flow.tuning.search.reserve import Pace, Reserve
+from tvm_flow.tuning.search.session import Session
+from tvm_flow.tuning.search.state import TaskState
+from tvm_flow.tuning.worker.bench import LocalBench
+from tvm_flow.tuning.worker.builder import Builder
+from tvm_flow.tuning.worker.cores import plan_cores
+from tvm_flow.tuning.worker.kernel_run import REPEATS
+from tvm_flow.tuning.worker.runner import Runner, compare_s
 
 BOARD = targets.load("native")
 QUICK = TuneOptions(trial_budget_s=0.003, trial_timeout_s=1.0, final_rounds=15)

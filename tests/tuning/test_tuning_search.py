@@ -11,15 +11,17 @@ import pytest
 from faulty_family import workload
 from rich.console import Console
 
-import targets
-from schedules.base import Knobs, Space, Workload
-from tvm_flow.tuning.cost_model import CostModel, Features
+from tvm_flow import targets
+from tvm_flow.ir.tasks import Task, network_seconds, one_way
+from tvm_flow.schedules.contract.base import Knobs, Space, Workload
 from tvm_flow.tuning.options import TuneOptions
-from tvm_flow.tuning.progress import Progress, render, short_name, summary
-from tvm_flow.tuning.record import freeze
-from tvm_flow.tuning.records import RecordStore
-from tvm_flow.tuning.report import TaskReport, TuneEvent, TuneReport
-from tvm_flow.tuning.scheduler import (
+from tvm_flow.tuning.records.record import freeze
+from tvm_flow.tuning.records.store import RecordStore
+from tvm_flow.tuning.search.cost_model import CostModel, Features
+from tvm_flow.tuning.search.progress import Progress, render, short_name, summary
+from tvm_flow.tuning.search.proposals import ENUMERABLE, Search
+from tvm_flow.tuning.search.report import TaskReport, TuneEvent, TuneReport
+from tvm_flow.tuning.search.scheduler import (
     batch_size,
     best_of_layers,
     contenders,
@@ -27,9 +29,7 @@ from tvm_flow.tuning.scheduler import (
     next_task,
     to_beat,
 )
-from tvm_flow.tuning.search import ENUMERABLE, Search
-from tvm_flow.tuning.state import TaskState
-from tvm_flow.tuning.tasks import Task, network_seconds, one_way
+from tvm_flow.tuning.search.state import TaskState
 
 SPACE: Space = {
     "tile": [1, 2, 3, 4, 6, 8, 12, 16],

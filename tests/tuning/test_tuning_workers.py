@@ -12,16 +12,16 @@ from pathlib import Path
 import faulty_family
 import pytest
 
-import targets
-from tvm_flow.errors import EnvironmentFault
-from tvm_flow.tuning import cores, kernel_run
-from tvm_flow.tuning.builder import Builder, Built
-from tvm_flow.tuning.channel import Message
-from tvm_flow.tuning.cores import CorePlan, plan_cores
+from tvm_flow import targets
+from tvm_flow.ir.tasks import Task, cpu_of, describe, merge
+from tvm_flow.support.channel import Message
+from tvm_flow.support.errors import EnvironmentFault
 from tvm_flow.tuning.options import TuneOptions
-from tvm_flow.tuning.process import WorkerCrashed, WorkerExpired, WorkerProcess
-from tvm_flow.tuning.runner import Outcome, Runner
-from tvm_flow.tuning.tasks import Task, cpu_of, describe, merge
+from tvm_flow.tuning.worker import cores, kernel_run
+from tvm_flow.tuning.worker.builder import Builder, Built
+from tvm_flow.tuning.worker.cores import CorePlan, plan_cores
+from tvm_flow.tuning.worker.process import WorkerCrashed, WorkerExpired, WorkerProcess
+from tvm_flow.tuning.worker.runner import Outcome, Runner
 
 BOARD = targets.load("native")
 
@@ -194,7 +194,7 @@ def test_orphan_with_an_endless_kernel_ends_itself(tmp_path: Path, bench: Bench)
     extra = {"action": "measure", "libraries": [built.message], "budget_s": 0.01, "best_s": 1.0}
     common = {"seed": 0, "cache": str(tmp_path), "tolerance": 1e-4}
     process = worker.start()
-    from tvm_flow.tuning import channel  # noqa: PLC0415
+    from tvm_flow.support import channel  # noqa: PLC0415
 
     message = {**bench.kernel, **common, **extra, "alarm_s": 2.0}
     channel.send(process.stdin.fileno(), message)

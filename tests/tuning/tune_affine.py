@@ -6,13 +6,13 @@ import sys
 
 import faulty_family
 
-import targets
-from tvm_flow.errors import TvmFlowError
+from tvm_flow import targets
+from tvm_flow.ir.tasks import Task
+from tvm_flow.support.errors import TvmFlowError
 from tvm_flow.tuning.options import TuneOptions
-from tvm_flow.tuning.records import RecordStore
-from tvm_flow.tuning.report import TuneEvent
-from tvm_flow.tuning.tasks import Task
-from tvm_flow.tuning.tuner import tune_tasks
+from tvm_flow.tuning.records.store import RecordStore
+from tvm_flow.tuning.search.report import TuneEvent
+from tvm_flow.tuning.search.tuner import tune_tasks
 
 
 def show(event: TuneEvent) -> None:

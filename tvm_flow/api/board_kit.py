@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from targets import Board
 from tvm_flow.api.boards import board_of
 from tvm_flow.boards.kit import Kit, write_kit
+from tvm_flow.targets import Board
 
 
 def board_kit(

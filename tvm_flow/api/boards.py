@@ -6,9 +6,9 @@ import dataclasses
 import os
 from pathlib import Path
 
-import targets
-from targets import Board, TargetFileError
-from tvm_flow.errors import TargetError, UsageError
+from tvm_flow import targets
+from tvm_flow.support.errors import TargetError, UsageError
+from tvm_flow.targets import Board, TargetFileError
 
 ROOT = Path(__file__).parents[2]
 RECORDS_VARIABLE = "TVM_FLOW_RECORDS"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from schedules import registry
-from schedules.base import Family, Workload
-from targets import Board
-from tvm_flow.passes.emit import Choice
-from tvm_flow.tuning.record import TRUSTED, Record
-from tvm_flow.tuning.records import RecordStore
-from tvm_flow.tuning.tasks import cpu_of
+from tvm_flow.codegen.emit import Choice
+from tvm_flow.ir.tasks import cpu_of
+from tvm_flow.schedules import registry
+from tvm_flow.schedules.contract.base import Family, Workload
+from tvm_flow.targets import Board
+from tvm_flow.tuning.records.record import TRUSTED, Record
+from tvm_flow.tuning.records.store import RecordStore
 
 
 class RecordChooser:

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from targets import Board
 from tvm_flow.api.compile import compile
-from tvm_flow.compare import CompareResult
-from tvm_flow.compare import compare as compare_bundle
-from tvm_flow.errors import UsageError
-from tvm_flow.timing import quiet_cores
+from tvm_flow.measure.timing import quiet_cores
+from tvm_flow.report.compare import CompareResult
+from tvm_flow.report.compare import compare as compare_bundle
+from tvm_flow.support.errors import UsageError
+from tvm_flow.targets import Board
 
 ROUNDS, ROUND_S = 20, 0.3
 

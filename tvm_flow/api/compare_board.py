@@ -9,16 +9,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from targets import Board
 from tvm_flow.api.boards import board_of
 from tvm_flow.api.compile import compile
 from tvm_flow.api.networks import LoadedModel, load_model
-from tvm_flow.errors import UsageError
 from tvm_flow.frontend.export import export
 from tvm_flow.frontend.quiet import quiet
 from tvm_flow.remote.address import parse_address
 from tvm_flow.remote.client import boards_of
 from tvm_flow.remote.compare import RUNS, BoardComparison, compare_on_board
+from tvm_flow.support.errors import UsageError
+from tvm_flow.targets import Board
 
 
 def compare_board(

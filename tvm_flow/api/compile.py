@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from targets import Board
 from tvm_flow.api.boards import board_of, layout_of, records_of
-from tvm_flow.tuning.records import RecordStore
+from tvm_flow.targets import Board
+from tvm_flow.tuning.records.store import RecordStore
 
 if TYPE_CHECKING:
     from torch import nn

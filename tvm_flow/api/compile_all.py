@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import targets
-from targets import Board
+from tvm_flow import targets
 from tvm_flow.api.boards import board_of, layout_of, records_of
 from tvm_flow.api.compile import CompileReport
-from tvm_flow.errors import ModelError, TvmFlowError, UsageError
-from tvm_flow.tuning.records import RecordStore
+from tvm_flow.support.errors import ModelError, TvmFlowError, UsageError
+from tvm_flow.targets import Board
+from tvm_flow.tuning.records.store import RecordStore
 
 if TYPE_CHECKING:
     from torch import nn

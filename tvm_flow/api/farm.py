@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from targets import Board
 from tvm_flow.api.boards import board_of
 from tvm_flow.remote.address import DEFAULT_TRACKER, parse_address
 from tvm_flow.remote.client import Farm, registered, require_farm
+from tvm_flow.targets import Board
 
 if TYPE_CHECKING:
     from tvm_flow.remote.probe import Probe

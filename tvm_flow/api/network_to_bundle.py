@@ -9,21 +9,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from schedules.base import Workload
-from targets import Board
 from tvm_flow.api.choose import RecordChooser
 from tvm_flow.api.compile import CompileReport
 from tvm_flow.api.networks import LoadedModel, to_graph
 from tvm_flow.api.verify import verify
 from tvm_flow.boards.deploy import deploy_bytes, runtime_notes
-from tvm_flow.bundle import write_bundle
-from tvm_flow.errors import UsageError
-from tvm_flow.lowered import Lowered
+from tvm_flow.bundle.write import write_bundle
+from tvm_flow.ir.lowered import Lowered
 from tvm_flow.passes.pipeline import last_cache, lower, optimise
-from tvm_flow.publish import refuse_foreign
 from tvm_flow.runtime import manifest
 from tvm_flow.runtime.sample import CheckReport
-from tvm_flow.tuning.records import RecordStore
+from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.support.errors import UsageError
+from tvm_flow.support.publish import refuse_foreign
+from tvm_flow.targets import Board
+from tvm_flow.tuning.records.store import RecordStore
 
 Array = NDArray[np.float32]
 SAMPLE_SEED = 0

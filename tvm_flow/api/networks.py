@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import nn
 
-from tvm_flow.errors import UsageError
 from tvm_flow.frontend.export import to_graph
 from tvm_flow.frontend.forward import check_forward
 from tvm_flow.frontend.model import DEFAULT_SHAPE, LoadedModel, load
 from tvm_flow.frontend.weights import check_tensors, named_tensors
+from tvm_flow.support.errors import UsageError
 
 __all__ = ["LoadedModel", "load_model", "to_graph"]
 

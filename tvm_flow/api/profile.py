@@ -7,10 +7,10 @@ from pathlib import Path
 
 from torch import nn
 
-from targets import Board
-from tvm_flow.profile import ProfileReport
-from tvm_flow.profile import profile as profile_bundle
+from tvm_flow.report.profile import ProfileReport
+from tvm_flow.report.profile import profile as profile_bundle
 from tvm_flow.runtime import manifest
+from tvm_flow.targets import Board
 
 
 def profile(

@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import nn
 
-from schedules import registry
 from tvm_flow.api.boards import layout_of
 from tvm_flow.api.networks import load_model, to_graph
+from tvm_flow.ir.tasks import Task, one_way
 from tvm_flow.passes.pipeline import Summary, optimise, summarise, tasks_of
-from tvm_flow.tuning.tasks import Task, one_way
+from tvm_flow.schedules import registry
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from targets import Board
 from tvm_flow.api.boards import board_of, records_of
-from tvm_flow.errors import UsageError
 from tvm_flow.remote.address import parse_address
 from tvm_flow.remote.client import boards_of
+from tvm_flow.support.errors import UsageError
+from tvm_flow.targets import Board
 from tvm_flow.tuning.options import check_limits
-from tvm_flow.tuning.records import RecordStore
+from tvm_flow.tuning.records.store import RecordStore
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from tvm_flow.tuning.bench import Bench
-    from tvm_flow.tuning.report import OnEvent, TuneReport
+    from tvm_flow.tuning.search.report import OnEvent, TuneReport
+    from tvm_flow.tuning.worker.bench import Bench
 
 #: Where candidates' times come from.
 RUNNERS = ("measured", "modelled")
@@ -73,7 +73,7 @@ def tune(
     key: what they are registered as, by default the target's name.
     runner: ``"measured"`` on this machine's cores, or ``"modelled"``: candidates for an AArch64
         board are emulated, checked and ranked by a model of its core; their records say so.
-    on_event: called after every trial; :class:`tvm_flow.tuning.progress.Progress` is one.
+    on_event: called after every trial; :class:`tvm_flow.tuning.search.progress.Progress` is one.
     on_wait: called with what is waited for where others use the boards before the first trial.
 
     Ctrl-C ends it early; the report then says ``interrupted`` and every record is kept. Raises
@@ -86,7 +86,7 @@ def tune(
     # TVM and torch take seconds to import: what can be refused without them is refused by now
     from tvm_flow.api.networks import load_model, to_graph  # noqa: PLC0415
     from tvm_flow.passes.pipeline import last_cache, optimise, tasks_of  # noqa: PLC0415
-    from tvm_flow.tuning.tuner import tune_tasks  # noqa: PLC0415
+    from tvm_flow.tuning.search.tuner import tune_tasks  # noqa: PLC0415
 
     loaded = load_model(model, weights=weights, input_shape=input_shape)
     return tune_tasks(

@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tvm_flow import errors
 from tvm_flow.api.boards import ROOT
-from tvm_flow.errors import CompileError, TvmFlowError
 from tvm_flow.runtime.sample import CheckReport, check
+from tvm_flow.support import errors
+from tvm_flow.support.errors import CompileError, TvmFlowError
 
 TIMEOUT_S = 300
 _RUN = """

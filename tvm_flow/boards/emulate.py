@@ -11,11 +11,11 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import targets
-from targets import Board
+from tvm_flow import targets
 from tvm_flow.boards.process import BoardProcess
 from tvm_flow.boards.server_build import server_program
-from tvm_flow.errors import EnvironmentFault
+from tvm_flow.support.errors import EnvironmentFault
+from tvm_flow.targets import Board
 
 PACKAGES = "qemu-user libstdc++6-arm64-cross"
 #: Where Debian's cross packages put the C and C++ libraries of the emulated machine.

@@ -10,14 +10,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from targets import Board
 from tvm_flow.boards.libraries import NAMES, runtime_libraries
 from tvm_flow.boards.server_build import SERVER, server_program
 from tvm_flow.boards.templates import filled
-from tvm_flow.elf import needed_glibc, version_key
-from tvm_flow.errors import UsageError
-from tvm_flow.publish import refuse_foreign, replaced
 from tvm_flow.runtime import verify
+from tvm_flow.support.errors import UsageError
+from tvm_flow.support.publish import refuse_foreign, replaced
+from tvm_flow.targets import Board
+from tvm_flow.toolchain.elf import needed_glibc, version_key
 
 FORMAT = "tvm-flow-board-kit"
 DESCRIPTION = "kit.json"

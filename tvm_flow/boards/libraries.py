@@ -14,9 +14,9 @@ from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
-from tvm_flow.cache import cached_folder
-from tvm_flow.errors import EnvironmentFault
-from tvm_flow.linker import elf_arch
+from tvm_flow.support.cache import cached_folder
+from tvm_flow.support.errors import EnvironmentFault
+from tvm_flow.toolchain.linker import elf_arch
 
 #: Everything the C++ side needs, package -> (module, library). ``libtvm_runtime_extra.so`` is not
 #: among them: it holds TVM's bindings to BLAS and the like, which no bundle calls.

@@ -18,8 +18,8 @@ from typing import Self
 
 import psutil
 
-from tvm_flow.errors import EnvironmentFault
 from tvm_flow.remote.address import parse_host
+from tvm_flow.support.errors import EnvironmentFault
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0

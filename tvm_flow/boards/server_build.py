@@ -11,9 +11,9 @@ import tvm_ffi
 
 from tvm_flow import runtime
 from tvm_flow.boards.libraries import LIBRARIES, runtime_libraries
-from tvm_flow.cache import cached_folder
-from tvm_flow.elf import version_key
-from tvm_flow.linker import ZIG_PIN, build_cpp
+from tvm_flow.support.cache import cached_folder
+from tvm_flow.toolchain.elf import version_key
+from tvm_flow.toolchain.linker import ZIG_PIN, build_cpp
 
 SOURCES = Path(__file__).with_name("server")
 SERVER = "board_server"

@@ -11,7 +11,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 
-from tvm_flow.errors import TvmFlowError
+from tvm_flow.support.errors import TvmFlowError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 BUG = 70  # EX_SOFTWARE of sysexits.h
@@ -20,7 +20,7 @@ BUG = 70  # EX_SOFTWARE of sysexits.h
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    0 success; 1 to 10 an expected failure, see :mod:`tvm_flow.errors` (2: usage); 70 a bug in
+    0 success; 1 to 11 an expected failure, see ``support/errors.py`` (2: usage); 70 a bug in
     tvm-flow; 130 Ctrl-C. A failure is one line on standard error; ``--debug`` adds the traceback.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)

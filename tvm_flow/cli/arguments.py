@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-import targets
-from tvm_flow.errors import UsageError
+from tvm_flow import targets
+from tvm_flow.support.errors import UsageError
 
 
 def shape(text: str) -> tuple[int, ...]:

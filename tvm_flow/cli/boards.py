@@ -11,9 +11,9 @@ from rich.console import RenderableType
 from tvm_flow.cli.arguments import complete_target
 from tvm_flow.cli.command import Answer, verb
 from tvm_flow.cli.text import line, say, table
-from tvm_flow.errors import BoardError
 from tvm_flow.remote.address import DEFAULT_TRACKER
 from tvm_flow.remote.client import BoardInfo, Farm
+from tvm_flow.support.errors import BoardError
 
 if TYPE_CHECKING:
     from tvm_flow.remote.probe import Probe

@@ -26,11 +26,11 @@ from tvm_flow.cli.arguments import (
 )
 from tvm_flow.cli.command import Answer, verb
 from tvm_flow.cli.text import line, milliseconds, notes, say, shape_text, table
-from tvm_flow.errors import UsageError
+from tvm_flow.support.errors import UsageError
 
 if TYPE_CHECKING:
-    from tvm_flow.compare import CompareResult
     from tvm_flow.remote.compare import BoardComparison
+    from tvm_flow.report.compare import CompareResult
 
 NAMES = {
     "eager": "PyTorch eager",

@@ -23,7 +23,7 @@ from tvm_flow.cli.arguments import (
 )
 from tvm_flow.cli.command import Answer, verb
 from tvm_flow.cli.text import line, notes, size
-from tvm_flow.errors import UsageError
+from tvm_flow.support.errors import UsageError
 
 if TYPE_CHECKING:
     from tvm_flow.api.compile import CompileReport

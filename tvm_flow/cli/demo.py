@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tvm_flow.cli.command import Answer, verb
-from tvm_flow.errors import UsageError
+from tvm_flow.support.errors import UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +24,7 @@ def demo(
     ] = 0.75,
 ) -> Answer:
     """Do the whole job on real input: trace, tune, compile, check, compare, classify."""
-    from tvm_flow.demo import Demo  # noqa: PLC0415 - imports TVM and torch
+    from tvm_flow.cli.demo_job import Demo  # noqa: PLC0415 - imports TVM and torch
 
     if not 0 < minutes <= 600:
         raise UsageError(f"Cannot tune for {minutes} minutes", fix="--minutes 0.75")

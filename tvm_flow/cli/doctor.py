@@ -12,10 +12,10 @@ from rich.console import RenderableType
 from tvm_flow.cli.arguments import Records
 from tvm_flow.cli.command import Answer, verb
 from tvm_flow.cli.text import line
-from tvm_flow.errors import EnvironmentFault
+from tvm_flow.support.errors import EnvironmentFault
 
 if TYPE_CHECKING:
-    from tvm_flow.doctor import Check
+    from tvm_flow.api.doctor import Check
 
 
 def register(app: typer.Typer) -> None:
@@ -31,7 +31,7 @@ def doctor(records: Records = None) -> Answer:
     makes timings doubtful and does not count as a failure.
     """
     from tvm_flow.api.boards import records_root  # noqa: PLC0415
-    from tvm_flow.doctor import diagnose  # noqa: PLC0415
+    from tvm_flow.api.doctor import diagnose  # noqa: PLC0415
 
     checks = diagnose(records_root(records))
     failed = any(not check.ok and not check.warning for check in checks)

@@ -15,7 +15,7 @@ from tvm_flow.cli.command import Answer, verb
 from tvm_flow.cli.text import duration, line, notes, table
 
 if TYPE_CHECKING:
-    from tvm_flow.tuning.records import RecordStore
+    from tvm_flow.tuning.records.store import RecordStore
 
 Folder = Annotated[
     Path | None,
@@ -44,7 +44,7 @@ def folder_of(folder: Path | None, target: str, records: Path | None) -> Path:
 
 def show(folder: Folder = None, target: Target = "native", records: Records = None) -> Answer:
     """List what is recorded: trials, failures and the best time of every workload."""
-    from tvm_flow.tuning.records import RecordStore  # noqa: PLC0415
+    from tvm_flow.tuning.records.store import RecordStore  # noqa: PLC0415
 
     store = RecordStore(folder_of(folder, target, records))
     rows = list(_rows(store))
@@ -63,7 +63,7 @@ def show(folder: Folder = None, target: Target = "native", records: Records = No
 
 
 def _rows(store: RecordStore) -> Iterable[dict[str, Any]]:
-    from tvm_flow.tuning.record import TRUSTED  # noqa: PLC0415
+    from tvm_flow.tuning.records.record import TRUSTED  # noqa: PLC0415
 
     groups: dict[tuple[str, int], int] = Counter((r.workload, r.threads) for r in store.records)
     for (workload, threads), trials in sorted(groups.items()):
@@ -82,8 +82,8 @@ def _rows(store: RecordStore) -> Iterable[dict[str, Any]]:
 
 
 def _tables(data: dict[str, Any]) -> Iterable[RenderableType]:
-    from schedules.base import Workload  # noqa: PLC0415 - imports TVM
-    from tvm_flow.tuning.progress import short_name  # noqa: PLC0415
+    from tvm_flow.schedules.contract.base import Workload  # noqa: PLC0415 - imports TVM
+    from tvm_flow.tuning.search.progress import short_name  # noqa: PLC0415
 
     yield line(f"{data['directory']}: {data['records']} records", "bold")
     if data["workloads"]:
@@ -101,7 +101,7 @@ def _tables(data: dict[str, Any]) -> Iterable[RenderableType]:
 
 def repair(folder: Folder = None, target: Target = "native", records: Records = None) -> Answer:
     """Move damaged lines out of the records of a board, into NAME.torn beside them."""
-    from tvm_flow.tuning.record_files import repair as repaired  # noqa: PLC0415
+    from tvm_flow.tuning.records.files import repair as repaired  # noqa: PLC0415
 
     where = folder_of(folder, target, records)
     report = repaired(where)
@@ -117,7 +117,7 @@ def repair(folder: Folder = None, target: Target = "native", records: Records = 
 
 def promote(folder: Folder = None, target: Target = "native", records: Records = None) -> Answer:
     """Merge the best record of every workload into zoo.jsonl, the file to commit."""
-    from tvm_flow.tuning.records import promote as promoted  # noqa: PLC0415
+    from tvm_flow.tuning.records.store import promote as promoted  # noqa: PLC0415
 
     where = folder_of(folder, target, records)
     best = promoted(where)

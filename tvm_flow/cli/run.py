@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from tvm_flow.cli.arguments import BundleArgument, Threads
 from tvm_flow.cli.command import Answer, verb
 from tvm_flow.cli.text import line, table
-from tvm_flow.errors import UsageError
+from tvm_flow.support.errors import UsageError
 
 if TYPE_CHECKING:
     from tvm_flow.api.run import RunReport

@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 from rich.console import RenderableType
 
-from targets import Board
 from tvm_flow.cli.arguments import complete_target
 from tvm_flow.cli.command import Answer, verb
 from tvm_flow.cli.text import line, table
+from tvm_flow.targets import Board
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +37,7 @@ def list_targets(
     ] = None,
 ) -> Answer:
     """List the boards, or describe one."""
-    import targets  # noqa: PLC0415 - this module has the same name
+    from tvm_flow import targets  # noqa: PLC0415 - this module has the same name
     from tvm_flow.api.boards import board_of  # noqa: PLC0415
 
     if name is not None:

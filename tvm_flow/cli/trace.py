@@ -60,8 +60,8 @@ def trace(
 
 def show(report: TraceReport, graph: bool = False) -> Iterable[RenderableType]:
     """The report as tables."""
-    from schedules import registry  # noqa: PLC0415 - imports TVM
-    from tvm_flow.tuning.progress import short_name  # noqa: PLC0415
+    from tvm_flow.schedules import registry  # noqa: PLC0415 - imports TVM
+    from tvm_flow.tuning.search.progress import short_name  # noqa: PLC0415
 
     yield line(
         f"{report.model}, input {shape_text(report.input_shape)}, {report.layout} at the border, "

@@ -1,4 +1,4 @@
-"""Loaded model -> exported program -> Relax -> :class:`tvm_flow.graph.Graph`."""
+"""Loaded model -> exported program -> Relax -> :class:`tvm_flow.ir.graph.Graph`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from torch import nn
 from torch.export import ExportedProgram
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
-from tvm_flow.errors import ImportUnsupportedError, ModelError
 from tvm_flow.frontend import onnx as onnx_frontend
 from tvm_flow.frontend.forward import Shape, shape_text
 from tvm_flow.frontend.model import LoadedModel
@@ -16,7 +15,8 @@ from tvm_flow.frontend.operators import calls, check_operators, user_line, where
 from tvm_flow.frontend.quiet import quiet
 from tvm_flow.frontend.relax_import import from_relax
 from tvm_flow.frontend.weights import first_line
-from tvm_flow.graph import Graph
+from tvm_flow.ir.graph import Graph
+from tvm_flow.support.errors import ImportUnsupportedError, ModelError
 
 
 def to_graph(model: LoadedModel) -> Graph:

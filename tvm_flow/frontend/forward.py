@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tvm_flow.errors import ModelError
 from tvm_flow.frontend.weights import first_line
+from tvm_flow.support.errors import ModelError
 
 Shape = tuple[int, ...]
 

@@ -14,12 +14,12 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from tvm_flow import models
-from tvm_flow.errors import ModelError, UsageError
 from tvm_flow.frontend import onnx as onnx_frontend
 from tvm_flow.frontend import pt2
 from tvm_flow.frontend.forward import Shape, check_forward, shape_text, tensors_of
 from tvm_flow.frontend.user_file import call_factory
 from tvm_flow.frontend.weights import SUFFIXES, apply_weights, check_tensors, named_tensors
+from tvm_flow.support.errors import ModelError, UsageError
 
 DEFAULT_SHAPE: Shape = (1, 3, 224, 224)
 

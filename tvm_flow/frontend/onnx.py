@@ -13,13 +13,13 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from tvm_flow.errors import ImportUnsupportedError, ModelError
 from tvm_flow.frontend.onnx_fold import fold_constants
 from tvm_flow.frontend.onnx_importer import Importer
 from tvm_flow.frontend.quiet import quiet
 from tvm_flow.frontend.relax_import import from_relax
 from tvm_flow.frontend.weights import first_line, not_finite
-from tvm_flow.graph import Graph
+from tvm_flow.ir.graph import Graph
+from tvm_flow.support.errors import ImportUnsupportedError, ModelError
 
 _EXPORT = "export the float32 model again with a fixed input shape"
 

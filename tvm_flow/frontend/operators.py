@@ -14,7 +14,7 @@ import torch
 from torch import fx
 from torch.export import ExportedProgram
 
-from tvm_flow.errors import ImportUnsupportedError
+from tvm_flow.support.errors import ImportUnsupportedError
 
 _TORCH = str(Path(torch.__file__).parent)
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')

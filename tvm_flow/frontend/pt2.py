@@ -9,10 +9,10 @@ import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
-from tvm_flow.errors import ModelError
 from tvm_flow.frontend.forward import several_inputs
 from tvm_flow.frontend.quiet import quiet
 from tvm_flow.frontend.weights import first_line
+from tvm_flow.support.errors import ModelError
 
 # Position of the flag that says "training" among the arguments.
 _TRAINING = {torch.ops.aten.batch_norm.default: 5, torch.ops.aten.dropout.default: 2}

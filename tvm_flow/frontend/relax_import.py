@@ -1,4 +1,4 @@
-"""Relax -> :class:`tvm_flow.graph.Graph`.
+"""Relax -> :class:`tvm_flow.ir.graph.Graph`.
 
 The importer's Relax is straight-line; each binding becomes a node, tuples are resolved on the way
 (a split is one slice per part), and parameters become numpy weights that remember the module they
@@ -15,8 +15,8 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from tvm_flow.errors import ImportUnsupportedError
-from tvm_flow.graph import Graph, Node
+from tvm_flow.ir.graph import Graph, Node
+from tvm_flow.support.errors import ImportUnsupportedError
 
 Value = Node | list[Any]
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tvm_flow.errors import ModelError, TvmFlowError
+from tvm_flow.support.errors import ModelError, TvmFlowError
 
 _OFFERED = 8  # names of factories in an error message
 

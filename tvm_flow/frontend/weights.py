@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from torch.nn.parameter import is_lazy
 
-from tvm_flow.errors import ModelError
+from tvm_flow.support.errors import ModelError
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 _NESTED = ("state_dict", "model_state_dict", "model")  # where training scripts keep the tensors

@@ -9,15 +9,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from queue import SimpleQueue
 
-from targets import Board
-from tvm_flow.errors import UsageError
 from tvm_flow.modelled.cores import Machine
 from tvm_flow.modelled.tools import find_tools
-from tvm_flow.tuning.builder import Built
-from tvm_flow.tuning.channel import Message
-from tvm_flow.tuning.cores import CorePlan
+from tvm_flow.support.channel import Message
+from tvm_flow.support.errors import UsageError
+from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions
-from tvm_flow.tuning.runner import Outcome, Runner
+from tvm_flow.tuning.worker.builder import Built
+from tvm_flow.tuning.worker.cores import CorePlan
+from tvm_flow.tuning.worker.runner import Outcome, Runner
 
 #: An emulated kernel runs about a hundred times slower than on a core.
 EMULATION_TIMEOUT_S = 60.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from targets import Board
-from tvm_flow.errors import UsageError
+from tvm_flow.support.errors import UsageError
+from tvm_flow.targets import Board
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ import numpy as np
 from tvm_flow.modelled.cores import Machine
 from tvm_flow.modelled.tools import Tools
 from tvm_flow.modelled.trace import Trace, read_trace
-from tvm_flow.tuning.problem import Guarded
+from tvm_flow.tuning.worker.problem import Guarded
 
 _ALIGNMENT = 64  # of every argument's memory in the file, as driver.cc expects
 
 
 class EmulationFailed(Exception):
-    """The kernel did not end well; ``status`` is one of :mod:`tvm_flow.tuning.record`."""
+    """The kernel did not end well; ``status`` is one of :mod:`tvm_flow.tuning.records.record`."""
 
     def __init__(self, status: str, cause: str) -> None:
         super().__init__(cause)

@@ -13,8 +13,8 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tvm_flow.errors import TuningError
 from tvm_flow.modelled.trace import Segment, Trace
+from tvm_flow.support.errors import TuningError
 
 #: Iterations of a loop that are simulated together with the code around it.
 _WITHIN = 3

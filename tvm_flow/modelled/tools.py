@@ -14,9 +14,9 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from tvm_flow.cache import cache_root
-from tvm_flow.errors import EnvironmentFault
-from tvm_flow.linker import ZIG_PIN, build_cpp
+from tvm_flow.support.cache import cache_root
+from tvm_flow.support.errors import EnvironmentFault
+from tvm_flow.toolchain.linker import ZIG_PIN, build_cpp
 
 #: LLVM 17 is the first with models of Neoverse N1 and Zen 4 (Debian 12 offers 19).
 _LLVM = range(22, 16, -1)

@@ -7,16 +7,16 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from tvm_flow.errors import TuningError
 from tvm_flow.modelled.cores import Machine
 from tvm_flow.modelled.emulate import EmulationFailed, emulate
 from tvm_flow.modelled.mca import Analyser
 from tvm_flow.modelled.model import cost_of
 from tvm_flow.modelled.tools import Tools
-from tvm_flow.tuning.channel import Message
-from tvm_flow.tuning.kernel_build import one_line
-from tvm_flow.tuning.kernel_run import prepare
-from tvm_flow.tuning.problem import Problem, WrongResult
+from tvm_flow.support.channel import Message
+from tvm_flow.support.errors import TuningError
+from tvm_flow.tuning.worker.kernel_build import one_line
+from tvm_flow.tuning.worker.kernel_run import prepare
+from tvm_flow.tuning.worker.problem import Problem, WrongResult
 
 #: Answers by content of the library and workload: the model gives the same one every time, so the
 #: closing comparison of a task costs nothing.
@@ -27,8 +27,8 @@ _PASSING = ("timeout", "run_error")
 
 
 def handle(request: Message) -> Message:
-    """Answer ``prepare``, ``measure`` or ``compare`` as :mod:`tvm_flow.tuning.kernel_run` does,
-    with modelled times."""
+    """Answer ``prepare``, ``measure`` or ``compare`` as ``tuning.worker.kernel_run`` does, with
+    modelled times."""
     try:
         given = prepare(request)
     except Exception as error:  # of the operator family

@@ -13,7 +13,6 @@ from functools import partial
 import torch
 from torch import nn
 
-from tvm_flow.errors import UsageError
 from tvm_flow.models.fasternet import VARIANTS, fasternet
 from tvm_flow.models.mobilenet_v2 import MobileNetV2
 from tvm_flow.models.mobilenet_v3 import mobilenet_v3
@@ -21,6 +20,7 @@ from tvm_flow.models.resnet import ResNet18, partial_conv3x3
 from tvm_flow.models.shufflenet import WIDTHS, shufflenet_v2
 from tvm_flow.models.stats import count_macs, count_parameters
 from tvm_flow.models.weights import materialise
+from tvm_flow.support.errors import UsageError
 
 _BUILDERS: dict[str, Callable[[int], nn.Module]] = {
     **{f"fasternet_{variant}": partial(fasternet, variant) for variant in VARIANTS},

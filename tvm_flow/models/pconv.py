@@ -12,8 +12,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from tvm_flow.errors import UsageError
 from tvm_flow.models.layers import Act, DropPath, relu
+from tvm_flow.support.errors import UsageError
 
 PConvForward = Literal["split_cat", "slicing"]
 

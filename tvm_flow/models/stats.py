@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tvm_flow.errors import ModelError
+from tvm_flow.support.errors import ModelError
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -8,26 +8,26 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from schedules import registry
-from schedules.base import Cpu
-from targets import Board
-from tvm_flow.graph import Graph, Node, unique
-from tvm_flow.lowered import Lowered, TensorInfo
-from tvm_flow.passes.choose_mbconv import choose_mbconv, fusable
-from tvm_flow.passes.emit import Choice, Chooser, emit
-from tvm_flow.passes.fold_affine import fold_affine
-from tvm_flow.passes.fold_views import fold_views
-from tvm_flow.passes.fuse_epilogue import fuse_epilogue
-from tvm_flow.passes.fuse_mbconv import fuse_mbconv
-from tvm_flow.passes.fuse_pconv import fuse_pconv_block, fuse_pconv_pointwise
-from tvm_flow.passes.keep_nchw import keep_nchw
-from tvm_flow.passes.recognise_pconv import recognise_pconv
-from tvm_flow.passes.recognise_shuffle import recognise_shuffle
-from tvm_flow.passes.schedule_rest import fuse_rest, schedule_rest
-from tvm_flow.passes.simplify import simplify
-from tvm_flow.passes.to_nhwc import to_nhwc
-from tvm_flow.passes.workloads import candidates
-from tvm_flow.tuning.tasks import Task, cpu_of, merge
+from tvm_flow.codegen.emit import Choice, Chooser, emit
+from tvm_flow.codegen.schedule_rest import fuse_rest, schedule_rest
+from tvm_flow.ir.graph import Graph, Node, unique
+from tvm_flow.ir.lowered import Lowered, TensorInfo
+from tvm_flow.ir.tasks import Task, cpu_of, merge
+from tvm_flow.passes.common.fold_affine import fold_affine
+from tvm_flow.passes.common.fold_views import fold_views
+from tvm_flow.passes.common.fuse_epilogue import fuse_epilogue
+from tvm_flow.passes.common.fuse_pconv import fuse_pconv_block, fuse_pconv_pointwise
+from tvm_flow.passes.common.recognise_pconv import recognise_pconv
+from tvm_flow.passes.common.recognise_shuffle import recognise_shuffle
+from tvm_flow.passes.common.simplify import simplify
+from tvm_flow.passes.cpu.choose_mbconv import choose_mbconv, fusable
+from tvm_flow.passes.cpu.fuse_mbconv import fuse_mbconv
+from tvm_flow.passes.cpu.keep_nchw import keep_nchw
+from tvm_flow.passes.cpu.to_nhwc import to_nhwc
+from tvm_flow.passes.cpu.workloads import candidates
+from tvm_flow.schedules import registry
+from tvm_flow.schedules.contract.base import Cpu
+from tvm_flow.targets import Board
 
 GraphPass = Callable[[Graph], Graph]
 

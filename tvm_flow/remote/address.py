@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from tvm_flow.errors import UsageError
+from tvm_flow.support.errors import UsageError
 
 DEFAULT_PORT = 9190
 DEFAULT_TRACKER = f"127.0.0.1:{DEFAULT_PORT}"

@@ -7,17 +7,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from targets import Board
-from tvm_flow.errors import BoardError, UsageError
 from tvm_flow.remote.address import Address
 from tvm_flow.remote.client import boards_of, wrong_arch
 from tvm_flow.remote.probe import judged, probe_boards
 from tvm_flow.remote.runner import BoardRunner
 from tvm_flow.remote.seats import Patience, SeatFinder
-from tvm_flow.tuning.bench import TrialRunner
-from tvm_flow.tuning.channel import Message
-from tvm_flow.tuning.cores import CorePlan
+from tvm_flow.support.channel import Message
+from tvm_flow.support.errors import BoardError, UsageError
+from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions
+from tvm_flow.tuning.worker.bench import TrialRunner
+from tvm_flow.tuning.worker.cores import CorePlan
 
 _MOST_SLOTS = 16
 

@@ -16,7 +16,7 @@ from tvm_flow.remote.session import BoardSession
 from tvm_flow.runtime import manifest
 from tvm_flow.runtime.stats import worst_rel_error
 from tvm_flow.runtime.weights import read_weights
-from tvm_flow.tuning.channel import Message
+from tvm_flow.support.channel import Message
 
 Array = NDArray[np.float32]
 _CPU, _POOLED = 1, 2  # kDLCPU; tvm/runtime/memory/memory_manager.h

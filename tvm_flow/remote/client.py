@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tvm_flow.errors import BoardError
 from tvm_flow.remote.address import Address
-from tvm_flow.tuning.channel import Message
+from tvm_flow.support.channel import Message
+from tvm_flow.support.errors import BoardError
 
 _MAGIC = 0x2F271
 _REQUEST, _SUMMARY, _SUCCESS = 4, 6, 0

@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from targets import Board
-from tvm_flow.errors import BoardError, NumericsError
 from tvm_flow.remote.address import Address
 from tvm_flow.remote.bench import require_board
 from tvm_flow.remote.client import Seat, boards_of, foreign_boards
@@ -17,8 +15,10 @@ from tvm_flow.remote.health import advice
 from tvm_flow.remote.seats import Patience, SeatFinder
 from tvm_flow.runtime import manifest
 from tvm_flow.runtime.stats import Timing, summarise
-from tvm_flow.tuning.channel import Message
-from tvm_flow.tuning.process import WorkerCrashed, WorkerExpired, WorkerProcess
+from tvm_flow.support.channel import Message
+from tvm_flow.support.errors import BoardError, NumericsError
+from tvm_flow.targets import Board
+from tvm_flow.tuning.worker.process import WorkerCrashed, WorkerExpired, WorkerProcess
 
 _OPEN_S, _BUNDLE_S, _EAGER_S = 20.0, 300.0, 600.0
 _DRIFT = 1.05

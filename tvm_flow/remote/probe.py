@@ -15,19 +15,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from schedules import conv2d
-from schedules.registry import lookup
-from targets import Board
-from tvm_flow.errors import BoardError, TvmFlowError
+from tvm_flow.ir.tasks import cpu_of, describe
 from tvm_flow.remote import client, health
 from tvm_flow.remote.client import BoardInfo, Seat
 from tvm_flow.remote.seats import Patience, SeatFinder
-from tvm_flow.tuning.builder import Builder
-from tvm_flow.tuning.channel import Message
-from tvm_flow.tuning.cores import CorePlan
+from tvm_flow.schedules.cpu.ops.conv2d import direct as conv2d
+from tvm_flow.schedules.registry import lookup
+from tvm_flow.support.channel import Message
+from tvm_flow.support.errors import BoardError, TvmFlowError
+from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions
-from tvm_flow.tuning.process import WorkerCrashed, WorkerExpired, WorkerProcess
-from tvm_flow.tuning.tasks import cpu_of, describe
+from tvm_flow.tuning.worker.builder import Builder
+from tvm_flow.tuning.worker.cores import CorePlan
+from tvm_flow.tuning.worker.process import WorkerCrashed, WorkerExpired, WorkerProcess
 
 #: Above this p90 / p10 of the same kernel's times a board's measurements rank badly.
 NOISY = 1.10

@@ -15,17 +15,22 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from schedules.base import Workload
-from schedules.registry import lookup
-from targets import Board
-from tvm_flow.errors import BoardError
 from tvm_flow.remote.seats import Closing, SeatFinder
-from tvm_flow.tuning.builder import Built
-from tvm_flow.tuning.channel import Message
+from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.schedules.registry import lookup
+from tvm_flow.support.channel import Message
+from tvm_flow.support.errors import BoardError
+from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions
-from tvm_flow.tuning.process import WorkerCrashed, WorkerExpired, WorkerProcess, WorkerStopped
-from tvm_flow.tuning.record import OK
-from tvm_flow.tuning.runner import Outcome, compare_s
+from tvm_flow.tuning.records.record import OK
+from tvm_flow.tuning.worker.builder import Built
+from tvm_flow.tuning.worker.process import (
+    WorkerCrashed,
+    WorkerExpired,
+    WorkerProcess,
+    WorkerStopped,
+)
+from tvm_flow.tuning.worker.runner import Outcome, compare_s
 
 OPEN_S = 15.0  # to open a session with a board that the tracker says is free
 _SLACK_S = 5.0  # the board ends what takes too long by itself; this is for its answer

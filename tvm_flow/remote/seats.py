@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tvm_flow.errors import BoardError
 from tvm_flow.remote import client
 from tvm_flow.remote.address import Address
 from tvm_flow.remote.client import BoardInfo, NoneFree, Seat, TrackerGone
+from tvm_flow.support.errors import BoardError
 
 _FIRST_ASK_S, _ASK_S = 0.5, 2.0  # the first question to the tracker, and the later ones
 _BETWEEN_TURNS_S = 4.0  # those who share a board wait that long for each other all the time

@@ -14,8 +14,8 @@ from typing import Any
 from tornado import ioloop
 from tvm.rpc import tracker as tvm_tracker
 
-from tvm_flow.errors import EnvironmentFault
 from tvm_flow.remote.address import Address
+from tvm_flow.support.errors import EnvironmentFault
 
 #: Seconds without a word after which a board is dropped. Ours says something every 2 s; TVM's own
 #: server says nothing while a session runs.

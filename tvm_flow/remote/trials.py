@@ -16,11 +16,11 @@ from tvm_flow.remote import bundle_trial
 from tvm_flow.remote.address import Address
 from tvm_flow.remote.health import Throttled, require_steady
 from tvm_flow.remote.session import BoardSession, SessionExpired, SessionLost
-from tvm_flow.tuning import kernel_run
-from tvm_flow.tuning.channel import Message
-from tvm_flow.tuning.kernel_build import SYMBOL, one_line
-from tvm_flow.tuning.kernel_run import Clock, cold_copies
-from tvm_flow.tuning.problem import Problem, WrongResult
+from tvm_flow.support.channel import Message
+from tvm_flow.tuning.worker import kernel_run
+from tvm_flow.tuning.worker.kernel_build import SYMBOL, one_line
+from tvm_flow.tuning.worker.kernel_run import Clock, cold_copies
+from tvm_flow.tuning.worker.problem import Problem, WrongResult
 
 
 class BoardDesk:
@@ -75,7 +75,7 @@ def _failed(session: BoardSession, error: Exception) -> Message:
 
 
 def _measure(session: BoardSession, given: Problem, request: Message) -> Message:
-    """Check and time one candidate; see :func:`tvm_flow.tuning.kernel_run.measure`."""
+    """Check and time one candidate; see :func:`tvm_flow.tuning.worker.kernel_run.measure`."""
     clock = _candidate(session, given, request["libraries"][0], request, "candidate-0.so")
     steady = require_steady(session)
     kernel_run.time_one(clock, request["budget_s"], request["best_s"])

@@ -2,7 +2,7 @@
 
 This package is copied into every bundle as it is (``python/tvm_flow/runtime``), which is how
 ``run.py`` works on a board where tvm-flow is not installed. It therefore imports only the
-standard library, NumPy, :mod:`tvm_flow.errors` and, for pictures, Pillow.
+standard library, NumPy, :mod:`tvm_flow.support.errors` and, for pictures, Pillow.
 
 A process that loads and runs a small network consists mostly of what it imports. So what is only
 needed for other things is imported when it is used, and loading does without ``hashlib``,

@@ -12,7 +12,7 @@ import os
 from ctypes import byref, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 from functools import cache
 
-from tvm_flow.errors import EnvironmentFault
+from tvm_flow.support.errors import EnvironmentFault
 
 # TVMFFITypeIndex
 NONE, INT, BOOL, SMALL_STRING = 0, 1, 2, 11

@@ -1,4 +1,4 @@
-"""A bundle as a competitor in a timing (``tvm_flow.timing``), alone in its process."""
+"""A bundle as a competitor in a timing (``tvm_flow.measure.timing``), alone in its process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Array = NDArray[np.float32]
 
 
 class BundleRun:
-    """A :class:`~tvm_flow.timing_worker.Runnable`. Inputs and outputs are NCHW, as in eager."""
+    """A ``Runnable`` of ``tvm_flow.measure``. Inputs and outputs are NCHW, as in eager."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle

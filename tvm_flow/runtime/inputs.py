@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_flow.errors import UsageError
 from tvm_flow.runtime.manifest import TensorSpec
+from tvm_flow.support.errors import UsageError
 
 Array = NDArray[Any]
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_flow.errors import BundleError, EnvironmentFault, UsageError
 from tvm_flow.runtime import c_api, ffi, machine
+from tvm_flow.support.errors import BundleError, EnvironmentFault, UsageError
 
 _CPU, _POOLED_ALLOCATOR = 1, 2  # kDLCPU; tvm/runtime/memory/memory_manager.h
 _BOUND = "tvm_flow_network"
@@ -60,8 +60,8 @@ def load_runtime() -> None:
 def use_threads(library: Any, threads: int, cores: list[int], *, pin: bool) -> None:
     """Let ``library`` use ``threads`` threads, one on each of the first ``cores``.
 
-    They are of its own pool (``pool.c``), or where it has none of TVM's, which belongs to the
-    calling thread. The first thread is the caller itself: with ``pin`` it is bound to the first
+    They are of its own pool (``thread_pool.c``), or where it has none of TVM's, which belongs to
+    the calling thread. The first thread is the caller itself: with ``pin`` it is bound to the first
     core, else its affinity stays as it was. Raises :class:`UsageError` for more threads than cores.
     """
     if not 1 <= threads <= len(cores):

@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from tvm_flow.errors import BundleError
 from tvm_flow.runtime import digests
+from tvm_flow.support.errors import BundleError
 
 Place = str | os.PathLike[str]  # of a file or folder; ``pathlib`` is not needed to run
 NAME = "manifest.json"

@@ -89,7 +89,7 @@ std::vector<int64_t> choose_cores(const ffi::Any& target) {
 void use_threads(const ffi::Module& library, int64_t threads, const std::vector<int64_t>& cores) {
   if (threads < 1 || threads > static_cast<int64_t>(cores.size()))
     usage("--threads must be 1 to " + std::to_string(cores.size()));
-  // The library's own pool (see pool.c); TVM's where it was linked without one.
+  // The library's own pool (see thread_pool.c); TVM's where it was linked without one.
   if (auto pool = tvm_calls::find_function(library, "tvm_flow_pool")) {
     std::vector<ffi::AnyView> arguments{threads};
     arguments.insert(arguments.end(), cores.begin(), cores.begin() + threads);

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tvm_flow.errors import NumericsError
 from tvm_flow.runtime.inputs import load_input, top_k
 from tvm_flow.runtime.session import Bundle, load
 from tvm_flow.runtime.stats import worst_rel_error
+from tvm_flow.support.errors import NumericsError
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_flow.errors import UsageError
 from tvm_flow.runtime import library, manifest, verify
 from tvm_flow.runtime.manifest import Manifest, Place, TensorSpec
 from tvm_flow.runtime.weights import read_weights
+from tvm_flow.support.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,9 +7,9 @@ import os
 import struct
 from typing import Any
 
-from tvm_flow.errors import BundleError
 from tvm_flow.runtime import digests, machine
 from tvm_flow.runtime.manifest import REWRITE, Manifest, Place
+from tvm_flow.support.errors import BundleError
 
 LIBRARY = "model.so"
 _DISTRIBUTIONS = {"tvm": "apache-tvm", "tvm_ffi": "apache-tvm-ffi"}

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_flow.errors import BundleError
 from tvm_flow.runtime.manifest import REWRITE, Manifest, Place
+from tvm_flow.support.errors import BundleError
 
 NAME = "weights.bin"
 HUGE_PAGE = 1 << 21

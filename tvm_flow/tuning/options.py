@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm_flow.errors import UsageError
+from tvm_flow.support.errors import UsageError
 
 MOST_TRIALS = 1_000_000
 

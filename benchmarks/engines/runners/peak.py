@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-import targets
-from tvm_flow.roofline import PeakKernel
+from tvm_flow import targets
+from tvm_flow.measure.roofline import PeakKernel
 
 Array = NDArray[np.float32]
 _REPEATS = 20  # about a millisecond, as long as a small network

@@ -1,4 +1,4 @@
-"""PyTorch: eager in the variants of :mod:`tvm_flow.eager`, and ``torch.compile``."""
+"""PyTorch: eager in the variants of :mod:`tvm_flow.measure.eager`, and ``torch.compile``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tvm_flow import eager
+from tvm_flow.measure import eager
 
 Array = NDArray[np.float32]
 MODULE = "module.pt"

@@ -1,0 +1,1 @@
+"""What operator families, tuner and compiler agree on."""

@@ -1,0 +1,1 @@
+"""Operator families, generators and lowering for CPUs."""

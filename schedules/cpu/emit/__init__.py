@@ -1,0 +1,1 @@
+"""Shared pieces that CPU kernels are generated from."""

@@ -1,0 +1,44 @@
+"""The frame every generated kernel stands in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from tvm import tirx
+from tvm.script.ir_builder import tirx as T
+
+from tvm_flow.schedules.contract.base import Cpu, Family, Workload
+
+#: TVM's operator pattern kind that no fusion touches
+OPAQUE = 8
+
+
+@contextmanager
+def prim_func(
+    family: Family, workload: Workload, cpu: Cpu, name: str
+) -> Iterator[dict[str, tirx.Buffer]]:
+    """Open a TIR function named ``name`` and yield flat fp32 views of its buffers by name.
+
+    The parameters keep their 4-D shapes, which the caller's tensors must have; the kernel
+    addresses elements by their offset.
+    """
+    with T.prim_func():
+        T.func_name(name)
+        params = {
+            spec.name: T.arg(spec.name, T.buffer(spec.shape, "float32"))
+            for spec in family.arguments(workload, cpu)
+        }
+        T.func_attr(
+            {
+                "global_symbol": name,
+                "tirx.noalias": True,
+                "tirx.is_scheduled": True,
+                "op_pattern": OPAQUE,
+            }
+        )
+        yield {
+            key: T.decl_buffer((int(np.prod(param.shape)),), "float32", data=param.data)
+            for key, param in params.items()
+        }

@@ -1,0 +1,93 @@
+"""Copy a block of input rows into a scratch with zero borders, vectorised.
+
+A microkernel over the scratch needs no boundary test. Only the channels that are read are copied:
+for PConv that is the first quarter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tvm import tirx
+from tvm.script.ir_builder import tirx as T
+
+from tvm_flow.schedules.cpu.emit.vector import Expr, f32, for_vectors, load, store
+
+
+@dataclass(frozen=True)
+class Source:
+    """A 4-D input tensor and the part of it that is staged.
+
+    ``h, w``: spatial size; ``channels`` of the tensor; ``first``, ``count``: the channels read;
+    ``pw``: zero columns on the left and, unless ``right`` says otherwise, on the right;
+    ``nchw``: channel-major layout.
+    """
+
+    buffer: tirx.Buffer
+    h: int
+    w: int
+    channels: int
+    first: int
+    count: int
+    pw: int
+    nchw: bool = False
+    right: int = -1  # zero columns on the right, where they are not ``pw``
+
+    @property
+    def width(self) -> int:
+        """Columns of the scratch."""
+        return self.pw + self.w + self.after
+
+    @property
+    def after(self) -> int:
+        """Zero columns on the right."""
+        return self.pw if self.right < 0 else self.right
+
+
+def _fill(buffer: tirx.Buffer, base: Expr, count: int, lanes: int) -> None:
+    for_vectors(count, lanes, lambda at, width: store(buffer, f32(0.0, width), base + at, width))
+
+
+def copy_run(
+    dst: tirx.Buffer, to: Expr, src: tirx.Buffer, at: Expr, count: int, lanes: int
+) -> None:
+    """Copy ``count`` consecutive elements."""
+    for_vectors(count, lanes, lambda k, width: store(dst, load(src, at + k, width), to + k, width))
+
+
+def stage_rows(
+    source: Source, pad: tirx.Buffer, image: Expr, top: Expr, rows: Expr | int, plane: int,
+    lanes: int,
+) -> None:  # fmt: skip
+    """Fill ``pad`` with input rows ``top .. top+rows`` of ``image``, zeros outside the input.
+
+    NHWC scratch: [row][width][count]. NCHW scratch: [count][plane rows][width].
+    """
+    if source.nchw:
+        with T.serial(0, source.count) as c, T.serial(0, rows) as r:
+            at = ((image * source.channels + source.first + c) * source.h + top + r) * source.w
+            _row(source, pad, (c * plane + r) * source.width, at, top + r, lanes)
+    else:
+        with T.serial(0, rows) as r:
+            at = ((image * source.h + top + r) * source.w) * source.channels + source.first
+            _row(source, pad, r * (source.width * source.count), at, top + r, lanes)
+
+
+def _row(source: Source, pad: tirx.Buffer, to: Expr, at: Expr, y: Expr, lanes: int) -> None:
+    """One scratch row: zero border, the row's pixels, zero border; all zero outside the image."""
+    unit = 1 if source.nchw else source.count
+    inside = tirx.all(y >= 0, y < source.h)
+    with T.If(inside):
+        with T.Then():
+            _fill(pad, to, source.pw * unit, lanes)
+            body = to + source.pw * unit
+            if source.nchw or source.count == source.channels:
+                copy_run(pad, body, source.buffer, at, source.w * unit, lanes)
+            else:
+                with T.serial(0, source.w) as x:
+                    copy_run(
+                        pad, body + x * unit, source.buffer, at + x * source.channels, unit, lanes
+                    )
+            _fill(pad, body + source.w * unit, source.after * unit, lanes)
+        with T.Else():
+            _fill(pad, to, source.width * unit, lanes)

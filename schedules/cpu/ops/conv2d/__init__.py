@@ -1,0 +1,1 @@
+"""Dense convolution: direct, Winograd, and 1x1 between NCHW tensors."""

@@ -1,0 +1,207 @@
+"""The three kernels of direct convolution, and the stores that other families share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tvm import tirx
+from tvm.script.ir_builder import tirx as T
+
+from tvm_flow.schedules.contract.base import Cpu, Knobs
+from tvm_flow.schedules.cpu.emit.activations import Activation
+from tvm_flow.schedules.cpu.emit.microkernel import (
+    Epilogue,
+    Group,
+    Segment,
+    Tile,
+    Tiling,
+    Turn,
+    Weights,
+    for_groups,
+    for_rows,
+    group_count,
+    microkernel,
+    parallel,
+    product,
+    tile_count,
+    turn_of,
+)
+from tvm_flow.schedules.cpu.emit.sliding import Sliding
+from tvm_flow.schedules.cpu.emit.staging import Source, stage_rows
+from tvm_flow.schedules.cpu.emit.vector import Expr, bind, interleave, load_valid, store_valid
+
+PixelIndex = Callable[[Expr, Expr], Expr]
+
+
+@dataclass(frozen=True)
+class Shape(Sliding):
+    """The workload's integers and what follows from them."""
+
+    ci: int
+    co: int
+    icp: int
+    ic0: int
+    nchw: int
+    mix: int
+    bcp: int
+    bc0: int
+
+    @property
+    def k(self) -> int:
+        return self.ci * self.kh * self.kw
+
+    @property
+    def flat(self) -> bool:
+        unit = (self.kh, self.kw, self.sh, self.sw, self.ph, self.pw) == (1, 1, 1, 1, 0, 0)
+        return unit and not self.nchw
+
+    @property
+    def padded(self) -> bool:
+        return bool(self.ph or self.pw)
+
+
+def make_epilogue(
+    s: Shape, args: Mapping[str, tirx.Buffer], act: Activation, res: str, pixel: PixelIndex
+) -> Epilogue:
+    """Activation, residual and (shuffled) store of one output vector."""
+
+    def epilogue(value, i, j, channel, width, valid):  # type: ignore[no-untyped-def]
+        at = pixel(i, j)
+        if not s.mix:
+            finish_and_store(args, value, at * s.co + channel, width, valid, act, res)
+            return
+        out = finish(args, value, at * s.co + channel, width, valid, act, res)
+        even = load_valid(args["bypass"], at * s.bcp + s.bc0 + channel, width, valid)
+        mixed = bind(interleave(even, out(), width), 2 * width)
+        store_valid(args["y"], mixed, at * (2 * s.co) + channel * 2, 2 * width, 2 * valid)
+
+    return epilogue
+
+
+def finish(
+    args: Mapping[str, tirx.Buffer], value: Callable[[], Expr], at: Expr, width: int, valid: int,
+    act: Activation, res: str,
+) -> Callable[[], Expr]:  # fmt: skip
+    """Residual (``res`` before or after, read at element ``at``) and activation of ``value``."""
+    if res != "none":
+        other = load_valid(args["residual"], at, width, valid)
+    if res == "pre":
+        value = bind(value() + other, width)
+    out = bind(act(value, width), width)
+    return bind(out() + other, width) if res == "post" else out
+
+
+def finish_and_store(
+    args: Mapping[str, tirx.Buffer], value: Callable[[], Expr], at: Expr, width: int, valid: int,
+    act: Activation, res: str,
+) -> None:  # fmt: skip
+    """:func:`finish`, then the store at element ``at`` of ``y``."""
+    out = finish(args, value, at, width, valid, act, res)
+    store_valid(args["y"], out, at, width, valid)
+
+
+def emit_flat(
+    s: Shape, cpu: Cpu, knobs: Knobs, args: Mapping[str, tirx.Buffer], weights: Weights,
+    act: Activation, res: str,
+) -> None:  # fmt: skip
+    """1x1, stride 1: one line of pixels; parallel over blocks of tiles and of panel groups."""
+    total = s.n * s.h * s.w
+    tiles = tile_count(total, min(knobs["mt"], total))
+    groups = group_count(weights.panels, knobs["nv"])
+    chunks = min(knobs["nb"], groups)
+    per_block = knobs["mb"]
+    blocks = -(-tiles // per_block)
+    with parallel(blocks * chunks, cpu.threads) as task:
+        block, span = task // chunks, _chunk(task % chunks, chunks, groups)
+        product(
+            total,
+            Tiling(knobs["mt"], knobs["nv"], knobs["ku"], bool(knobs["order"])),
+            weights,
+            lambda first: [Segment(args["x"], first * s.icp + s.ic0, 0, s.icp, s.ci)],
+            lambda first: make_epilogue(s, args, act, res, lambda _i, j: first + j),
+            tiles=(block * per_block, tirx.Min(block * per_block + per_block, tiles)),
+            turns=min(per_block, tiles),
+            groups=span,
+        )
+
+
+def _chunk(chunk: Expr, chunks: int, groups: int) -> tuple[Expr, Expr] | None:
+    """Panel groups of one of ``chunks`` equal parts; ``None`` for all."""
+    if chunks == 1:
+        return None
+    length = -(-groups // chunks)
+    return chunk * length, tirx.Min(chunk * length + length, groups)
+
+
+def emit_rows(
+    s: Shape, cpu: Cpu, knobs: Knobs, args: Mapping[str, tirx.Buffer], weights: Weights,
+    act: Activation, res: str,
+) -> None:  # fmt: skip
+    """General window: parallel over images, blocks of output rows and of panel groups."""
+    rows = knobs["rb"]
+    blocks = -(-s.oh // rows)
+    groups = group_count(weights.panels, knobs["nv"])
+    chunks = min(knobs.get("nb", 1), groups)
+    with parallel(s.n * blocks * chunks, cpu.threads) as share:
+        task, span = share // chunks, _chunk(share % chunks, chunks, groups)
+        image, first = task // blocks, (task % blocks) * rows
+        count = rows if s.oh % rows == 0 else tirx.Min(s.oh - first, rows)
+        window = _window(s, rows, count, args["x"], image, first, cpu.lanes)
+
+        turns = max(1, rows // knobs["th"]) * tile_count(s.ow, min(knobs["mt"], s.ow))
+
+        def tile(shape: Tile, y: Expr, x: Expr, group: Group, turn: Turn | None = None) -> None:
+            segment = window.at(y * window.row_pitch + x * window.col_pitch)
+            base = (image * s.oh + first + y) * s.ow + x
+            epilogue = make_epilogue(s, args, act, res, lambda i, j: base + i * s.ow + j)
+            microkernel(shape, [segment], weights, group, epilogue, knobs["ku"], turn)
+
+        def over_rows(body) -> None:  # type: ignore[no-untyped-def]
+            for_rows(count, knobs["th"], s.ow, knobs["mt"], body)
+
+        if knobs["order"]:
+            for_groups(
+                weights.panels,
+                knobs["nv"],
+                lambda g: over_rows(
+                    lambda t, y, x, n: tile(t, y, x, g, turn_of(weights, n, turns))
+                ),
+                span,
+            )
+        else:
+            over_rows(
+                lambda t, y, x, _: for_groups(
+                    weights.panels, knobs["nv"], lambda g: tile(t, y, x, g), span
+                )
+            )
+
+
+def _window(
+    s: Shape, rows: int, count: Expr | int, x: tirx.Buffer, image: Expr, first: Expr, lanes: int
+) -> Segment:
+    """The A operand of output row ``first``, column 0: direct, or staged with zero borders.
+
+    ``row_pitch``/``col_pitch`` are per *output* row and column, strides included.
+    """
+    if not s.padded:
+        if s.nchw:
+            base = image * (s.icp * s.h * s.w) + s.ic0 * (s.h * s.w) + first * (s.sh * s.w)
+            repeats = ((s.ci, s.h * s.w), (s.kh, s.w))
+            return Segment(x, base, s.sh * s.w, s.sw, s.kw, repeats=repeats)
+        base = (image * s.h + first * s.sh) * (s.w * s.icp) + s.ic0
+        pitch = (s.sh * s.w * s.icp, s.sw * s.icp)
+        if s.icp == s.ci:
+            return Segment(x, base, *pitch, s.kw * s.ci, repeats=((s.kh, s.w * s.icp),))
+        return Segment(x, base, *pitch, s.ci, repeats=((s.kh, s.w * s.icp), (s.kw, s.icp)))
+    need = (rows - 1) * s.sh + s.kh
+    used = (count - 1) * s.sh + s.kh
+    source = Source(x, s.h, s.w, s.icp, s.ic0, s.ci, s.pw, bool(s.nchw))
+    width = source.width
+    pad = T.alloc_buffer((need * width * s.ci,), "float32")
+    stage_rows(source, pad, image, first * s.sh - s.ph, used, need, lanes)
+    if s.nchw:
+        repeats = ((s.ci, need * width), (s.kh, width))
+        return Segment(pad, 0, s.sh * width, s.sw, s.kw, repeats=repeats)
+    pitch = (s.sh * width * s.ci, s.sw * s.ci)
+    return Segment(pad, 0, *pitch, s.kw * s.ci, repeats=((s.kh, width * s.ci),))

@@ -1,0 +1,275 @@
+"""1x1 convolution of an NCHW tensor into an NCHW tensor, for the borders of a network.
+
+With the roles of a matrix product exchanged, no layout needs changing: vectors run along pixels,
+and what is repeated over the lanes are weights. The picture is read as it is, a block of pixels
+at a time, which is multiplied by all output channels while it is in a near cache. (Copying a block
+into packed panels first cost more than it gained: 384 to 64 channels at 14 x 14 take 47 us with the
+copy, 42 without; Zen 5.)
+
+Where one pixel is left beside whole vectors, as at 7 x 7, it alone has vectors along the input
+channels: 320 to 640 channels at 7 x 7 take 82 us instead of 102.
+
+``pointwise_nchw`` workload parameters: n, h, w, ci, co; act.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
+
+from tvm_flow.schedules.contract.base import (
+    Array,
+    Cpu,
+    Family,
+    InvalidKnobs,
+    Knobs,
+    Space,
+    TensorSpec,
+    Workload,
+)
+from tvm_flow.schedules.cpu.emit import activations
+from tvm_flow.schedules.cpu.emit.kernel import prim_func
+from tvm_flow.schedules.cpu.emit.microkernel import (
+    Epilogue,
+    Segment,
+    Tiling,
+    Weights,
+    for_flat,
+    parallel,
+    product,
+    shared,
+    tile_count,
+)
+from tvm_flow.schedules.cpu.emit.packing import Panels
+from tvm_flow.schedules.cpu.emit.vector import (
+    Expr,
+    bind,
+    f32,
+    load,
+    loop,
+    pieces,
+    registers,
+    splat,
+    store,
+    store_valid,
+    take,
+)
+from tvm_flow.schedules.cpu.reference import conv2d_nhwc
+from tvm_flow.schedules.registry import register
+
+#: fp32 lanes of the widest vectors of any target
+WIDEST = 16
+
+
+def fits(pixels: int) -> bool:
+    """Whether an image is cut into whole vectors and one shorter vector of any target: nothing may
+    be read behind the last pixel."""
+    return pixels % WIDEST in (0, 1, 2, 4, 8)
+
+
+class PointwiseNchw(Family):
+    """See the module's text."""
+
+    op = "pointwise_nchw"
+
+    def arguments(self, workload: Workload, cpu: Cpu) -> list[TensorSpec]:
+        n, h, w, ci, co = _shape(workload)
+        return [
+            TensorSpec("x", (n, ci, h, w), "input"),
+            TensorSpec("weight", (co * ci,), "weight"),
+            TensorSpec("bias", (co,), "weight"),
+            TensorSpec("y", (n, co, h, w), "output"),
+        ]
+
+    def weight_shapes(self, workload: Workload) -> dict[str, tuple[int, ...]]:
+        *_, ci, co = _shape(workload)
+        return {"weight": (co, ci, 1, 1), "bias": (co,)}
+
+    def pack(self, workload: Workload, cpu: Cpu, weights: Mapping[str, Array]) -> list[Array]:
+        return [weights["weight"].reshape(-1), weights["bias"]]
+
+    def reference(
+        self, workload: Workload, inputs: Sequence[Array], weights: Mapping[str, Array]
+    ) -> list[Array]:
+        x = inputs[0].transpose(0, 2, 3, 1)
+        y = conv2d_nhwc(x, weights["weight"], weights["bias"], (1, 1), (0, 0))
+        y = activations.reference(workload.text("act"), y)
+        return [np.ascontiguousarray(y.transpose(0, 3, 1, 2), np.float32)]
+
+    def macs(self, workload: Workload) -> int:
+        return int(np.prod(_shape(workload)))
+
+    def default(self, workload: Workload, cpu: Cpu) -> Knobs:
+        n, h, w, ci, co = _shape(workload)
+        vectors = -(-h * w // cpu.lanes)
+        nv = min(2 if cpu.by_lane else 3, vectors)
+        # the sums of a pixel left over have registers beside the tile's
+        most = 8 if h * w % cpu.lanes == 1 else co
+        # a block's inputs in half of L2, and blocks for all threads
+        fit = cpu.l2_bytes // (2 * 4 * ci * cpu.lanes)
+        return {
+            "nv": nv,
+            "mt": max(1, min(co, most, cpu.tile_pixels(nv, 3), cpu.resident_pixels(ci))),
+            "ku": 4,
+            "order": 1,
+            "pb": max(1, min(2 * nv, fit, n * vectors // cpu.threads)),
+        }
+
+    def space(self, workload: Workload, cpu: Cpu) -> Space:
+        _, h, w, _, co = _shape(workload)
+        vectors, default = -(-h * w // cpu.lanes), self.default(workload, cpu)
+        choices: Space = {
+            "nv": [v for v in (1, 2, 3, 4) if v <= vectors],
+            "mt": [m for m in (2, 4, 6, 7, 8, 10, 11, 12, 13, 14, 15, 28) if m <= co],
+            "ku": [1, 2, 4, 8],
+            "order": [0, 1],
+            "pb": [b for b in (1, 2, 3, 4, 5, 6, 7, 8, 12, 14, 16, 28, 32) if b <= vectors],
+        }
+        return {k: sorted({*v, default[k]}) for k, v in choices.items()}
+
+    def build(self, workload: Workload, cpu: Cpu, knobs: Knobs, name: str) -> tirx.PrimFunc:
+        n, h, w, _, _ = _shape(workload)
+        cpu.check_tile(knobs["mt"], knobs["nv"])
+        if not fits(h * w):
+            raise InvalidKnobs(f"images of {h} x {w} pixels do not end with a whole vector")
+        size = knobs["pb"] * cpu.lanes
+        whole, rest = h * w // size, h * w % size
+        if n * whole < cpu.threads:  # too few blocks to share: output channels are
+            whole, rest = 0, h * w
+        with IRBuilder() as builder, prim_func(self, workload, cpu, name) as args:
+            emitter = _Emitter(workload, cpu, knobs, args)
+            if whole:
+                with parallel(n * whole, cpu.threads) as task:
+                    emitter.block(task // whole, (task % whole) * size, size)
+                if rest:
+                    with parallel(n, cpu.threads) as image:
+                        emitter.block(image, whole * size, rest)
+            else:
+                with T.serial(0, n) as image:
+                    emitter.block(image, 0, rest, cpu.threads)
+        return builder.get()
+
+
+class _Emitter:
+    """Emits blocks of pixels."""
+
+    def __init__(
+        self, workload: Workload, cpu: Cpu, knobs: Knobs, args: Mapping[str, tirx.Buffer]
+    ) -> None:
+        _, h, w, self.ci, self.co = _shape(workload)
+        self.pixels, self.act = h * w, activations.emitter(workload.text("act"), cpu)
+        self.cpu, self.args = cpu, args
+        self.tiling = Tiling(knobs["mt"], knobs["nv"], knobs["ku"], bool(knobs["order"]))
+        self.last = _LastPixel(workload, cpu, args)
+
+    def block(self, image: Expr, first: Expr, count: int, threads: int = 1) -> None:
+        """``count`` pixels of one image from ``first`` on, tiles of output channels shared by
+        ``threads``."""
+        most = min(self.tiling.mt, self.co)
+        whole = count - count % self.cpu.lanes if self.last.alone(count) else count
+        if whole < count:
+            self.last.stage(image)
+        with shared(tile_count(self.co, most), threads) as span:
+            if whole == count:
+                self._products(image, first, count, span)
+                return
+            # the pixel left over takes a tile's weights while they are near
+            with loop(*span) as t:
+                if whole:
+                    self._products(image, first, whole, (t, t + 1))
+                for_flat(
+                    (t, t + 1), self.co, most,
+                    lambda size, channel, _: self.last.emit(image, channel, size),
+                )  # fmt: skip
+
+    def _products(self, image: Expr, first: Expr, count: int, tiles: tuple[Expr, Expr]) -> None:
+        weights = Weights(
+            self.args["x"], None, Panels(count, self.cpu.lanes), self.ci,
+            image * self.ci * self.pixels + first, self.cpu.by_lane, pitch=self.pixels,
+        )  # fmt: skip
+        product(
+            self.co,
+            self.tiling,
+            weights,
+            lambda c: [Segment(self.args["weight"], c * self.ci, 0, self.ci, self.ci)],
+            lambda c: self._epilogue(image, first, c),
+            tiles=tiles,
+        )
+
+    def _epilogue(self, image: Expr, first: Expr, channel: Expr) -> Epilogue:
+        def epilogue(value, _i, j, pixel, width, valid):  # type: ignore[no-untyped-def]
+            total = bind(value() + splat(self.args["bias"][channel + j], width), width)
+            out = bind(self.act(total, width), width)
+            at = (image * self.co + channel + j) * self.pixels + first + pixel
+            store_valid(self.args["y"], out, at, width, valid)
+
+        return epilogue
+
+
+def _shape(workload: Workload) -> tuple[int, int, int, int, int]:
+    n, h, w, ci, co = (workload[name] for name in ("n", "h", "w", "ci", "co"))
+    return n, h, w, ci, co
+
+
+class _LastPixel:
+    """Emits an image's last pixel where it is alone in its vector: with vectors along the input
+    channels, as otherwise it would cost as much as a full vector of pixels."""
+
+    def __init__(self, workload: Workload, cpu: Cpu, args: Mapping[str, tirx.Buffer]) -> None:
+        _, h, w, self.ci, self.co = _shape(workload)
+        self.pixels, self.act = h * w, activations.emitter(workload.text("act"), cpu)
+        self.args, self.lanes = args, cpu.lanes
+
+    def alone(self, count: int) -> bool:
+        """Whether it is, among ``count`` pixels."""
+        return count % self.lanes == 1
+
+    def stage(self, image: Expr) -> None:
+        """Copy the pixel's input channels side by side."""
+        self.column = T.alloc_buffer((self.ci,), "float32")
+        with T.serial(0, self.ci) as k:
+            store(self.column, self.args["x"][(image * self.ci + k + 1) * self.pixels - 1], k, 1)
+
+    def emit(self, image: Expr, channel: Expr, count: int) -> None:
+        """``count`` output channels from ``channel`` on."""
+        lanes, whole = self.lanes, self.ci // self.lanes
+        sums = registers(count * lanes)
+        for i in range(count):
+            store(sums, f32(0.0, lanes), i * lanes, lanes)
+        if whole:
+            with T.serial(0, whole) as v:
+                for i in range(count):
+                    total = load(sums, i * lanes, lanes)
+                    total = total + self._products(channel + i, v * lanes, lanes)
+                    store(sums, total, i * lanes, lanes)
+        for i in range(count):
+            total = self._sum(load(sums, i * lanes, lanes), channel + i)
+            result = bind(total + self.args["bias"][channel + i], 1)
+            at = (image * self.co + channel + i + 1) * self.pixels - 1
+            store(self.args["y"], self.act(result, 1), at, 1)
+
+    def _products(self, channel: Expr, at: Expr, width: int) -> Expr:
+        """Of ``width`` input channels from ``at`` on with their weights."""
+        weight = load(self.args["weight"], channel * self.ci + at, width)
+        return load(self.column, at, width) * weight
+
+    def _sum(self, vector: Expr, channel: Expr) -> Expr:
+        """The sum over a vector's lanes and over the products that filled no vector: half and half
+        is added, until one is left, and on the way the rest, which is cut into such halves."""
+        done = self.ci - self.ci % self.lanes
+        rest = {width: done + at for at, width in pieces(self.ci - done, self.lanes)}
+        width = self.lanes
+        while width > 1:
+            whole, half = bind(vector, width), width // 2
+            vector = take(whole(), 0, half) + take(whole(), half, half)
+            if half in rest:
+                vector = vector + self._products(channel, rest[half], half)
+            width = half
+        return vector
+
+
+register(PointwiseNchw())

@@ -1,0 +1,1 @@
+"""Depthwise convolution, NHWC and NCHW."""

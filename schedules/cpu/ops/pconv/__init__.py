@@ -1,0 +1,1 @@
+"""Partial convolution with the 1x1s after it."""

@@ -1,0 +1,248 @@
+"""What PConv operators do for one tile of rows; see ``family.py`` beside this file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tvm import tirx
+from tvm.script.ir_builder import tirx as T
+
+from tvm_flow.schedules.contract.base import Cpu, Knobs, Workload
+from tvm_flow.schedules.cpu.emit import activations, strassen, winograd
+from tvm_flow.schedules.cpu.emit.activations import Activation
+from tvm_flow.schedules.cpu.emit.microkernel import (
+    Epilogue,
+    Segment,
+    Tiling,
+    Weights,
+    apart,
+    for_groups,
+    for_rows,
+    group_count,
+    inner_threads,
+    microkernel,
+    product,
+    shared,
+    tile_count,
+    turn_of,
+)
+from tvm_flow.schedules.cpu.emit.packing import Panels
+from tvm_flow.schedules.cpu.emit.staging import Source, copy_run, stage_rows
+from tvm_flow.schedules.cpu.emit.vector import Expr, bind, load_valid, store, store_valid
+
+Args = Mapping[str, tirx.Buffer]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Integers of a workload; ``n1``/``n2`` are output channels of the 1x1s (0: none)."""
+
+    n: int
+    h: int
+    w: int
+    c: int
+    cc: int
+    k: int
+    n1: int
+    n2: int
+    wino: int
+    strassen: int
+
+    @classmethod
+    def of(cls, workload: Workload) -> Shape:
+        base = {name: workload[name] for name in ("n", "h", "w", "c", "cc", "k")}
+        base |= {name: workload.get(name, 0) for name in ("wino", "strassen")}
+        if workload.op == "pconv_block":
+            return cls(**base, n1=workload["hidden"], n2=workload["c"])
+        return cls(**base, n1=workload["co"] if workload.op == "pconv_pointwise" else 0, n2=0)
+
+    @property
+    def out(self) -> int:
+        return self.n2 or self.n1 or self.c
+
+
+def products(s: Shape) -> list[tuple[str, str, int, int]]:
+    """(weight, bias, reduction length, output channels) of every product, in order."""
+    found = [("conv", "conv_bias", s.cc * s.k * s.k, s.cc)]
+    if s.n1:
+        found.append(("w1", "b1", s.c, s.n1))
+    if s.n2:
+        found.append(("w2", "b2", s.n1, s.n2))
+    return found
+
+
+class TileEmitter:
+    """Emits the stages of one row tile; ``first`` is its first row in ``image``."""
+
+    def __init__(
+        self, s: Shape, cpu: Cpu, knobs: Knobs, args: Args, workload: Workload, image: Expr,
+        first: Expr,
+    ) -> None:  # fmt: skip
+        self.s, self.cpu, self.knobs, self.args = s, cpu, knobs, args
+        self.workload, self.image, self.first = workload, image, first
+        self.threads = inner_threads(cpu, knobs)
+        self.pixel0 = (image * s.h + first) * s.w
+
+    def block(self, rows: int) -> None:
+        """All stages over ``rows`` rows."""
+        s = self.s
+        if not s.n1:
+            self._conv(rows, self._store_output(s.c))
+            self._copy_untouched(rows)
+            return
+        zp = Panels(s.cc, self.cpu.lanes).padded
+        z = T.alloc_buffer((rows * s.w * zp,), "float32")
+        self._conv(rows, self._store_scratch(z, zp))
+        act = activations.emitter(self.workload.text("act"), self.cpu)
+        if not s.n2:
+            self._pointwise(1, rows, self._mixed(z, zp), self._finish(act, "residual"))
+            return
+        hp = apart(Panels(s.n1, self.cpu.lanes).padded, self.cpu.lanes)
+        hidden = T.alloc_buffer((rows * s.w * hp,), "float32")
+        self._pointwise(1, rows, self._mixed(z, zp), self._to_hidden(hidden, hp, act))
+        self._pointwise(
+            2,
+            rows,
+            lambda p: [Segment(hidden, p * hp, 0, hp, s.n1)],
+            self._finish(activations.emitter("none", self.cpu), "x"),
+        )
+
+    def _weights(self, index: int) -> Weights:
+        weight, bias, k, n = products(self.s)[index]
+        panels = Panels(n, self.cpu.lanes)
+        return Weights(self.args[weight], self.args[bias], panels, k, by_lane=self.cpu.by_lane)
+
+    def _conv(self, rows: int, epilogue: Callable[[Expr, Expr], Epilogue]) -> None:
+        """The k x k convolution of the first channels, from a zero-bordered scratch."""
+        if self.s.wino:
+            self._conv_winograd(rows, epilogue)
+            return
+        s, knobs, half = self.s, self.knobs, self.s.k // 2
+        source = Source(self.args["x"], s.h, s.w, s.c, 0, s.cc, half)
+        need, pitch = rows + 2 * half, source.width * s.cc
+        pad = T.alloc_buffer((need * pitch,), "float32")
+        stage_rows(source, pad, self.image, self.first - half, need, need, self.cpu.lanes)
+        weights, height = self._weights(0), min(knobs["cth"], rows)
+        turns = rows // height * tile_count(s.w, min(knobs["cmt"], s.w))
+
+        def tiles(group) -> None:  # type: ignore[no-untyped-def]
+            for_rows(
+                rows, height, s.w, knobs["cmt"],
+                lambda tile, y, x, n: microkernel(
+                    tile,
+                    [
+                        Segment(
+                            pad, y * pitch + x * s.cc, pitch, s.cc, s.k * s.cc,
+                            repeats=((s.k, pitch),),
+                        )
+                    ],
+                    weights, group, epilogue(y, x), knobs["ku"], turn_of(weights, n, turns),
+                ),
+            )  # fmt: skip
+
+        with shared(group_count(weights.panels, knobs["cnv"]), self.threads) as groups:
+            for_groups(weights.panels, knobs["cnv"], tiles, groups)
+
+    def _conv_winograd(self, rows: int, epilogue: Callable[[Expr, Expr], Epilogue]) -> None:
+        s, knobs = self.s, self.knobs
+        right = winograd.covered(s.w, s.wino) + 1 - s.w
+        source = Source(self.args["x"], s.h, s.w, s.c, 0, s.cc, 1, right=right)
+        need, pitch = winograd.covered(rows, s.wino) + 2, source.width * s.cc
+        pad = T.alloc_buffer((need * pitch,), "float32")
+        stage_rows(source, pad, self.image, self.first - 1, need, need, self.cpu.lanes)
+        winograd.Winograd(
+            m=s.wino, rows=rows, width=s.w, ci=s.cc, pad=pad, pitch=pitch,
+            weight=self.args["conv"], bias=self.args["conv_bias"],
+            panels=Panels(s.cc, self.cpu.lanes),
+            tiling=Tiling(knobs["cmt"], knobs["cnv"], knobs["ku"], True), epilogue=epilogue,
+            by_lane=self.cpu.by_lane, threads=self.threads,
+        ).emit()  # fmt: skip
+
+    def _pointwise(
+        self, index: int, rows: int, segments: Callable[[Expr], list[Segment]],
+        epilogue: Callable[[Expr], Epilogue],
+    ) -> None:  # fmt: skip
+        knobs = self.knobs
+        tiling = Tiling(
+            knobs[f"mt{index}"], knobs[f"nv{index}"], knobs["ku"], bool(knobs[f"order{index}"])
+        )
+        if not self.s.strassen:
+            weights = self._weights(index)
+            with shared(group_count(weights.panels, tiling.nv), self.threads) as groups:
+                product(rows * self.s.w, tiling, weights, segments, epilogue, groups=groups)
+            return
+        weight, bias, k, n = products(self.s)[index]
+        strassen.Strassen(
+            rows=rows * self.s.w, k=k, n=n, weight=self.args[weight], bias=self.args[bias],
+            tiling=tiling, segments=segments, epilogue=epilogue, lanes=self.cpu.lanes,
+            by_lane=self.cpu.by_lane, threads=self.threads,
+        ).emit()  # fmt: skip
+
+    def _mixed(self, z: tirx.Buffer, pitch: int) -> Callable[[Expr], list[Segment]]:
+        """Reduction over PConv output, then the input's untouched channels."""
+        s = self.s
+        untouched = s.c - s.cc
+
+        def segments(p: Expr) -> list[Segment]:
+            found = [Segment(z, p * pitch, 0, pitch, s.cc)]
+            if untouched:
+                base = (self.pixel0 + p) * s.c + s.cc
+                found.append(Segment(self.args["x"], base, 0, s.c, untouched, k0=s.cc))
+            return found
+
+        return segments
+
+    def _store_scratch(self, z: tirx.Buffer, pitch: int) -> Callable[[Expr, Expr], Epilogue]:
+        def at(y: Expr, x: Expr) -> Epilogue:
+            def epilogue(value, i, j, channel, width, _valid):  # type: ignore[no-untyped-def]
+                pixel = (y + i) * self.s.w + x + j
+                store(z, value(), pixel * pitch + channel, width)
+
+            return epilogue
+
+        return at
+
+    def _store_output(self, pitch: int) -> Callable[[Expr, Expr], Epilogue]:
+        def at(y: Expr, x: Expr) -> Epilogue:
+            def epilogue(value, i, j, channel, width, valid):  # type: ignore[no-untyped-def]
+                pixel = self.pixel0 + (y + i) * self.s.w + x + j
+                store_valid(self.args["y"], value, pixel * pitch + channel, width, valid)
+
+            return epilogue
+
+        return at
+
+    def _to_hidden(
+        self, hidden: tirx.Buffer, pitch: int, act: Activation
+    ) -> Callable[[Expr], Epilogue]:
+        def at(p: Expr) -> Epilogue:
+            def epilogue(value, _i, j, channel, width, _valid):  # type: ignore[no-untyped-def]
+                store(hidden, act(value, width), (p + j) * pitch + channel, width)
+
+            return epilogue
+
+        return at
+
+    def _finish(self, act: Activation, residual: str) -> Callable[[Expr], Epilogue]:
+        """Residual, activation and the store to the output."""
+        has_residual = self.workload.text("res") != "none"
+
+        def at(p: Expr) -> Epilogue:
+            def epilogue(value, _i, j, channel, width, valid):  # type: ignore[no-untyped-def]
+                where = (self.pixel0 + p + j) * self.s.out + channel
+                if has_residual:
+                    other = load_valid(self.args[residual], where, width, valid)
+                    value = bind(value() + other, width)
+                out = bind(act(value, width), width)
+                store_valid(self.args["y"], out, where, width, valid)
+
+            return epilogue
+
+        return at
+
+    def _copy_untouched(self, rows: int) -> None:
+        s = self.s
+        with T.serial(0, rows * s.w) as p:
+            at = (self.pixel0 + p) * s.c + s.cc
+            copy_run(self.args["y"], at, self.args["x"], at, s.c - s.cc, self.cpu.lanes)

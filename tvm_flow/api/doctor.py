@@ -1,0 +1,277 @@
+"""Is this installation fit to compile, link, tune and measure?
+
+:func:`diagnose` returns findings and prints nothing. Whatever could crash in native code (a wrong
+``apache-tvm-ffi`` segfaults, it does not raise) runs in a process of its own, so that a crash
+becomes a sentence. This module imports neither TVM nor torch: it must work where they do not.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from tvm_flow import targets
+from tvm_flow.support.errors import TvmFlowError
+from tvm_flow.toolchain.linker import find_linker, has_zig, zig
+
+PYTHON = (3, 11)
+ROOT = Path(__file__).parents[2]
+PROBE_TIMEOUT_S = 180
+ARCHITECTURES = ("x86_64", "aarch64")
+MIN_FREE_GIB = 1.0
+BUSY_CORES = 0.5  # a load above this disturbs timings
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding. ``fix`` is a command or an edit, empty where ``ok``. A ``warning`` that is not
+    ok leaves the installation usable but its timings doubtful."""
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""
+    warning: bool = False
+
+
+def diagnose(tuning_logs: Path = Path("tuning_logs")) -> list[Check]:
+    """Every check, about ten seconds in all. Raises nothing for a broken installation.
+
+    ``tuning_logs``: the folder tuning is going to write its records to.
+    """
+    groups: list[Callable[[], list[Check]]] = [
+        lambda: [load_average()],  # first: the probes below are load themselves
+        lambda: [python_version()],
+        packages,
+        lambda: [abi()],
+        code_generation,
+        lambda: [cpp_compiler()],
+        lambda: [cores()],
+        lambda: [governor()],
+        lambda: [tuning_folder(tuning_logs)],
+    ]
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        return [check for group in pool.map(lambda run: run(), groups) for check in group]
+
+
+def python_version() -> Check:
+    wanted = ".".join(map(str, PYTHON))
+    ok = sys.version_info[:2] == PYTHON
+    fix = "" if ok else f"make clean && make venv PYTHON=python{wanted}"
+    return Check("python", ok, f"{platform.python_version()}, wanted {wanted}", fix)
+
+
+def pins() -> dict[str, str]:
+    """Package -> exact version, of the checkout's ``pyproject.toml`` or the installed metadata.
+
+    Empty where there is neither (a bare copy of the source).
+    """
+    project = ROOT / "pyproject.toml"
+    if project.is_file():
+        lines = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
+    else:
+        try:
+            lines = metadata.requires("tvm-flow") or []
+        except metadata.PackageNotFoundError:
+            return {}
+    found = (re.fullmatch(r"([\w.-]+)==([\w.+!-]+)", line.strip()) for line in lines)
+    return {match[1]: match[2] for match in found if match}
+
+
+def packages() -> list[Check]:
+    """The installed version of each pinned package; a local suffix such as ``+cpu`` is the same."""
+    checks = []
+    for name, pin in pins().items():
+        try:
+            installed = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            installed = "not installed"
+        ok = installed.partition("+")[0] == pin
+        fix = "" if ok else _install(name)
+        checks.append(Check(name, ok, f"{installed}, wanted {pin}", fix))
+    return checks
+
+
+def abi() -> Check:
+    """TVM and its FFI library belong together: compile, run and serialise, in another process."""
+    ok, said = run_isolated("from tvm_flow.api.doctor import probe_abi; probe_abi()")
+    detail = "compiles, runs and serialises" if ok else f"TVM does not work: it {said}"
+    return Check("tvm abi", ok, detail, "" if ok else _install("apache-tvm", "apache-tvm-ffi"))
+
+
+def code_generation() -> list[Check]:
+    """LLVM generates code for each architecture, and a linker makes a library of it."""
+    checks = []
+    with tempfile.TemporaryDirectory(prefix="tvm-flow-doctor-") as folder:
+        for arch in ARCHITECTURES:
+            made = Path(folder) / f"{arch}.o"
+            ok, said = run_isolated(
+                "from tvm_flow.api.doctor import probe_object; "
+                f"probe_object({arch!r}, {str(made)!r})"
+            )
+            fix = "" if ok else _install("apache-tvm")
+            detail = "compiles" if ok else f"TVM's LLVM {said}"
+            checks += [Check(f"llvm {arch}", ok, detail, fix), linker(arch, made)]
+    return checks
+
+
+def linker(arch: str, made: Path) -> Check:
+    """Links the object ``made`` for ``arch``."""
+    name = f"linker {arch}"
+    try:
+        found = find_linker(arch)
+        if not made.is_file():
+            return Check(name, False, "not tried: there is no object to link", f"see llvm {arch}")
+        found.link_shared([made], made.with_suffix(".so"))
+    except TvmFlowError as error:
+        detail = error.what + (f": {error.why}" if error.why else "")
+        return Check(name, False, detail, _install("ziglang"))
+    return Check(name, True, "links with " + " ".join(found.command))
+
+
+def cpp_compiler() -> Check:
+    """zig's clang starts. It builds the C++ runner; nothing else needs it."""
+    name, fix = "c++ compiler", _install("ziglang")
+    if not has_zig():
+        return Check(name, False, "the package ziglang is not installed", fix)
+    ok, said = _run([zig(), "c++", "--version"])
+    return Check(name, ok, said.partition("\n")[0] if ok else f"zig {said}", "" if ok else fix)
+
+
+def cores() -> Check:
+    """Whether this process may use all cores of the machine."""
+    name, usable, total = "cores", len(os.sched_getaffinity(0)), os.cpu_count() or 1
+    try:
+        board = targets.load("native")
+    except targets.TargetFileError as error:
+        return Check(name, False, f"{error.what}: {error.why}", error.fix)
+    ok = usable == total
+    detail = f"{usable} of {total} CPUs usable; {board.threads} threads; {board.log_name}"
+    fix = "" if ok else f"widen the affinity if that was not meant: taskset -c 0-{total - 1} …"
+    return Check(name, ok, detail, fix, warning=True)
+
+
+def governor(root: Path = Path("/")) -> Check:
+    """The frequency governor; anything but ``performance`` changes clocks while measuring."""
+    files = root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor")
+    found = sorted({path.read_text(encoding="ascii").strip() for path in files})
+    if not found:
+        return Check("governor", True, "no cpufreq here: the clock is not ours to set")
+    ok = found == ["performance"]
+    fix = "" if ok else "sudo cpupower frequency-set -g performance"
+    return Check("governor", ok, ", ".join(found), fix, warning=True)
+
+
+def load_average() -> Check:
+    """Other programs on the cores make timings worthless."""
+    load = os.getloadavg()[0]
+    ok = load < BUSY_CORES
+    fix = "" if ok else "stop the other programs before tuning or measuring: see top"
+    return Check("load", ok, f"{load:.1f} cores busy in the last minute", fix, warning=True)
+
+
+def tuning_folder(folder: Path) -> Check:
+    """Records can be written: permission by trying, and space."""
+    name, existing = "tuning_logs", folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    try:
+        with tempfile.NamedTemporaryFile(dir=existing, prefix=".doctor-"):
+            free = shutil.disk_usage(existing).free / 2**30
+    except OSError as error:
+        detail = f"cannot write to {existing}: {error.strerror}"
+        return Check(name, False, detail, f"chmod u+w {existing}, or name another folder")
+    ok = free >= MIN_FREE_GIB
+    fix = "" if ok else f"free {MIN_FREE_GIB:.0f} GiB, or name another folder"
+    return Check(name, ok, f"{folder} is writable, {free:.1f} GiB free", fix)
+
+
+# -- processes of their own ---------------------------------------------------------------------
+
+
+def run_isolated(code: str) -> tuple[bool, str]:
+    """Python ``code`` in a new process: (True, its output), or (False, how it ended, a verb first).
+
+    A crash, an exception and a hang are all sentences; none of them reaches this process.
+    """
+    return _run([sys.executable, "-c", code])
+
+
+def probe_abi() -> None:
+    """Runs in its own process: what a wrong ``apache-tvm-ffi`` crashes in."""
+    import numpy as np  # noqa: PLC0415 - only in the probe's process
+    import tvm  # noqa: PLC0415
+
+    module = _add_one()
+    compiled = tvm.compile(module, target=tvm.target.Target({"kind": "llvm"}))
+    inputs = np.arange(16, dtype="float32")
+    output = tvm.runtime.tensor(np.zeros(16, "float32"))
+    compiled["add_one"](tvm.runtime.tensor(inputs), output)
+    np.testing.assert_array_equal(output.numpy(), inputs + 1)
+    tvm.ir.assert_structural_equal(tvm.ir.load_json(tvm.ir.save_json(module)), module)
+
+
+def probe_object(arch: str, path: str) -> None:
+    """Runs in its own process: an object file for ``arch``, generated by TVM's LLVM."""
+    import tvm  # noqa: PLC0415 - only in the probe's process
+
+    from tvm_flow.support.compat import llvm_targets  # noqa: PLC0415 - imports TVM
+
+    if arch not in [str(name) for name in llvm_targets()]:
+        raise RuntimeError(f"has no backend for {arch}")
+    target = tvm.target.Target({"kind": "llvm", "mtriple": f"{arch}-linux-gnu"})
+    tvm.compile(_add_one(), target=target).mod.write_to_file(path)
+
+
+def _add_one():  # type: ignore[no-untyped-def]  # tvm.IRModule, which must not be imported here
+    """A module with ``add_one(input, output)`` on 16 floats."""
+    import tvm  # noqa: PLC0415 - only in the probe's process
+    from tvm import te  # noqa: PLC0415
+
+    data = te.placeholder((16,), name="data")
+    result = te.compute((16,), lambda i: data[i] + 1.0, name="result")
+    func = te.create_prim_func([data, result]).with_attr("global_symbol", "add_one")
+    return tvm.IRModule({"add_one": func})
+
+
+def _run(command: list[str]) -> tuple[bool, str]:
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=PROBE_TIMEOUT_S,
+            env=environment,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return False, f"did not answer within {PROBE_TIMEOUT_S} s"
+    except OSError as error:
+        return False, f"could not be started: {error.strerror}"
+    if done.returncode < 0:
+        return False, f"crashed with {signal.Signals(-done.returncode).name}"
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        return False, f"failed: {lines[-1].strip()}"
+    return True, done.stdout.strip()
+
+
+def _install(*names: str) -> str:
+    """The command that puts exactly the pinned versions in place and touches nothing else."""
+    pinned = pins()
+    wanted = [f"{name}=={pinned[name]}" if name in pinned else name for name in names]
+    return f"{sys.executable} -m pip install --force-reinstall --no-deps {' '.join(wanted)}"

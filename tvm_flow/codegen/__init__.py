@@ -1,0 +1,1 @@
+"""Graph -> Relax -> machine code."""

@@ -1,0 +1,209 @@
+"""Graph -> Relax: one call per kernel, packed weights as constants, the rest as Relax operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from tvm_flow.ir.graph import Graph, Node
+from tvm_flow.ir.lowered import KernelInfo
+from tvm_flow.passes.cpu.workloads import candidates, plain_weights
+from tvm_flow.schedules import registry
+from tvm_flow.schedules.contract.base import Cpu, Knobs, Workload
+from tvm_flow.support.errors import CompileError
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Knobs for a workload and where they come from."""
+
+    knobs: Knobs
+    source: str  # "tuned" or "default"
+    record_sha: str | None = None
+    label: str | None = None
+    seconds: float | None = None  # of the record
+
+
+Chooser = Callable[[Workload], Choice]
+
+
+def emit(graph: Graph, cpu: Cpu, choose: Chooser) -> tuple[tvm.IRModule, list[KernelInfo]]:
+    """Relax module with ``main`` and one TIR function per kernel, and one entry per kernel call.
+
+    Calls with the same workload share a function. Raises :class:`CompileError` if a kernel cannot
+    be generated from the chosen knobs.
+    """
+    return _Emitter(cpu, choose).run(graph)
+
+
+class _Emitter:
+    def __init__(self, cpu: Cpu, choose: Chooser) -> None:
+        self.cpu, self.choose = cpu, choose
+        self.builder = relax.BlockBuilder()
+        self.functions: dict[str, tuple[tvm.ir.GlobalVar, str, Choice]] = {}
+        self.kernels: list[KernelInfo] = []
+        self.values: dict[int, relax.Expr] = {}
+
+    def run(self, graph: Graph) -> tuple[tvm.IRModule, list[KernelInfo]]:
+        params = [relax.Var(node.name or "input", _type(node)) for node in graph.inputs]
+        for node, param in zip(graph.inputs, params, strict=True):
+            self.values[id(node)] = param
+        with self.builder.function("main", params):
+            with self.builder.dataflow():
+                for node in graph.nodes():
+                    if node.op != "input":
+                        self.values[id(node)] = self.builder.emit(self.expression(node))
+                outputs = [self.values[id(node)] for node in graph.outputs]
+                result = outputs[0] if len(outputs) == 1 else relax.Tuple(outputs)
+                result = self.builder.emit_output(result)
+            self.builder.emit_func_output(result)
+        return self.builder.get(), self.kernels
+
+    def expression(self, node: Node) -> relax.Expr:
+        ways = candidates(node)
+        if ways:
+            return self.kernel(node, self.fastest(ways))
+        sources = [self.values[id(source)] for source in node.inputs]
+        if "call" in node.attrs:
+            return _original(node, sources)
+        return _RELAX[node.op](node, sources)
+
+    def fastest(self, ways: list[Workload]) -> Workload:
+        """The first way, unless records say that another is faster."""
+        times = [self.choose(way).seconds for way in ways] if len(ways) > 1 else [None]
+        if times[0] is None:
+            return ways[0]
+        return min(zip(ways, times, strict=True), key=lambda pair: pair[1] or float("inf"))[0]
+
+    def kernel(self, node: Node, workload: Workload) -> relax.Expr:
+        family = registry.lookup(workload.op)
+        var, symbol, choice = self.function(workload)
+        packed = family.pack(workload, self.cpu, plain_weights(node))
+        args = [self.values[id(source)] for source in node.inputs]
+        args += [relax.const(array, "float32") for array in packed]
+        outputs = [s for s in family.arguments(workload, self.cpu) if s.role == "output"]
+        self.kernels.append(
+            KernelInfo(
+                symbol=symbol,
+                workload=workload.key,
+                knobs=choice.knobs,
+                source=choice.source,
+                record_sha=choice.record_sha,
+                label=choice.label,
+                modules=node.modules,
+                macs=family.macs(workload),
+                bytes=family.bytes_moved(workload, self.cpu),
+            )
+        )
+        call = relax.call_tir(var, args, relax.TensorType(outputs[0].shape, "float32"))
+        if outputs[0].shape == node.shape:
+            return call
+        return relax.op.reshape(self.builder.emit(call), node.shape)
+
+    def function(self, workload: Workload) -> tuple[tvm.ir.GlobalVar, str, Choice]:
+        """The module's function for a workload, generated on first use."""
+        if workload.key not in self.functions:
+            choice = self.choose(workload)
+            symbol = f"{workload.op}_{len(self.functions)}"
+            family = registry.lookup(workload.op)
+            try:
+                func = family.build(workload, self.cpu, choice.knobs, symbol)
+            except (ValueError, KeyError) as error:
+                raise CompileError(
+                    f"no kernel for {workload.key} with knobs {choice.knobs}",
+                    why=str(error),
+                    fix="remove the record, or report it if it came with the project",
+                ) from error
+            private = func.without_attr("global_symbol")
+            var = self.builder.add_func(private, symbol)
+            self.functions[workload.key] = (var, symbol, choice)
+        return self.functions[workload.key]
+
+
+def _type(node: Node) -> relax.TensorType:
+    return relax.TensorType(node.shape, node.dtype)
+
+
+def _original(node: Node, sources: list[relax.Expr]) -> relax.Expr:
+    """The operator's own Relax call with its tensor arguments replaced."""
+    call = node.attrs["call"]
+    args = list(call.args)
+    for slot, source in zip(node.attrs["slots"], sources, strict=True):
+        args[slot] = source
+    return relax.Call(call.op, args, call.attrs, call.ty_args)
+
+
+def _general_conv2d(node: Node, sources: list[relax.Expr]) -> relax.Expr:
+    """Grouped, dilated or unevenly padded convolution, NCHW as imported."""
+    a, bias = node.attrs, node.weights["bias"].reshape(1, -1, 1, 1)
+    out = relax.op.nn.conv2d(
+        sources[0], relax.const(np.ascontiguousarray(node.weights["weight"])),
+        strides=a["strides"], padding=a["padding"], dilation=a["dilation"], groups=a["groups"],
+    )  # fmt: skip
+    return relax.op.add(out, relax.const(np.ascontiguousarray(bias)))
+
+
+def _affine_relax(node: Node, sources: list[relax.Expr]) -> relax.Expr:
+    shape = [1, -1] + [1] * (len(node.shape) - 2)
+    scale, shift = (node.weights[k].reshape(shape) for k in ("scale", "shift"))
+    scaled = relax.op.multiply(sources[0], relax.const(np.ascontiguousarray(scale)))
+    return relax.op.add(scaled, relax.const(np.ascontiguousarray(shift)))
+
+
+def _act_relax(node: Node, sources: list[relax.Expr]) -> relax.Expr:
+    x = sources[0]
+
+    def hard() -> relax.Expr:
+        shifted = relax.op.add(x, relax.const(np.float32(3)))
+        return relax.op.divide(relax.op.clip(shifted, 0, 6), relax.const(np.float32(6)))
+
+    table = {
+        "relu": lambda: relax.op.nn.relu(x),
+        "relu6": lambda: relax.op.clip(x, 0, 6),
+        "gelu": lambda: relax.op.nn.gelu(x),
+        "silu": lambda: relax.op.nn.silu(x),
+        "sigmoid": lambda: relax.op.sigmoid(x),
+        "hardsigmoid": hard,
+        "hardswish": lambda: relax.op.multiply(x, hard()),
+    }
+    return table[node.attrs["kind"]]()
+
+
+def _shuffle_relax(node: Node, sources: list[relax.Expr]) -> relax.Expr:
+    """Channel shuffle of an NHWC tensor, or of two concatenated ones."""
+    whole = sources[0] if len(sources) == 1 else relax.op.concat(sources, axis=3)
+    n, h, w, c = node.shape
+    groups = node.attrs.get("groups", 2)
+    split = relax.op.reshape(whole, (n, h, w, groups, c // groups))
+    return relax.op.reshape(relax.op.permute_dims(split, [0, 1, 2, 4, 3]), node.shape)
+
+
+def _slice_relax(node: Node, sources: list[relax.Expr]) -> relax.Expr:
+    a = node.attrs
+    return relax.op.strided_slice(sources[0], [a["axis"]], [a["start"]], [a["stop"]])
+
+
+_RELAX: dict[str, Callable[[Node, list[relax.Expr]], relax.Expr]] = {
+    "const": lambda node, _: relax.const(node.weights["value"].copy(order="C"), node.dtype),
+    "reshape": lambda node, s: relax.op.reshape(s[0], node.shape),
+    "permute": lambda node, s: relax.op.permute_dims(s[0], list(node.attrs["axes"])),
+    "slice": _slice_relax,
+    "concat": lambda node, s: relax.op.concat(s, axis=node.attrs["axis"]),
+    "slice_scatter": lambda node, s: relax.op.slice_scatter(
+        s[0], s[1], node.attrs["start"], node.attrs["stop"], 1, axis=node.attrs["axis"]
+    ),
+    "clip": lambda node, s: relax.op.clip(s[0], node.attrs["low"], node.attrs["high"]),
+    "add": lambda node, s: relax.op.add(*s),
+    "subtract": lambda node, s: relax.op.subtract(*s),
+    "multiply": lambda node, s: relax.op.multiply(*s),
+    "divide": lambda node, s: relax.op.divide(*s),
+    "act": _act_relax,
+    "affine": _affine_relax,
+    "general_conv2d": _general_conv2d,
+    "channel_shuffle": _shuffle_relax,
+    "concat_shuffle": _shuffle_relax,
+}

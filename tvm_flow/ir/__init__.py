@@ -1,0 +1,1 @@
+"""The graph, what lowering makes of it, and the tasks there are to tune."""

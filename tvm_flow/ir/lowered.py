@@ -1,0 +1,63 @@
+"""What the passes hand to the rest: a Relax module ready to build, and what is known about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tvm
+
+    from tvm_flow.targets import Board
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One input or output of the network; ``shape`` is in the order of :attr:`Lowered.layout`."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class KernelInfo:
+    """Where one kernel of the module comes from.
+
+    ``symbol`` is its name in the module; ``workload`` the key text of its operator and shape;
+    ``source`` is ``"tuned"`` (``record_sha`` names the record) or ``"default"``; ``modules`` are
+    the paths of the PyTorch modules it computes; ``macs`` (multiply-accumulates of the direct
+    algorithm) and ``bytes`` (every argument once) are per call.
+    """
+
+    symbol: str
+    workload: str
+    knobs: dict[str, int]
+    source: str
+    record_sha: str | None
+    label: str | None
+    modules: tuple[str, ...]
+    macs: int
+    bytes: int
+
+
+@dataclass
+class Lowered:
+    """A network as Relax with its kernels in place, ready for ``relax.build``.
+
+    ``mod["main"]`` takes the inputs only; weights are constants of the module. ``layout`` is
+    ``"NCHW"`` or ``"NHWC"`` and describes the 4-D tensors at the border.
+    """
+
+    mod: tvm.IRModule
+    board: Board
+    model_name: str
+    inputs: list[TensorInfo]
+    outputs: list[TensorInfo]
+    layout: str = "NCHW"
+    kernels: list[KernelInfo] = field(default_factory=list)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one run of the network, as far as the kernels know theirs."""
+        return sum(kernel.macs for kernel in self.kernels)

@@ -1,0 +1,109 @@
+"""What is tuned: one task per distinct workload of a network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+
+from tvm_flow.schedules.contract.base import Cpu, Family, Workload
+from tvm_flow.schedules.registry import lookup
+from tvm_flow.support.channel import Message
+from tvm_flow.support.errors import UsageError
+from tvm_flow.targets import Board
+
+
+@dataclass(frozen=True)
+class Task:
+    """One workload, how often the network runs it, and the PyTorch modules it computes.
+
+    Tasks with the same ``group`` are ways to compute the same layers (direct, Winograd); the
+    network uses the fastest. ``parts`` are the groups of other tasks that together compute what
+    this one does, each as often as it is named.
+    """
+
+    workload: Workload
+    count: int = 1
+    modules: tuple[str, ...] = ()
+    group: str = ""
+    parts: tuple[str, ...] = ()
+
+    @property
+    def layers(self) -> str:
+        """What the task's layers are known by: its group, or itself if it has no alternative."""
+        return self.group or self.workload.key
+
+
+def merge(tasks: Iterable[Task]) -> list[Task]:
+    """One task per workload in order of first appearance; counts and modules add up."""
+    merged: dict[str, Task] = {}
+    for task in tasks:
+        key = task.workload.key
+        known = merged.get(key, Task(task.workload, 0))
+        count, modules = known.count + task.count, known.modules + task.modules
+        merged[key] = replace(task, count=count, modules=modules)
+    return list(merged.values())
+
+
+def network_seconds(times: Iterable[tuple[Task, float]]) -> float:
+    """What a network takes whose tasks take so many seconds per call: the fastest way to compute
+    each layer counts, and of a chain of layers the fused operator where it beats their sum."""
+    tasks: dict[str, Task] = {}
+    best: dict[str, float] = {}
+    for task, seconds in times:
+        tasks[task.layers] = task
+        best[task.layers] = min(seconds, best.get(task.layers, math.inf))
+    total = sum(task.count * best[key] for key, task in tasks.items() if not task.parts)
+    for key, task in tasks.items():
+        if task.parts and total < math.inf:
+            apart = sum(best.get(part, math.inf) for part in task.parts)
+            total -= task.count * max(0.0, apart - best[key])
+    return total
+
+
+def one_way(tasks: Iterable[Task]) -> list[Task]:
+    """The first way to compute each layer."""
+    found: dict[str, Task] = {}
+    for task in tasks:
+        if not task.parts:
+            found.setdefault(task.layers, task)
+    return list(found.values())
+
+
+def weight_bytes(tasks: Iterable[Task], board: Board, threads: int) -> int:
+    """Bytes of all weights of a network, the first way of computing each layer taken."""
+    cpu, total = cpu_of(board, threads), 0
+    for task in one_way(tasks):
+        arguments = family_of(task.workload, board).arguments(task.workload, cpu)
+        total += task.count * sum(spec.bytes for spec in arguments if spec.role == "weight")
+    return total
+
+
+def cpu_of(board: Board, threads: int = 1) -> Cpu:
+    """What schedules may know about ``board`` when run on ``threads`` threads."""
+    fmas = board.cluster_of(board.cores[0]).fma_per_cycle
+    return Cpu(
+        board.lanes, board.vector_registers, board.l1_bytes, board.l2_bytes, threads, fmas,
+        board.looks_up,
+    )  # fmt: skip
+
+
+def family_of(workload: Workload, board: Board) -> Family:
+    """The operator family of a workload. Raises :class:`UsageError` if there is none."""
+    try:
+        return lookup(workload.op, str(board.tvm_target()["kind"]))
+    except KeyError as error:
+        raise UsageError(f"Cannot tune {workload}", why=str(error.args[0])) from error
+
+
+def describe(workload: Workload, board: Board, cpu: Cpu) -> Message:
+    """What every request to a worker says about the kernel in question."""
+    return {
+        "workload": workload.key,
+        "cpu": asdict(cpu),
+        "target": board.tvm_target(),
+        "arch": board.arch,
+        "glibc": board.glibc_floor,
+        # Importing it in the worker registers the family there, wherever it is defined.
+        "family_module": type(family_of(workload, board)).__module__,
+    }

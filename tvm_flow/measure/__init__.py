@@ -1,0 +1,1 @@
+"""Timing, its validity, and what a machine reaches at most."""

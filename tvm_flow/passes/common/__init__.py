@@ -1,0 +1,1 @@
+"""Graph passes that hold for every device."""

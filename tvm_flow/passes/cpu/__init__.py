@@ -1,0 +1,1 @@
+"""Graph passes of the CPU: layout, fusion and the choice between ways."""

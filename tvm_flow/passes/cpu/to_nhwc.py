@@ -1,0 +1,191 @@
+"""NHWC inside: a 1x1 convolution is then a matrix product and a channel slice an offset.
+
+Every 4-D operator with a rule is rewritten to NHWC; around one without, transposes are inserted.
+A convolution of an NCHW input with few channels (a picture) reads it directly (``nchw``
+attribute), so that the border costs no transpose either. Depthwise convolutions become
+``depthwise``; a dense layer becomes a 1x1 convolution over one pixel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tvm_flow.ir.graph import Graph, Node, rewrite
+from tvm_flow.schedules.cpu.ops.transpose import AXES
+
+#: From this many channels on an NCHW input is transposed before a convolution reads it. Windows of
+#: several taps have much to gain: Winograd needs NHWC, 64 channels at 56² take 0.33 ms instead of
+#: 0.89. A 1x1 gains only easier access (384 channels at 14²: 45 us, not 58; 128 at 56² are equal).
+TRANSPOSED_CHANNELS, TRANSPOSED_CHANNELS_1X1 = 16, 192
+
+_AXIS = {0: 0, 1: 3, 2: 1, 3: 2}
+_ELEMENTWISE = {"act", "clip", "add", "multiply", "subtract", "divide", "affine"}
+_RULED = _ELEMENTWISE | {
+    "conv2d", "concat", "slice", "max_pool", "avg_pool", "global_pool", "pconv",
+    "channel_shuffle", "concat_shuffle",
+}  # fmt: skip
+
+
+def to_nhwc(graph: Graph, *, border: str = "NCHW") -> Graph:
+    """Convert; 4-D inputs and outputs keep NCHW unless ``border`` is ``"NHWC"``."""
+    converter = _Converter(border)
+    for node in graph.nodes():
+        converter.convert(node)
+    outputs = [converter.result(node) for node in graph.outputs]
+    inputs = [converter.new[id(node)] for node in graph.inputs if id(node) in converter.new]
+    return rewrite(Graph(inputs, outputs, graph.name), cancel_permutes)
+
+
+def nhwc_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    n, c, h, w = shape
+    return (n, h, w, c)
+
+
+class _Converter:
+    def __init__(self, border: str) -> None:
+        self.border = border
+        self.new: dict[int, Node] = {}
+        self.in_nhwc: dict[int, bool] = {}
+        self.permuted: dict[tuple[int, bool], Node] = {}
+
+    def convert(self, node: Node) -> None:
+        four = len(node.shape) == 4
+        if node.op == "input":
+            nhwc = four and self.border == "NHWC"
+            shape = nhwc_shape(node.shape) if nhwc else node.shape
+            new = Node("input", [], shape, dtype=node.dtype, name=node.name)
+        elif four and node.op in _RULED and self._convertible(node):
+            nhwc, new = True, self._ruled(node)
+        elif node.op == "dense":
+            nhwc, new = False, self._dense(node)
+        elif node.op == "reshape" and self._pixel(node.inputs[0]):
+            source = self._get(node.inputs[0], True)
+            nhwc = False
+            new = Node("reshape", [source], node.shape, {"shape": node.shape}, dtype=node.dtype)
+        else:
+            nhwc = False
+            sources = [self._get(source, False) for source in node.inputs]
+            op = "general_conv2d" if node.op == "conv2d" else node.op
+            new = Node(op, sources, node.shape, node.attrs, node.weights, node.modules,
+                       node.dtype, node.name)  # fmt: skip
+        self.new[id(node)], self.in_nhwc[id(node)] = new, nhwc
+
+    def _convertible(self, node: Node) -> bool:
+        if node.op == "conv2d":
+            return _supported_conv(node)
+        if node.op in _ELEMENTWISE:
+            return all(len(s.shape) == 4 or (s.op == "const" and s.weights["value"].size == 1)
+                       for s in node.inputs)  # fmt: skip
+        return True
+
+    def _pixel(self, node: Node) -> bool:
+        """A 4-D tensor of one pixel has the same elements in the same order in both layouts."""
+        return len(node.shape) == 4 and node.shape[2:] == (1, 1) and self.in_nhwc[id(node)]
+
+    def _get(self, node: Node, nhwc: bool) -> Node:
+        """The converted node in the wanted layout."""
+        new = self.new[id(node)]
+        if len(node.shape) != 4 or self.in_nhwc[id(node)] == nhwc:
+            return new
+        key = (id(node), nhwc)
+        if key not in self.permuted:
+            axes = AXES["nhwc" if nhwc else "nchw"]
+            shape = tuple(new.shape[a] for a in axes)
+            if new.op == "const":
+                value = np.ascontiguousarray(new.weights["value"].transpose(axes))
+                self.permuted[key] = Node("const", [], shape, weights={"value": value})
+            else:
+                self.permuted[key] = Node("permute", [new], shape, {"axes": axes}, dtype=new.dtype)
+        return self.permuted[key]
+
+    def _ruled(self, node: Node) -> Node:
+        attrs = dict(node.attrs)
+        if "axis" in attrs:
+            attrs["axis"] = _AXIS[attrs["axis"] % 4]
+        op, weights, shape = node.op, node.weights, nhwc_shape(node.shape)
+        if op == "conv2d":
+            return self._conv(node, shape)
+        sources = [
+            self._get(s, True) if len(s.shape) == 4 else self.new[id(s)] for s in node.inputs
+        ]
+        if op == "affine":
+            op, attrs = "depthwise", _window((1, 1))
+            weights = {"weight": weights["scale"].reshape(-1, 1, 1), "bias": weights["shift"]}
+        if op in ("max_pool", "avg_pool"):
+            attrs = _window(attrs["kernel"], attrs["strides"], attrs["padding"]) | {
+                "mode": op.removesuffix("_pool")
+            }
+            op = "pool2d"
+        return Node(op, sources, shape, attrs, weights, node.modules, node.dtype)
+
+    def _conv(self, node: Node, shape: tuple[int, ...]) -> Node:
+        a, weight = node.attrs, node.weights["weight"]
+        attrs = _window(weight.shape[2:], a["strides"], a["padding"])
+        source = node.inputs[0]
+        if a["groups"] > 1:
+            weights = {"weight": weight[:, 0], "bias": node.weights["bias"]}
+            return Node("depthwise", [self._get(source, True)], shape, attrs | {"act": "none"},
+                        weights, node.modules)  # fmt: skip
+        border = not self.in_nhwc[id(source)] and self.new[id(source)].op == "input"
+        direct = border and source.shape[1] < _transposed_from(weight.shape)
+        x = self.new[id(source)] if direct else self._get(source, True)
+        attrs |= {"nchw": int(direct), "act": "none", "res": "none"}
+        return Node("conv2d", [x], shape, attrs, node.weights, node.modules)
+
+    def _dense(self, node: Node) -> Node:
+        """[..., in] -> [..., out] as a 1x1 convolution over the leading axes as pixels."""
+        x = self._get(node.inputs[0], False)
+        pixels, (out, inputs) = int(np.prod(x.shape[:-1])), node.weights["weight"].shape
+        flat = Node("reshape", [x], (1, 1, pixels, inputs), {"shape": (1, 1, pixels, inputs)})
+        weights = {
+            "weight": node.weights["weight"].reshape(out, inputs, 1, 1),
+            "bias": node.weights["bias"],
+        }
+        attrs = _window((1, 1)) | {"nchw": 0, "act": "none", "res": "none"}
+        conv = Node("conv2d", [flat], (1, 1, pixels, out), attrs, weights, node.modules)
+        return Node("reshape", [conv], node.shape, {"shape": node.shape})
+
+    def result(self, node: Node) -> Node:
+        return self._get(node, self.border == "NHWC")
+
+
+def _transposed_from(weight: tuple[int, ...]) -> int:
+    return TRANSPOSED_CHANNELS_1X1 if weight[2:] == (1, 1) else TRANSPOSED_CHANNELS
+
+
+def _window(
+    kernel: tuple[int, ...],
+    strides: tuple[int, int] = (1, 1),
+    padding: tuple[int, ...] = (0, 0),
+) -> dict[str, Any]:
+    return {
+        "kh": int(kernel[0]), "kw": int(kernel[1]), "sh": strides[0], "sw": strides[1],
+        "ph": padding[0], "pw": padding[1],
+    }  # fmt: skip
+
+
+def _supported_conv(node: Node) -> bool:
+    """Dense or depthwise, undilated, symmetric padding; others keep their Relax form."""
+    a, weight = node.attrs, node.weights["weight"]
+    channels = node.inputs[0].shape[1]
+    depthwise = a["groups"] == channels == weight.shape[0] and weight.shape[1] == 1
+    symmetric = a["padding"][:2] == a["padding"][2:]
+    return (a["groups"] == 1 or depthwise) and a["dilation"] == (1, 1) and symmetric
+
+
+def cancel_permutes(node: Node, users: dict[int, list[Node]]) -> Node | None:
+    """Two transposes that undo each other, and reshapes of reshapes."""
+    if node.op == "permute" and node.inputs[0].op == "permute":
+        inner = node.inputs[0]
+        axes = tuple(inner.attrs["axes"][a] for a in node.attrs["axes"])
+        if axes == tuple(range(len(axes))):
+            return inner.inputs[0]
+        return Node("permute", inner.inputs, node.shape, {"axes": axes}, dtype=node.dtype)
+    if node.op == "reshape":
+        if node.inputs[0].shape == node.shape:
+            return node.inputs[0]
+        if node.inputs[0].op == "reshape":
+            return Node("reshape", node.inputs[0].inputs, node.shape, node.attrs, dtype=node.dtype)
+    return None

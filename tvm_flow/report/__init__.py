@@ -1,0 +1,1 @@
+"""A bundle against PyTorch eager, and where its time goes."""

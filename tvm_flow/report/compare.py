@@ -1,0 +1,220 @@
+"""A bundle against PyTorch eager: same cores, same threads, same inputs; time and numerics."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from tvm_flow.measure.eager import VARIANTS, fold_batch_norm, load_module
+from tvm_flow.measure.rounds import Measurement
+from tvm_flow.measure.timing import ROUND_S, Contestant, Race
+from tvm_flow.runtime import Manifest, Timing, manifest, verify, worst_rel_error
+from tvm_flow.support.errors import ModelError, UsageError
+
+Array = NDArray[np.float32]
+RANDOM_INPUTS = 3
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """Bundle against plain eager over several inputs: the worst error and cosine of any output for
+    any of them, and the share of rows of the first output whose largest logit is the same class."""
+
+    max_rel_error: float
+    cosine: float
+    top1_agreement: float
+    inputs: int
+    outputs: int
+
+
+@dataclass(frozen=True)
+class CompareResult:
+    """One model, one bundle, one thread count. Times are per run, in milliseconds.
+
+    ``speedup``: plain eager over bundle; ``speedup_best_eager``: the quickest eager variant over
+    bundle; both are medians of per-round ratios. The two folded variants are ``None`` where
+    torch.fx cannot trace the model. Where ``valid`` is false the rounds were disturbed by what
+    ``reason`` says, and the times should not be quoted. ``cache_line_ns``: one way between the
+    cores, over the rounds; empty for one thread, and where it was not measured.
+    """
+
+    model: str
+    target: str
+    threads: int
+    input_shape: tuple[int, ...]
+    eager: Timing
+    bundle: Timing
+    speedup: float
+    speedup_best_eager: float
+    numerics: Numerics
+    rounds: int
+    disturbed_rounds: int
+    valid: bool
+    reason: str
+    cache_line_ns: tuple[float, ...] = ()
+    eager_bn_folded: Timing | None = None
+    eager_channels_last: Timing | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A flat, stable document; keys are the names of the fields and of :class:`Numerics`."""
+        timings = {name: getattr(self, name) for name in (*VARIANTS, "bundle")}
+        return {
+            "model": self.model,
+            "target": self.target,
+            "threads": self.threads,
+            "input_shape": list(self.input_shape),
+            **{name: timing and timing.to_json() for name, timing in timings.items()},
+            "speedup": self.speedup,
+            "speedup_best_eager": self.speedup_best_eager,
+            "max_rel_error": self.numerics.max_rel_error,
+            "cosine": self.numerics.cosine,
+            "top1_agreement": self.numerics.top1_agreement,
+            "inputs_compared": self.numerics.inputs,
+            "outputs_compared": self.numerics.outputs,
+            "rounds": self.rounds,
+            "disturbed_rounds": self.disturbed_rounds,
+            "valid": self.valid,
+            "reason": self.reason,
+            "cache_line_ns": list(self.cache_line_ns),
+        }
+
+
+def compare(
+    model: str | nn.Module,
+    bundle_dir: Path | str,
+    *,
+    threads: Sequence[int] = (1, 2),
+    weights: str | None = None,
+    inputs: Sequence[Array] = (),
+    rounds: int = 20,
+    round_s: float = ROUND_S,
+) -> list[CompareResult]:
+    """Compare a bundle with the model it was compiled from, once per thread count.
+
+    Parameters
+    ----------
+    model: what ``compile`` took (a name of the zoo, a file, ``package:function``), or a module,
+        which is pickled and must therefore be importable.
+    inputs: further inputs (NCHW, of the bundle's shape) whose results are compared, besides the
+        stored sample and three random ones.
+    rounds: undisturbed rounds wanted; each competitor runs ``round_s`` seconds in each.
+
+    Raises :class:`UsageError`, :class:`BundleError`, :class:`ModelError`,
+    :class:`MeasurementError`.
+    """
+    directory = Path(bundle_dir)
+    info = manifest.read(directory)
+    verify.verify(directory, info)
+    arrays = _inputs(directory, info, inputs)
+    with ExitStack() as stack:
+        options: dict[str, Any]
+        module: nn.Module
+        if isinstance(model, nn.Module):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tvm-flow-compare-"))
+            options = {"pickled": str(Path(folder) / "module.pt")}
+            torch.save(model, options["pickled"])
+            module = model
+        else:
+            options = {"spec": model, "weights": weights, "input_shape": list(arrays[0].shape)}
+            module = load_module(model, weights=weights, input_shape=arrays[0].shape)
+        contestants = {
+            name: Contestant("tvm_flow.measure.eager:contestant", {**options, "variant": name})
+            for name in _possible_variants(module)
+        }
+        contestants["bundle"] = Contestant(
+            "tvm_flow.runtime.contestant:contestant", {"directory": str(directory.absolute())}
+        )
+        results = []
+        for count in threads:
+            with Race(contestants, threads=count) as race:
+                # The sample comes last, so that it is what is timed.
+                outputs = {
+                    name: [race.outputs_of(name, a) for a in reversed(arrays)]
+                    for name in contestants
+                }
+                _require_alike(outputs["bundle"][0], outputs["eager"][0])
+                measured = race.measure(rounds, round_s)
+            agreement = numerics(outputs["bundle"], outputs["eager"])
+            results.append(_result(info, count, arrays[0].shape, measured, agreement))
+        return results
+
+
+def _possible_variants(module: nn.Module) -> tuple[str, ...]:
+    try:
+        fold_batch_norm(module)
+    except ModelError:
+        return VARIANTS[:1]
+    return VARIANTS
+
+
+def _inputs(directory: Path, info: Manifest, extra: Sequence[Array]) -> list[Array]:
+    """The sample, random inputs and ``extra``, all NCHW and fp32."""
+    sample = np.load(directory / info.data["sample"]["input"])
+    if info.layout == "NHWC" and sample.ndim == 4:
+        sample = np.ascontiguousarray(sample.transpose(0, 3, 1, 2))
+    for array in extra:
+        if array.shape != sample.shape:
+            raise UsageError(
+                f"an input to compare has shape {array.shape}",
+                why=f"the bundle was compiled for {sample.shape}",
+                fix="pass inputs of the bundle's shape",
+            )
+    rng = np.random.default_rng(0)
+    random = [rng.standard_normal(sample.shape, np.float32) for _ in range(RANDOM_INPUTS)]
+    return [sample, *random, *(array.astype(np.float32) for array in extra)]
+
+
+def _result(
+    info: Manifest, threads: int, shape: tuple[int, ...], measured: Measurement, agreement: Numerics
+) -> CompareResult:
+    eager = [name for name in VARIANTS if name in measured.timings]
+    best = min(eager, key=lambda name: measured.timings[name].median_ms)
+    return CompareResult(
+        model=info.model,
+        target=str(info.target["board"]),
+        threads=threads,
+        input_shape=shape,
+        **measured.timings,
+        speedup=measured.ratio("eager", "bundle").median,
+        speedup_best_eager=measured.ratio(best, "bundle").median,
+        numerics=agreement,
+        rounds=len(measured.rounds["bundle"]),
+        disturbed_rounds=measured.disturbed_rounds,
+        valid=measured.valid,
+        reason=measured.reason,
+        cache_line_ns=measured.cache_line_ns,
+    )
+
+
+def _require_alike(bundle: Sequence[Array], eager: Sequence[Array]) -> None:
+    """Raise :class:`UsageError` where the bundle cannot be of this model."""
+    made, wanted = (", ".join("x".join(map(str, a.shape)) for a in o) for o in (bundle, eager))
+    if made != wanted:
+        raise UsageError(
+            "The bundle is of another model",
+            why=f"the model gives {wanted} and the bundle {made}",
+            fix="name the model it was compiled from, or compile again",
+        )
+
+
+def numerics(actual: Sequence[Sequence[Array]], expected: Sequence[Sequence[Array]]) -> Numerics:
+    """Compare pair by pair: for every input, every output. The last axis is the classes."""
+    errors, cosines, same = [], [], []
+    for made, wanted in zip(actual, expected, strict=True):
+        errors.append(worst_rel_error(made, wanted))
+        for a, e in zip(made, wanted, strict=True):
+            x, y = a.astype(np.float64).ravel(), e.astype(np.float64).ravel()
+            norms = float(np.linalg.norm(x) * np.linalg.norm(y))
+            cosines.append(float(x @ y) / norms if norms else float(norms == 0))
+        same.append(made[0].argmax(-1).ravel() == wanted[0].argmax(-1).ravel())
+    agreement = float(np.concatenate(same).mean())
+    return Numerics(max(errors), min(cosines), agreement, len(expected), len(expected[0]))

@@ -1,0 +1,218 @@
+"""Where a bundle's time and memory go, by kernel, linked to operators and PyTorch modules."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm_ffi
+from numpy.typing import NDArray
+
+from tvm_flow.measure.load_probe import LoadProbe
+from tvm_flow.measure.memory import MemoryReport, memory_report
+from tvm_flow.runtime import Bundle, Timing, load, summarise
+from tvm_flow.runtime.library import default_cores
+from tvm_flow.support.errors import MeasurementError, UsageError
+
+_WARM_UP_RUNS = 5
+_INSTRUMENT = "tvm_flow.profile.instrument"
+_BUILT_IN = "vm.builtin."  # the virtual machine's own functions: allocation, shape checks
+
+
+@dataclass(frozen=True)
+class KernelTime:
+    """One kernel call of the network, in execution order.
+
+    ``microseconds``: median over the runs. ``gflops``: GFLOP/s, FLOPs being 2 × MACs;
+    ``peak_share``: of the fp32 peak of the threads used, which was measured when compiling if that
+    was on the machine itself; ``gbps``: GB/s if every argument crossed memory once. ``None`` where
+    the operation count or the peak is unknown.
+    ``source``: ``tuned``, ``default``, or ``generic`` for a kernel TVM made by itself.
+    """
+
+    symbol: str
+    workload: str
+    modules: tuple[str, ...]
+    source: str
+    microseconds: float
+    share: float
+    gflops: float | None
+    peak_share: float | None
+    gbps: float
+
+
+@dataclass(frozen=True)
+class ProfileReport:
+    """``total``: whole runs, timed without instruments. ``kernels_us``: sum over the kernels;
+    ``overhead_us``: the rest of a run (allocation, dispatch), not below 0. ``valid`` and ``reason``
+    as in a comparison."""
+
+    model: str
+    target: str
+    threads: int
+    total: Timing
+    kernels: tuple[KernelTime, ...]
+    kernels_us: float
+    overhead_us: float
+    valid: bool
+    reason: str
+    memory: MemoryReport | None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def by_module(self, depth: int = 2) -> dict[str, float]:
+        """Microseconds per PyTorch module, cut to ``depth`` path components, largest first.
+
+        A kernel that computes several modules counts for the longest path they share.
+        """
+        sums: dict[str, float] = defaultdict(float)
+        for kernel in self.kernels:
+            paths = [module.replace(".", "/") for module in kernel.modules]
+            shared = os.path.commonpath(paths).split("/") if paths else []
+            sums[".".join(shared[:depth]) or "(network)"] += kernel.microseconds
+        return dict(sorted(sums.items(), key=lambda item: -item[1]))
+
+
+def profile(
+    bundle: Path | str, *, threads: int | None = None, runs: int = 50, memory: bool = False
+) -> ProfileReport:
+    """Profile a bundle on its own sample.
+
+    Parameters
+    ----------
+    threads: worker threads; by default as many as it was compiled for.
+    runs: runs every time is the median of.
+    memory: also report the memory plan and the peak memory of a fresh process.
+
+    Raises :class:`UsageError` for ``runs`` < 1, :class:`MeasurementError` where the kernels that
+    ran are not those of the manifest, and what loading raises.
+    """
+    if runs < 1:
+        raise UsageError(f"cannot profile {runs} runs", fix="ask for 1 or more")
+    loaded = load(bundle, threads=threads)
+    data = loaded.manifest.data
+    loaded(np.load(loaded.directory / data["sample"]["input"]))
+    cores = default_cores(loaded.manifest.target)[: loaded.threads]
+    probe = LoadProbe(cores, os.getpid())
+    before = probe.snapshot()
+    plain, table = _measure(loaded, runs)
+    complaints = probe.complaints(before, probe.snapshot())
+    kernels = _describe(data, [float(t) for t in np.median(table, axis=0)], loaded.threads)
+    overhead = float(np.median(np.array(plain) - table.sum(axis=1)))
+    return ProfileReport(
+        model=loaded.manifest.model,
+        target=str(loaded.manifest.target["board"]),
+        threads=loaded.threads,
+        total=summarise(plain),
+        kernels=tuple(kernels),
+        kernels_us=sum(kernel.microseconds for kernel in kernels),
+        overhead_us=max(0.0, 1e6 * overhead),
+        valid=not complaints,
+        reason="; ".join(complaints),
+        memory=memory_report(loaded) if memory else None,
+    )
+
+
+def _measure(bundle: Bundle, runs: int) -> tuple[list[float], NDArray[np.float64]]:
+    """Seconds of plain runs, and of every kernel call (columns) in as many instrumented runs.
+
+    The two kinds of run take turns, so that their difference is not a drift of the machine. The
+    virtual machine reports the start and the end of every call to a Python function. What the
+    reporting itself costs is taken from its quickest built-in, which does next to nothing, and
+    subtracted; some 0.3 microseconds per kernel for the conversion of arguments remain.
+    """
+    symbols = [str(call["symbol"]) for call in bundle.manifest.data["calls"]]
+    events: list[tuple[str, float]] = []
+    started = 0.0
+
+    def instrument(_function: Any, symbol: str, before: bool, *_arguments: Any) -> int:
+        nonlocal started
+        now = time.perf_counter()
+        if not before:
+            events.append((symbol, now - started))
+        started = time.perf_counter()
+        return 0  # kNoOp: run the call
+
+    # The virtual machine takes the name of a function that returns the one to report to.
+    reporter = tvm_ffi.convert(instrument)
+    tvm_ffi.register_global_func(_INSTRUMENT, lambda: reporter, override=True)
+    attach = bundle.program.vm["set_instrument"]
+    plain = []
+    for _ in range(_WARM_UP_RUNS + runs):
+        begin = time.perf_counter()
+        bundle.run()
+        plain.append(time.perf_counter() - begin)
+        attach(_INSTRUMENT)
+        try:
+            bundle.run()
+        finally:
+            attach(None)
+    tvm_ffi.remove_global_func(_INSTRUMENT)
+    table = _table(events, symbols, _WARM_UP_RUNS + runs)
+    return plain[_WARM_UP_RUNS:], table[_WARM_UP_RUNS:]
+
+
+def _table(
+    events: list[tuple[str, float]], symbols: Sequence[str], runs: int
+) -> NDArray[np.float64]:
+    """Seconds by run and kernel call, without the cost of reporting."""
+    kernels = [event for event in events if not event[0].startswith(_BUILT_IN)]
+    if [symbol for symbol, _ in kernels] != list(symbols) * runs:
+        raise MeasurementError(
+            "the kernels that ran are not those in the manifest",
+            why=f"{len(kernels)} calls in {runs} runs of {len(symbols)}",
+            fix="compile the bundle again",
+        )
+    built_ins: dict[str, list[float]] = defaultdict(list)
+    for symbol, took in events:
+        if symbol.startswith(_BUILT_IN):
+            built_ins[symbol].append(took)
+    floor = min((float(np.median(times)) for times in built_ins.values()), default=0.0)
+    table = np.array([took for _, took in kernels]).reshape(runs, len(symbols))
+    return np.maximum(table - floor, 0)
+
+
+def _describe(data: dict[str, Any], seconds: list[float], threads: int) -> list[KernelTime]:
+    peaks = data["target"]["peak_gflops"]
+    peak = peaks[threads - 1] if threads <= len(peaks) else 0.0
+    total = sum(seconds) or 1.0
+    rows = []
+    for call, info, took in zip(data["calls"], _infos(data), seconds, strict=True):
+        macs, moved = (info["macs"], info["bytes"]) if info else (0, call["argument_bytes"])
+        gflops = 2e-9 * macs / took if macs and took else None
+        rows.append(
+            KernelTime(
+                symbol=call["symbol"],
+                workload=info["workload"] if info else call["symbol"],
+                modules=tuple(info["modules"]) if info else (),
+                source=info["source"] if info else "generic",
+                microseconds=1e6 * took,
+                share=took / total,
+                gflops=gflops,
+                peak_share=gflops / peak if gflops and peak else None,
+                gbps=1e-9 * moved / took if took else 0.0,
+            )
+        )
+    return rows
+
+
+def _infos(data: dict[str, Any]) -> list[dict[str, Any] | None]:
+    """The kernel entry of every call. A symbol called several times has one entry per call, in
+    order, or one for all."""
+    entries: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for kernel in data["kernels"]:
+        entries[kernel["symbol"]].append(kernel)
+    used: dict[str, int] = defaultdict(int)
+    result: list[dict[str, Any] | None] = []
+    for call in data["calls"]:
+        known = entries.get(call["symbol"])
+        result.append(known[min(used[call["symbol"]], len(known) - 1)] if known else None)
+        used[call["symbol"]] += 1
+    return result

@@ -1,0 +1,1 @@
+"""Errors, files and messages: what every part uses, and what uses none of them."""

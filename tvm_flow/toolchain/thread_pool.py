@@ -1,0 +1,26 @@
+"""The thread pool that is linked into libraries with parallel loops; see ``thread_pool.c``."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from tvm_flow.support.cache import cache_root
+from tvm_flow.toolchain.linker import ZIG_PIN, compile_c, has_zig
+
+_SOURCE = Path(__file__).with_name("thread_pool.c")
+
+
+def pool_objects(arch: str, glibc: str, threads: int) -> list[str]:
+    """Object files to link into a library for ``threads`` threads: none for a single one.
+
+    Compiled once per architecture and kept in the user's cache. Without the wheel ziglang there is
+    no C compiler to rely on: the library then uses TVM's own pool. Raises :class:`CompileError`.
+    """
+    if threads < 2 or not has_zig():
+        return []
+    digest = hashlib.sha256(f"{ZIG_PIN} {arch} {glibc}".encode() + _SOURCE.read_bytes())
+    path = cache_root() / f"pool-{arch}-{digest.hexdigest()[:16]}.o"
+    if not path.exists():
+        compile_c(_SOURCE, path, arch=arch, glibc=glibc)
+    return [str(path)]

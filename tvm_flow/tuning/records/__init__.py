@@ -1,0 +1,1 @@
+"""Tuning records: lines, files, and what is known of a board."""

@@ -1,0 +1,1 @@
+"""Which candidate to try next, and one run of the tuner."""

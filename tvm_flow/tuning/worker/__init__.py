@@ -1,0 +1,1 @@
+"""Building, checking and timing candidates in processes of their own."""

@@ -1,0 +1,155 @@
+"""In the run worker: what a candidate is given, and whether what it does is right.
+
+Every buffer lies between guard zones, outputs start as NaN and inputs are compared afterwards: a
+kernel that leaves an element out, writes beside its output or over an input is found out even if
+the values it did write are right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+from numpy.typing import NDArray
+
+from tvm_flow.schedules.contract.base import Array, Cpu, Family, TensorSpec, Workload
+from tvm_flow.schedules.registry import lookup
+
+_ALIGNMENT = 64  # bytes; what TVM demands of every tensor
+_GUARD = 4096  # bytes on either side of a buffer
+_GUARD_BYTE = 0xFF  # four of them read as a NaN
+
+
+class WrongResult(Exception):
+    """The kernel's outputs differ from the reference, or it wrote where it must not."""
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A float array with guard zones; ``tensor(shape)`` gives it to TVM without a copy."""
+
+    memory: NDArray[np.uint8]
+    array: Array
+
+    @classmethod
+    def like(cls, values: Array) -> Guarded:
+        memory = np.full(values.nbytes + 2 * _GUARD + _ALIGNMENT, _GUARD_BYTE, np.uint8)
+        start = _GUARD + -(memory.ctypes.data + _GUARD) % _ALIGNMENT
+        array = memory[start : start + values.nbytes].view(np.float32).reshape(values.shape)
+        array[...] = values
+        return cls(memory, array)
+
+    def tensor(self, shape: Sequence[int]) -> Any:
+        return tvm.runtime.from_dlpack(self.array.reshape(shape))
+
+    @property
+    def lead(self) -> int:
+        """Bytes of guard zone before the array."""
+        return _GUARD
+
+    @property
+    def zone(self) -> NDArray[np.uint8]:
+        """The array's bytes with a guard zone on either side."""
+        start = self.array.ctypes.data - self.memory.ctypes.data - _GUARD
+        return self.memory[start : start + self.array.nbytes + 2 * _GUARD]
+
+    @property
+    def guards_intact(self) -> bool:
+        start = self.array.ctypes.data - self.memory.ctypes.data
+        before, after = self.memory[:start], self.memory[start + self.array.nbytes :]
+        return bool((before == _GUARD_BYTE).all() and (after == _GUARD_BYTE).all())
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no single truth of being equal
+class Problem:
+    """One workload with fixed random data: arguments in the family's order, expected outputs."""
+
+    specs: tuple[TensorSpec, ...]
+    given: tuple[Array, ...]
+    expected: tuple[Array, ...]
+
+    def buffers(self) -> list[Guarded]:
+        """Fresh arguments: inputs and weights filled, outputs NaN."""
+        outputs = [np.full(array.shape, np.nan, np.float32) for array in self.expected]
+        return [Guarded.like(array) for array in (*self.given, *outputs)]
+
+    @property
+    def weights(self) -> list[int]:
+        """Places of the weights among the arguments."""
+        return [at for at, spec in enumerate(self.specs) if spec.role == "weight"]
+
+    def check(self, buffers: Sequence[Guarded], tolerance: float) -> None:
+        """Raises :class:`WrongResult`. ``tolerance`` is relative to each output's largest value."""
+        for spec, buffer in zip(self.specs, buffers, strict=True):
+            if not buffer.guards_intact:
+                raise WrongResult(f"the kernel writes outside of {spec.name}")
+        self.check_values([buffer.array for buffer in buffers], tolerance)
+
+    def check_values(self, arrays: Sequence[Array | None], tolerance: float) -> None:
+        """The same for arguments without guard zones; what is ``None`` is not looked at."""
+        inputs = len(self.given)
+        for spec, before, after in zip(self.specs, self.given, arrays, strict=False):
+            if after is not None and not np.array_equal(before, after.reshape(before.shape)):
+                raise WrongResult(f"the kernel writes to its {spec.role} {spec.name}")
+        outputs = zip(self.specs[inputs:], self.expected, arrays[inputs:], strict=True)
+        for spec, want, got in outputs:
+            assert got is not None
+            _compare(spec.name, got.reshape(want.shape), want, tolerance)
+
+
+def _compare(name: str, got: Array, want: Array, tolerance: float) -> None:
+    bad = int(np.size(got) - np.isfinite(got).sum())
+    if bad:
+        raise WrongResult(f"{bad} of {got.size} elements of {name} are not written or not finite")
+    scale = max(float(np.abs(want).max()), float(np.finfo(np.float32).tiny))
+    error = float(np.abs(got - want).max()) / scale
+    if error > tolerance:
+        raise WrongResult(f"{name} is off by {error:.2e} of its scale, allowed are {tolerance:.0e}")
+
+
+@lru_cache(maxsize=16)
+def problem(key: str, cpu: Cpu, *, kind: str, family_module: str, seed: int, cache: str) -> Problem:
+    """The problem of one workload; the reference outputs are kept in the folder ``cache``."""
+    importlib.import_module(family_module)
+    workload = Workload.parse(key)
+    family = lookup(workload.op, kind)
+    specs = tuple(family.arguments(workload, cpu))
+    rng = np.random.default_rng(seed)
+    inputs = [_random(rng, spec.shape, 1.0) for spec in specs if spec.role == "input"]
+    weights = {
+        name: _random(rng, shape, _fan_in(shape) ** -0.5)
+        for name, shape in sorted(family.weight_shapes(workload).items())
+    }
+    packed = family.pack(workload, cpu, weights)
+    given = (*inputs, *(np.ascontiguousarray(array, np.float32) for array in packed))
+    file = Path(cache) / f"{hashlib.sha256(f'{key} {seed}'.encode()).hexdigest()[:24]}.npz"
+    return Problem(specs, given, _expected(family, workload, inputs, weights, file))
+
+
+def _expected(
+    family: Family, workload: Workload, inputs: list[Array], weights: dict[str, Array], file: Path
+) -> tuple[Array, ...]:
+    if file.exists():  # a worker before this one crashed
+        with np.load(file) as saved:
+            return tuple(saved[name] for name in sorted(saved.files))
+    outputs = [np.asarray(o, np.float32) for o in family.reference(workload, inputs, weights)]
+    draft = file.with_suffix(".tmp.npz")
+    np.savez(draft, **{f"{n:03}": output for n, output in enumerate(outputs)})  # type: ignore[arg-type]
+    draft.replace(file)
+    return tuple(outputs)
+
+
+def _random(rng: np.random.Generator, shape: tuple[int, ...], scale: float) -> Array:
+    return scale * rng.standard_normal(shape, np.float32)
+
+
+def _fan_in(shape: tuple[int, ...]) -> int:
+    """Values summed per output, so that outputs are of order one whatever the shape."""
+    return max(1, int(np.prod(shape[1:]))) if len(shape) > 1 else 4

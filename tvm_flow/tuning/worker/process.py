@@ -1,0 +1,156 @@
+"""The tuner's side of one worker process: start, ask, restart after a crash, kill on a deadline."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from tvm_flow.support import channel
+from tvm_flow.support.channel import Closed, Expired, Message
+from tvm_flow.support.errors import EnvironmentFault
+
+#: Importing TVM on a slow and busy board takes a while.
+START_TIMEOUT_S = 120.0
+#: A worker ends itself this long after a deadline that nobody enforced (its tuner was killed).
+ORPHAN_SLACK_S = 5.0
+
+
+class WorkerCrashed(Exception):
+    """The worker died while it worked on a request; the message says of what."""
+
+
+class WorkerExpired(Exception):
+    """The worker was killed because the request took longer than allowed."""
+
+
+class WorkerStopped(Exception):
+    """The tuner is shutting down."""
+
+
+class WorkerProcess:
+    """One sub-process that answers one request at a time, started when first asked.
+
+    Parameters
+    ----------
+    role: ``"build"``, ``"run"`` or ``"model"``.
+    cores: ids of the cores it may use; empty for all.
+    environment: variables added to ours.
+    log: file for what it prints (also crash messages of libraries).
+
+    :meth:`stop` may be called from another thread while :meth:`request` waits.
+    """
+
+    def __init__(
+        self, role: str, cores: Sequence[int], environment: Mapping[str, str], log: Path
+    ) -> None:
+        self.role, self.cores, self.log = role, tuple(cores), log
+        self._environment = dict(environment)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = False
+        self._lock = threading.Lock()
+
+    def request(self, message: Message, timeout_s: float) -> Message:
+        """Ask and wait for the answer.
+
+        Raises :class:`WorkerCrashed`, :class:`WorkerExpired` (the next request then starts a new
+        process), :class:`WorkerStopped`, or ``EnvironmentFault`` if no worker can be started.
+        """
+        process = self.start()
+        try:
+            channel.send(_fd(process.stdin), {**message, "alarm_s": timeout_s + ORPHAN_SLACK_S})
+            return channel.receive(_fd(process.stdout), timeout_s)
+        except Expired:
+            self._kill()
+            raise WorkerExpired(f"no answer within {timeout_s:g} s") from None
+        except Closed:
+            status = self._kill()
+            if self._stopped:
+                raise WorkerStopped from None
+            raise WorkerCrashed(_death(status)) from None
+
+    def stop(self) -> None:
+        """Kill the process, whatever it does; a waiting :meth:`request` raises."""
+        with self._lock:
+            self._stopped = True
+            if self._process is not None:
+                _kill_group(self._process)
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """The running process, started if there is none; raises as :meth:`request` does."""
+        with self._lock:
+            if self._stopped:
+                raise WorkerStopped
+            if self._process is not None:
+                return self._process
+            self._process = process = self._spawn()
+        try:
+            channel.receive(_fd(process.stdout), START_TIMEOUT_S)
+        except (Closed, Expired) as error:
+            self._kill()
+            if self._stopped:
+                raise WorkerStopped from None
+            raise EnvironmentFault(
+                f"The {self.role} worker of the tuner does not start",
+                why=_last_line(self.log),
+                fix="tvm-flow doctor",
+            ) from error
+        return process
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        command = [sys.executable, "-m", "tvm_flow.tuning.worker", self.role]
+        with open(self.log, "ab") as log:
+            return subprocess.Popen(
+                [*command, ",".join(map(str, self.cores))],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": path, **self._environment},
+                start_new_session=True,  # Ctrl-C is for the tuner, which then ends its workers
+                bufsize=0,
+            )
+
+    def _kill(self) -> int:
+        """End the current process; its exit status."""
+        with self._lock:
+            process, self._process = self._process, None
+        if process is None:
+            return 0
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.2)  # one that died by itself keeps its own status
+        _kill_group(process)
+        status = process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        return status
+
+
+def _fd(pipe: object) -> int:
+    return pipe.fileno()  # type: ignore[attr-defined]
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill the worker and what it started (the linker)."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _death(status: int) -> str:
+    if status >= 0:
+        return f"ended with exit status {status}"
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"killed by signal {-status}"
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
