@@ -14,6 +14,7 @@ from tests.forked import NURSERY, Done
 from tests.tuning import faulty_family
 from tvm_flow import targets
 from tvm_flow.api.choose import RecordChooser
+from tvm_flow.backends import CPU
 from tvm_flow.ir.tasks import Task
 from tvm_flow.modelled import bench
 from tvm_flow.modelled.bench import ModelledBench
@@ -102,9 +103,9 @@ def test_a_measured_record_goes_before_a_modelled_one(tmp_path: Path) -> None:
                     label=label,
                 )
             )  # fmt: skip
-            chooser = RecordChooser(store, replace(A72, threads=1))
+            chooser = RecordChooser(store, replace(A72, threads=1), CPU)
             assert chooser(workload).label == label
-    on_two = RecordChooser(store, replace(A72, threads=2))
+    on_two = RecordChooser(store, replace(A72, threads=2), CPU)
     assert on_two(workload).source == "default"
     assert on_two.notes == []
     assert on_two.remarks([workload]) == [
