@@ -2,6 +2,26 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Here and not beside the test: pytest reads options from the outermost conftest only."""
+    group = parser.getgroup("tir", "TIR of committed records (tests/schedules/test_tir_unchanged)")
+    group.addoption(
+        "--all-records", action="store_true", help="check the TIR of all records, not of a quarter"
+    )
+    group.addoption(
+        "--renew-tir-hashes",
+        action="store_true",
+        help="write the hashes of all records' TIR anew, after an intended change of kernels",
+    )
+    group.addoption(
+        "--dump-tir",
+        metavar="DIR",
+        help="also write the compared texts into DIR, one file each, for a diff between commits",
+    )
+
 
 def pytest_configure() -> None:
     """Ctrl-C works in the programs under test, however the test run itself was started.
