@@ -14,7 +14,8 @@ from typing import Any
 
 from benchmarks import results
 from tvm_flow import targets
-from tvm_flow.ir.tasks import cpu_of, describe
+from tvm_flow.backends.cpu import cpu_of
+from tvm_flow.ir.tasks import describe
 from tvm_flow.modelled.cores import Machine
 from tvm_flow.modelled.emulate import EmulationFailed, emulate
 from tvm_flow.modelled.mca import Analyser

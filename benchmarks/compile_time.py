@@ -24,8 +24,7 @@ from tvm import tirx
 
 from tvm_flow import targets
 from tvm_flow.api.networks import load_model, to_graph
-from tvm_flow.ir.tasks import cpu_of, family_of
-from tvm_flow.passes.pipeline import last_cache, optimise, tasks_of
+from tvm_flow.backends import CPU
 from tvm_flow.schedules.contract.base import Cpu, Family, InvalidKnobs, Knobs, Workload
 from tvm_flow.schedules.cpu import lowering
 from tvm_flow.support.errors import TvmFlowError
@@ -53,7 +52,7 @@ def drawn(
     workload: Workload, board: Board, source: random.Random, compiled: Compiler, path: Path
 ) -> list[float]:
     """:func:`steps` for knobs drawn at random that a kernel exists for."""
-    family, cpu = family_of(workload, board), cpu_of(board, 1)
+    family, cpu = CPU.family(workload), CPU.device(board)
     space = family.space(workload, cpu)
     while True:
         knobs = {name: source.choice(choices) for name, choices in space.items()}
@@ -87,8 +86,8 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         board = targets.load(arguments.target)
-        loaded = load_model(arguments.model, weights=None, input_shape=None)
-        tasks = tasks_of(optimise(to_graph(loaded), cache_bytes=last_cache(board)))
+        loaded = load_model(arguments.model)
+        tasks = CPU.tasks(CPU.optimise(to_graph(loaded), board))
     except TvmFlowError as error:
         sys.exit(f"error: {error}")
     gc.freeze()  # as in a build worker

@@ -25,7 +25,8 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # its threads spin for 0.1 s after com
 import numpy as np
 
 from tvm_flow import targets
-from tvm_flow.ir.tasks import cpu_of, describe, family_of
+from tvm_flow.backends.cpu import CPU, cpu_of
+from tvm_flow.ir.tasks import describe
 from tvm_flow.measure import roofline
 from tvm_flow.schedules.contract.base import Knobs, Workload
 from tvm_flow.support.errors import TuningError, TvmFlowError, UsageError
@@ -41,7 +42,7 @@ def parse(text: str, board: Board, threads: int) -> tuple[Workload, Knobs]:
         workload = Workload.parse(key)
         changed = {name: int(value) for name, _, value in
                    (item.partition("=") for item in filter(None, changes.split(",")))}  # fmt: skip
-        knobs = family_of(workload, board).default(workload, cpu_of(board, threads))
+        knobs = CPU.family(workload).default(workload, cpu_of(board, threads))
     except (KeyError, ValueError) as error:
         fix = "copy one from tvm-flow records show"
         raise UsageError(f"Cannot read {text!r}", why=str(error), fix=fix) from error
@@ -101,7 +102,7 @@ def main() -> None:
     peak = roofline.peak_of(board, threads)
     for text, (workload, clock) in zip(arguments.kernels, made, strict=True):
         seconds = float(np.median(clock.repeats or clock.disturbed))
-        gflops = 2 * family_of(workload, board).macs(workload) / seconds / 1e9
+        gflops = 2 * CPU.family(workload).macs(workload) / seconds / 1e9
         print(f"{1e6 * seconds:9.1f} us {gflops:7.1f} GFLOP/s {gflops / peak:5.0%}  {text}")
     if any(not clock.repeats for clock in clocks):
         print("not valid: other load had the core all the time", file=sys.stderr)

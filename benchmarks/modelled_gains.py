@@ -15,9 +15,9 @@ from typing import Any
 from benchmarks import results
 from tvm_flow import targets
 from tvm_flow.api.networks import load_model, to_graph
-from tvm_flow.ir.tasks import Task, cpu_of
+from tvm_flow.backends import CPU
+from tvm_flow.ir.tasks import Task
 from tvm_flow.modelled.bench import ModelledBench
-from tvm_flow.passes.pipeline import last_cache, optimise, tasks_of
 from tvm_flow.schedules.registry import lookup
 from tvm_flow.support.errors import UsageError
 from tvm_flow.targets import Board
@@ -33,7 +33,7 @@ class Gains:
         self.board, self.store = board, store
 
     def default(self, task: Task) -> float:
-        knobs = lookup(task.workload.op).default(task.workload, cpu_of(self.board))
+        knobs = lookup(task.workload.op).default(task.workload, CPU.device(self.board))
         found = [
             record.seconds
             for record in self.store.of(task.workload, 1)
@@ -65,7 +65,7 @@ def gains(model: str, boards: Iterable[Board], records: Path) -> list[dict[str, 
     """One row per board."""
     graph, rows = load_model(model), []
     for board in boards:
-        every = tasks_of(optimise(to_graph(graph), cache_bytes=last_cache(board)))
+        every = CPU.tasks(CPU.optimise(to_graph(graph), board))
         tasks = [task for task in every if not task.parts]
         known = Gains(board, RecordStore(records / board.log_name))
         kernels = {task.workload.key: known.default(task) / known.best(task) for task in tasks}

@@ -27,7 +27,8 @@ import tvm
 
 from benchmarks import results
 from tvm_flow import targets
-from tvm_flow.ir.tasks import cpu_of, describe
+from tvm_flow.backends.cpu import cpu_of
+from tvm_flow.ir.tasks import describe
 from tvm_flow.modelled.cores import CORES, Core, Machine, core_of
 from tvm_flow.modelled.emulate import emulate
 from tvm_flow.modelled.mca import Analyser

@@ -67,8 +67,7 @@ def ours(model: str, seconds: float, threads: int, folder: Path, report: Reporte
 
     case = networks.case(model)
     tvm_flow.tune(
-        case.module(),
-        input_shape=case.shape,
+        tvm_flow.Model(case.module(), input_shape=case.shape),
         minutes=seconds / 60,
         threads=threads,
         records=folder,

@@ -178,6 +178,11 @@ class Board:
         """Folder of this board's tuning records under ``tuning_logs/``."""
         return self.log_class or self.name
 
+    def record_folder(self, device: str = "cpu") -> str:
+        """The folder of a device's tuning records below ``tuning_logs``: the board's own for its
+        CPU, one below that for another device."""
+        return self.log_name if device == "cpu" else f"{self.log_name}/{device}"
+
     def tvm_target(self) -> dict[str, object]:
         """The CPU side as the dict TVM's ``Target`` takes."""
         return {

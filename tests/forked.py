@@ -101,7 +101,7 @@ def _serve() -> None:
     import tvm_flow.cli.app  # noqa: PLC0415
 
     # what torch.export imports late is half of what it imports
-    tvm_flow.trace(torch.nn.Conv2d(3, 4, 3).eval(), input_shape=(1, 3, 8, 8))
+    tvm_flow.trace(tvm_flow.Model(torch.nn.Conv2d(3, 4, 3).eval(), input_shape=(1, 3, 8, 8)))
     assert len(os.listdir("/proc/self/task")) == 1, "threads do not survive a fork"
     gc.collect()
     gc.freeze()  # forks then share what is imported

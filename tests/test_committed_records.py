@@ -13,7 +13,7 @@ import pytest
 import tvm
 
 from tvm_flow import targets
-from tvm_flow.ir.tasks import cpu_of
+from tvm_flow.backends.cpu import cpu_of
 from tvm_flow.schedules import registry
 from tvm_flow.schedules.contract.base import Workload
 from tvm_flow.schedules.cpu.lowering import compile_kernel

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from tests.passes.networks import copies, imported, run
+from tvm_flow.backends import CPU
 from tvm_flow.models import NAMES, create
 from tvm_flow.models.pconv import use_pconv_forward
-from tvm_flow.passes import pipeline
 
 TOLERANCE = 1e-4
 #: one of every family; the others differ from them in widths and depths only
@@ -25,7 +25,7 @@ def compare(model: nn.Module, name: str, shape: tuple[int, ...]) -> None:
     x = torch.randn(shape)
     with torch.inference_mode():
         expected = model(x)
-    graph = pipeline.optimise(imported(model, shape))
+    graph = CPU.optimise(imported(model, shape))
     if name.startswith(WITHOUT_COPIES):
         assert copies(graph) == []
     (y,) = run(graph, x.numpy())

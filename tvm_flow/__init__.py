@@ -25,7 +25,7 @@ _EXPORTS = {
     "tune": "tvm_flow.api.tune",
     "TuneReport": "tvm_flow.tuning.search.report",
     "compile": "tvm_flow.api.compile",
-    "CompileReport": "tvm_flow.api.compile",
+    "CompileReport": "tvm_flow.api.compile_report",
     "load": "tvm_flow.runtime.session",
     "Bundle": "tvm_flow.runtime.session",
     "check": "tvm_flow.runtime.sample",
@@ -36,13 +36,16 @@ _EXPORTS = {
     "CompareResult": "tvm_flow.report.compare",
     "profile": "tvm_flow.api.profile",
     "diagnose": "tvm_flow.api.doctor",
+    "Model": "tvm_flow.api.values",
+    "Target": "tvm_flow.api.values",
+    "Tracker": "tvm_flow.api.values",
     "TvmFlowError": "tvm_flow.support.errors",
 }
 
 if TYPE_CHECKING:
     from tvm_flow.api.compare import compare as compare
-    from tvm_flow.api.compile import CompileReport as CompileReport
     from tvm_flow.api.compile import compile as compile
+    from tvm_flow.api.compile_report import CompileReport as CompileReport
     from tvm_flow.api.doctor import diagnose as diagnose
     from tvm_flow.api.profile import profile as profile
     from tvm_flow.api.run import RunReport as RunReport
@@ -50,6 +53,9 @@ if TYPE_CHECKING:
     from tvm_flow.api.trace import TraceReport as TraceReport
     from tvm_flow.api.trace import trace as trace
     from tvm_flow.api.tune import tune as tune
+    from tvm_flow.api.values import Model as Model
+    from tvm_flow.api.values import Target as Target
+    from tvm_flow.api.values import Tracker as Tracker
     from tvm_flow.report.compare import CompareResult as CompareResult
     from tvm_flow.runtime.sample import CheckReport as CheckReport
     from tvm_flow.runtime.sample import check as check

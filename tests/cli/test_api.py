@@ -16,7 +16,7 @@ import tvm_flow
 from tvm_flow import targets
 from tvm_flow.api.boards import ROOT, records_of, records_root
 from tvm_flow.api.choose import RecordChooser
-from tvm_flow.ir.tasks import cpu_of
+from tvm_flow.backends.cpu import cpu_of
 from tvm_flow.schedules import registry
 from tvm_flow.schedules.contract.base import Workload
 from tvm_flow.support.errors import ModelError, UsageError
@@ -80,7 +80,7 @@ def test_a_module_as_model(tmp_path: Path) -> None:
 
 def test_a_module_has_its_weights() -> None:
     with pytest.raises(UsageError, match="already has some"):
-        tvm_flow.trace(Pooled(), weights="w.safetensors")
+        tvm_flow.trace(tvm_flow.Model(Pooled(), weights="w.safetensors"))
     broken = Pooled()
     nn.init.constant_(broken.conv.bias, float("inf"))
     with pytest.raises(ModelError, match=r"conv\.bias"):

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tvm_flow import targets
-from tvm_flow.ir.tasks import cpu_of, describe
+from tvm_flow.backends.cpu import cpu_of
+from tvm_flow.ir.tasks import describe
 from tvm_flow.modelled import mca
 from tvm_flow.modelled import tools as modelled_tools
 from tvm_flow.modelled.bench import ModelledBench

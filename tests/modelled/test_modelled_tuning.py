@@ -114,7 +114,7 @@ def test_a_measured_record_goes_before_a_modelled_one(tmp_path: Path) -> None:
 
 
 def _default(workload: Workload) -> dict[str, int]:
-    from tvm_flow.ir.tasks import cpu_of  # noqa: PLC0415
+    from tvm_flow.backends.cpu import cpu_of  # noqa: PLC0415
     from tvm_flow.schedules.registry import lookup  # noqa: PLC0415
 
     return lookup(workload.op).default(workload, cpu_of(A72))

@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from tvm import relax
 
 from tvm_flow import targets
+from tvm_flow.backends.cpu import CPU, phases
 from tvm_flow.codegen.executable import build_executable
 from tvm_flow.frontend.export import export, import_program
 from tvm_flow.ir.graph import Graph
-from tvm_flow.passes import pipeline
+from tvm_flow.ir.summary import COPIES, summarise
+from tvm_flow.passes.pipeline import run_phases
 from tvm_flow.targets import Board
 
 Shape = tuple[int, ...]
@@ -66,17 +68,17 @@ def imported(module: nn.Module, shape: Shape) -> Graph:
 
 def operators(graph: Graph) -> dict[str, int]:
     """How often each operator occurs; views and constants are left out."""
-    return pipeline.summarise(graph).operators
+    return summarise(graph).operators
 
 
 def copies(graph: Graph) -> list[str]:
     """Operators left that only move data."""
-    return [node.op for node in graph.nodes() if node.op in pipeline.COPIES]
+    return [node.op for node in graph.nodes() if node.op in COPIES]
 
 
 def run(graph: Graph, x: np.ndarray, layout: str = "NCHW") -> list[np.ndarray]:
     """Outputs of an optimised graph, compiled for this machine."""
-    built = build_executable(pipeline.lower(graph, board(), layout=layout))
+    built = build_executable(CPU.lower(graph, board(), layout=layout))
     machine = relax.VirtualMachine(built.executable.jit(), tvm.cpu())
     result = machine["main"](*map(tvm.runtime.tensor, (x, *built.weights)))
     values = [result] if isinstance(result, tvm.runtime.Tensor) else list(result)
@@ -92,13 +94,13 @@ def check(
 ) -> Graph:
     """Compile, run and compare; returns the optimised graph.
 
-    ``cache_bytes`` as for ``pipeline.optimise``; inputs and results of ``module`` stay NCHW.
+    ``cache_bytes`` as for ``backends.cpu.phases``; inputs and results of ``module`` stay NCHW.
     """
     torch.manual_seed(5)
     x = torch.randn(shape)
     with torch.no_grad():
         expected = [y.numpy() for y in flatten(copy.deepcopy(module).double()(x.double().clone()))]
-    graph = pipeline.optimise(imported(module, shape), layout, cache_bytes)
+    graph = run_phases(imported(module, shape), phases(layout, cache_bytes))
     nhwc = layout == "NHWC"
     given = x.numpy().transpose(0, 2, 3, 1) if nhwc else x.numpy()
     outputs = run(graph, np.ascontiguousarray(given), layout)

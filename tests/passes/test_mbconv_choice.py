@@ -12,12 +12,11 @@ import torch
 from tests.passes.networks import TOLERANCE, Snippet, imported, operators, run
 from tests.passes.nodes import NHWC, given, kernel
 from tvm_flow import targets
+from tvm_flow.backends.cpu import CPU, cpu_of
 from tvm_flow.codegen.emit import Choice, Chooser
 from tvm_flow.ir.graph import Graph, Node
-from tvm_flow.ir.tasks import cpu_of
 from tvm_flow.models.shufflenet import ShuffleUnit
 from tvm_flow.passes.cpu.choose_mbconv import choose_mbconv
-from tvm_flow.passes.pipeline import default_choice, optimise, tasks_of
 from tvm_flow.schedules import registry
 from tvm_flow.schedules.contract.base import Workload
 from tvm_flow.schedules.cpu.ops.mbconv.whole import share_macs, share_rows
@@ -68,9 +67,11 @@ def test_records_decide(times: dict[str, float], one_thread: bool, two_threads: 
 def test_without_records_small_chains_are_fused_on_several_threads() -> None:
     def fuses(size: int, threads: int) -> bool:
         unit = Snippet(lambda m, x: m.unit(x), unit=ShuffleUnit(488, 488, 1))
-        graph = optimise(imported(unit, (1, 488, size, size)), "NHWC")
+        graph = CPU.optimise(imported(unit, (1, 488, size, size)), layout="NHWC")
         cpu = replace(TWO, threads=threads, lanes=16, fmas=2)
-        return operators(choose_mbconv(graph, cpu, default_choice(cpu))).get("mbconv_whole") == 1
+        return (
+            operators(choose_mbconv(graph, cpu, CPU.default_choice(cpu))).get("mbconv_whole") == 1
+        )
 
     assert not fuses(2, 1)
     assert fuses(2, 2)
@@ -94,8 +95,8 @@ def test_fused_units_compute_what_pytorch_does() -> None:
     torch.manual_seed(3)
     unit = Snippet(lambda m, x: m.unit(x), unit=ShuffleUnit(20, 20, 1)).eval()
     x = torch.randn(3, 20, 7, 5)
-    graph = optimise(imported(unit, tuple(x.shape)), "NHWC")
-    graph = choose_mbconv(graph, TWO, default_choice(TWO))
+    graph = CPU.optimise(imported(unit, tuple(x.shape)), layout="NHWC")
+    graph = choose_mbconv(graph, TWO, CPU.default_choice(TWO))
     assert operators(graph) == {"mbconv_whole": 1}
     (y,) = run(graph, np.ascontiguousarray(x.permute(0, 2, 3, 1)), "NHWC")
     expected = unit(x).permute(0, 2, 3, 1).detach().numpy()
@@ -103,7 +104,7 @@ def test_fused_units_compute_what_pytorch_does() -> None:
 
 
 def test_both_ways_are_tuned() -> None:
-    first, depthwise, last, whole, walk = tasks_of(chain())
+    first, depthwise, last, whole, walk = CPU.tasks(chain())
     assert [task.workload.op for task in (whole, walk)] == ["mbconv_whole", "mbconv"]
     parts = (first.layers, depthwise.layers, last.layers)
     assert whole.parts == walk.parts == parts

@@ -9,7 +9,7 @@ import pytest
 
 from tests.schedules import lab
 from tvm_flow import targets
-from tvm_flow.ir.tasks import cpu_of
+from tvm_flow.backends.cpu import cpu_of
 from tvm_flow.schedules.contract.base import Workload
 from tvm_flow.schedules.cpu import lowering
 from tvm_flow.schedules.cpu.ops.conv2d import direct as conv2d

@@ -12,7 +12,7 @@ from tvm.target import Target
 from tests.schedules import lab
 from tests.schedules.cases import CASES
 from tvm_flow import targets
-from tvm_flow.ir.tasks import cpu_of
+from tvm_flow.backends.cpu import cpu_of
 from tvm_flow.schedules.contract.base import Cpu
 from tvm_flow.schedules.cpu import lowering
 

@@ -13,7 +13,8 @@ import faulty_family
 import pytest
 
 from tvm_flow import targets
-from tvm_flow.ir.tasks import Task, cpu_of, describe, merge
+from tvm_flow.backends.cpu import cpu_of
+from tvm_flow.ir.tasks import Task, describe, merge
 from tvm_flow.support.channel import Message
 from tvm_flow.support.errors import EnvironmentFault
 from tvm_flow.tuning.options import TuneOptions

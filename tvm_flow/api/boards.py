@@ -7,22 +7,24 @@ import os
 from pathlib import Path
 
 from tvm_flow import targets
+from tvm_flow.api.values import TargetLike, target_value
 from tvm_flow.support.errors import TargetError, UsageError
 from tvm_flow.targets import Board, TargetFileError
+from tvm_flow.tuning.records.store import RecordStore
 
 ROOT = Path(__file__).parents[2]
 RECORDS_VARIABLE = "TVM_FLOW_RECORDS"
 LAYOUTS = ("NCHW", "NHWC")
 
 
-def board_of(target: str | Path | Board, threads: int | None = None) -> Board:
+def board_of(target: TargetLike, threads: int | None = None) -> Board:
     """The board ``target`` names, limited to ``threads`` worker threads where given.
 
-    ``target``: a name of :func:`targets.names`, the path of a ``.toml`` file, or a board. Raises
-    :class:`TargetError`, and :class:`UsageError` for more threads than the board has cores.
+    Raises :class:`TargetError`, and :class:`UsageError` for more threads than the board has cores.
     """
+    named = target_value(target).board
     try:
-        board = target if isinstance(target, Board) else targets.load(target)
+        board = named if isinstance(named, Board) else targets.load(named)
     except TargetFileError as error:
         raise TargetError(error.what, why=error.why, fix=error.fix) from error
     if threads is None:
@@ -49,9 +51,14 @@ def records_root(records: str | Path | None = None) -> Path:
     return committed if committed.is_dir() else Path("tuning_logs")
 
 
-def records_of(board: Board, records: str | Path | None = None) -> Path:
-    """The folder of one board's tuning records; it may not exist yet."""
-    return records_root(records) / board.log_name
+def records_of(board: Board, records: str | Path | None = None, device: str = "cpu") -> Path:
+    """The folder of one board's tuning records for a device; it may not exist yet."""
+    return records_root(records) / board.record_folder(device)
+
+
+def store_of(board: Board, records: str | Path | None = None, device: str = "cpu") -> RecordStore:
+    """The tuning records of a board's device. Raises :class:`RecordError` for damaged ones."""
+    return RecordStore(records_of(board, records, device), board.log_name)
 
 
 def layout_of(layout: str) -> str:

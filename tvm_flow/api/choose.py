@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tvm_flow.backends import Backend
 from tvm_flow.codegen.emit import Choice
-from tvm_flow.ir.tasks import cpu_of
-from tvm_flow.schedules import registry
 from tvm_flow.schedules.contract.base import Family, Workload
 from tvm_flow.targets import Board
 from tvm_flow.tuning.records.record import TRUSTED, Record
@@ -20,8 +19,9 @@ class RecordChooser:
     is to be said of the kernels that came to be used.
     """
 
-    def __init__(self, store: RecordStore, board: Board) -> None:
-        self.store, self.board, self.cpu = store, board, cpu_of(board, board.threads)
+    def __init__(self, store: RecordStore, board: Board, backend: Backend) -> None:
+        self.store, self.board, self.backend = store, board, backend
+        self.device = backend.device(board, board.threads)
         self.notes: list[str] = list(store.notes)
         self._chosen: dict[Workload, Choice] = {}
 
@@ -31,8 +31,8 @@ class RecordChooser:
         return self._chosen[workload]
 
     def _choose(self, workload: Workload) -> Choice:
-        family = registry.lookup(workload.op)
-        space = family.space(workload, self.cpu)
+        family = self.backend.family(workload)
+        space = family.space(workload, self.device)
         threads = self.board.threads
         stale = [r for r in self.store.stale(workload, space) if r.threads == threads]
         if stale:
@@ -45,7 +45,7 @@ class RecordChooser:
                 # what it takes on more threads says nothing of other ways on as many as here
                 seconds = record.seconds if record.threads == threads else None
                 return Choice(record.knobs, "tuned", record.sha, record.label, seconds)
-        return Choice(family.default(workload, self.cpu), "default")
+        return Choice(family.default(workload, self.device), "default")
 
     def remarks(self, used: Iterable[Workload]) -> list[str]:
         """The notes, and whether records for fewer threads were left alone, of kernels that are
@@ -65,7 +65,7 @@ class RecordChooser:
 
     def _builds(self, family: Family, workload: Workload, record: Record) -> bool:
         try:
-            family.build(workload, self.cpu, record.knobs, "candidate")
+            family.build(workload, self.device, record.knobs, "candidate")
         except (ValueError, KeyError) as error:
             self.notes.append(
                 f"record {record.sha} of {workload.key} no longer builds ({error}): default used"

@@ -9,26 +9,23 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from tvm_flow.api.compile import compile
+from tvm_flow.api.values import ModelLike, TargetLike, model_value
 from tvm_flow.measure.timing import quiet_cores
 from tvm_flow.report.compare import CompareResult
 from tvm_flow.report.compare import compare as compare_bundle
 from tvm_flow.support.errors import UsageError
-from tvm_flow.targets import Board
 
 ROUNDS, ROUND_S = 20, 0.3
 
 
 def compare(
-    model: str | nn.Module,
+    model: ModelLike,
     *,
     bundle: str | Path | None = None,
-    target: str | Board = "native",
+    target: TargetLike = "native",
     threads: Sequence[int] = (1,),
-    weights: str | None = None,
-    input_shape: tuple[int, ...] | None = None,
     records: str | Path | None = None,
     inputs: Sequence[NDArray[np.float32]] = (),
     rounds: int = ROUNDS,
@@ -38,7 +35,7 @@ def compare(
 
     Parameters
     ----------
-    model, weights, input_shape: as for :func:`tvm_flow.trace`.
+    model: as for :func:`tvm_flow.trace`.
     bundle: a directory that :func:`tvm_flow.compile` wrote from this model; by default the model
         is compiled for each number of threads with the records there are.
     target, records: for that compilation, as for :func:`tvm_flow.compile`.
@@ -49,17 +46,19 @@ def compare(
     Raises :class:`UsageError`, :class:`ModelError`, :class:`BundleError`, :class:`CompileError`
     and :class:`MeasurementError`.
     """
-    if isinstance(model, str) and model.endswith(".onnx"):
+    given = model_value(model)
+    if isinstance(given.source, str) and given.source.endswith(".onnx"):
         raise UsageError(
-            f"{model} cannot be compared with PyTorch",
+            f"{given.source} cannot be compared with PyTorch",
             why="an ONNX file has no PyTorch module",
             fix="compare the module it was exported from",
         )
     for count in threads:
         quiet_cores(count)  # refuse before minutes are spent compiling
     against = partial(
-        compare_bundle, model, weights=weights, inputs=inputs, rounds=rounds, round_s=round_s
-    )
+        compare_bundle, given.source, weights=given.weights, inputs=inputs, rounds=rounds,
+        round_s=round_s,
+    )  # fmt: skip
     if bundle is not None:
         return against(bundle, threads=threads)
     results = []
@@ -70,8 +69,6 @@ def compare(
                 output=Path(folder) / f"threads{count}",
                 target=target,
                 threads=count,
-                weights=weights,
-                input_shape=input_shape,
                 records=records,
             )
             results += against(made.path, threads=[count])

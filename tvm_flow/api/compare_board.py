@@ -7,30 +7,33 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from tvm_flow.api.boards import board_of
 from tvm_flow.api.compile import compile
 from tvm_flow.api.networks import LoadedModel, load_model
+from tvm_flow.api.values import (
+    ModelLike,
+    Target,
+    TargetLike,
+    Tracker,
+    target_value,
+    tracker_value,
+)
 from tvm_flow.frontend.export import export
 from tvm_flow.frontend.quiet import quiet
 from tvm_flow.remote.address import parse_address
 from tvm_flow.remote.client import boards_of
 from tvm_flow.remote.compare import RUNS, BoardComparison, compare_on_board
 from tvm_flow.support.errors import UsageError
-from tvm_flow.targets import Board
 
 
 def compare_board(
-    model: str | nn.Module,
+    model: ModelLike,
     *,
-    target: str | Board,
-    tracker: str,
-    key: str | None = None,
+    target: TargetLike,
+    tracker: str | Tracker,
     bundle: str | Path | None = None,
     threads: Sequence[int] | None = None,
-    weights: str | None = None,
-    input_shape: tuple[int, ...] | None = None,
     records: str | Path | None = None,
     runs: int = RUNS,
     on_wait: Callable[[str], None] | None = None,
@@ -39,9 +42,9 @@ def compare_board(
 
     Parameters
     ----------
-    model, weights, input_shape, bundle, records: as for :func:`tvm_flow.compare`.
-    target: the kind of board; ``key``: what it is registered as, by default the target's name.
-    tracker: ``HOST:PORT``.
+    model, bundle, records: as for :func:`tvm_flow.compare`.
+    target: the kind of board.
+    tracker: ``HOST:PORT``, or a :class:`tvm_flow.Tracker` with the key of the boards.
     threads: numbers of threads, one comparison each; by default the board's own number.
     runs: timed runs of each competitor (the bundle's before and after eager's).
     on_wait: called with what is waited for where others use the boards.
@@ -49,15 +52,16 @@ def compare_board(
     Raises :class:`UsageError`, :class:`ModelError`, :class:`CompileError`, :class:`BoardError` and
     :class:`NumericsError`.
     """
-    address, board = parse_address(tracker), board_of(target)
+    there = tracker_value(tracker)
+    address, board = parse_address(there.address), board_of(target)
     counts = list(threads or [board.threads])
     for count in counts:
         board_of(board, count)
     if runs < 1:
         raise UsageError(f"Cannot time {runs} runs", fix="--rounds 1 or more")
-    name = key or board.name
+    name = there.key or board.name
     boards_of(address, name, board.arch)  # refuse before minutes are spent compiling
-    loaded = load_model(model, weights=weights, input_shape=input_shape)
+    loaded = load_model(model)
     results = []
     with tempfile.TemporaryDirectory(prefix="tvm-flow-compare-") as folder:
         program = _program(loaded, Path(folder) / "model.pt2")
@@ -65,8 +69,8 @@ def compare_board(
             path = Path(bundle) if bundle is not None else Path(folder) / f"threads{count}"
             if bundle is None:
                 compile(
-                    model, output=path, target=board, threads=count, weights=weights,
-                    input_shape=input_shape, records=records,
+                    model, output=path, target=Target(board, target_value(target).device),
+                    threads=count, records=records,
                 )  # fmt: skip
             results.append(
                 compare_on_board(

@@ -2,94 +2,33 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from tvm_flow.api.boards import board_of, layout_of, records_of
-from tvm_flow.targets import Board
-from tvm_flow.tuning.records.store import RecordStore
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from tvm_flow.runtime.sample import CheckReport
-
-
-@dataclass(frozen=True)
-class CompileReport(os.PathLike[str]):
-    """A bundle that was written; usable wherever its path is.
-
-    ``kernels``: distinct kernels of the network, ``tuned`` of them built from a tuning record
-    found in ``records``, the others with the default schedule. ``verified``: the self-check made
-    before the bundle was put in place, ``None`` where this machine cannot run it. ``notes``:
-    remarks for the user, one line each. ``macs``: multiply-accumulates of one run. Sizes are in
-    bytes: of ``model.so``, of the C++ runner with TVM's runtime (0 without them), of all files.
-    """
-
-    path: Path
-    model: str
-    target: str
-    threads: int
-    layout: str
-    kernels: int
-    tuned: int
-    records: Path
-    verified: CheckReport | None
-    macs: int
-    library_bytes: int
-    runtime_bytes: int
-    total_bytes: int
-    notes: tuple[str, ...]
-
-    def __fspath__(self) -> str:
-        return str(self.path)
-
-    def to_json(self) -> dict[str, Any]:
-        """All fields as plain data; ``max_rel_error`` and ``tolerance`` are those of the check."""
-        check = self.verified
-        return {
-            "path": str(self.path),
-            "model": self.model,
-            "target": self.target,
-            "threads": self.threads,
-            "layout": self.layout,
-            "kernels": self.kernels,
-            "tuned": self.tuned,
-            "records": str(self.records),
-            "verified": check is not None,
-            "max_rel_error": check.max_rel_error if check else None,
-            "tolerance": check.tolerance if check else None,
-            "macs": self.macs,
-            "library_bytes": self.library_bytes,
-            "runtime_bytes": self.runtime_bytes,
-            "total_bytes": self.total_bytes,
-            "notes": list(self.notes),
-        }
+from tvm_flow.api.boards import board_of, layout_of, store_of
+from tvm_flow.api.compile_report import CompileReport
+from tvm_flow.api.values import ModelLike, TargetLike, target_value
 
 
 def compile(
-    model: str | nn.Module,
+    model: ModelLike,
     *,
     output: str | Path,
-    target: str | Board = "native",
+    target: TargetLike = "native",
     threads: int | None = None,
-    weights: str | None = None,
-    input_shape: tuple[int, ...] | None = None,
     layout: str = "NCHW",
     records: str | Path | None = None,
     labels: Sequence[str] | None = None,
     runner: bool | None = None,
+    dump: str | Path | None = None,
 ) -> CompileReport:
     """Compile a network into a bundle: library, manifest, sample, runners.
 
     Parameters
     ----------
-    model, weights, input_shape, layout: as for :func:`tvm_flow.trace`.
+    model, layout: as for :func:`tvm_flow.trace`.
     output: directory to create; an existing bundle there is replaced in one step.
-    target: a board; see ``tvm-flow targets``.
+    target: a board (see ``tvm-flow targets``), or a :class:`tvm_flow.Target`.
     threads: worker threads, by default the board's own number.
     records: folder with one folder of tuning records per board (default: see
         :func:`tvm_flow.api.boards.records_root`).
@@ -97,6 +36,7 @@ def compile(
     runner: include the C++ runner for the board with TVM's runtime libraries and an installer; by
         default for another architecture than this machine's. The first one for an architecture
         is built and its libraries downloaded, which takes minutes.
+    dump: folder to write the graph to after each pass, and each kernel's TIR and assembly.
 
     Every kernel is built from the best record of its workload on that board, and with the default
     schedule where there is none. The bundle is run on a random sample (seed 0) and compared with
@@ -108,12 +48,16 @@ def compile(
     """
     layout = layout_of(layout)
     board = board_of(target, threads)
-    store = RecordStore(records_of(board, records), board.log_name)
+    device = target_value(target).device
+    store = store_of(board, records, device)
     # TVM and torch take seconds to import: what can be refused without them is refused by now
     from tvm_flow.api import network_to_bundle  # noqa: PLC0415
     from tvm_flow.api.networks import load_model  # noqa: PLC0415
+    from tvm_flow.backends import backend_of  # noqa: PLC0415
 
-    loaded = load_model(model, weights=weights, input_shape=input_shape)
+    backend = backend_of(device)
     return network_to_bundle.build(
-        loaded, Path(output), board, store, layout=layout, labels=labels, runner=runner
-    )
+        load_model(model), Path(output), board, store,
+        backend=backend, layout=layout, labels=labels, runner=runner,
+        dump=None if dump is None else Path(dump),
+    )  # fmt: skip

@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tvm_flow import targets
-from tvm_flow.api.boards import board_of, layout_of, records_of
-from tvm_flow.api.compile import CompileReport
+from tvm_flow.api.boards import board_of, layout_of, store_of
+from tvm_flow.api.compile_report import CompileReport
+from tvm_flow.api.values import ModelLike, TargetLike, target_value
 from tvm_flow.support.errors import ModelError, TvmFlowError, UsageError
-from tvm_flow.targets import Board
-from tvm_flow.tuning.records.store import RecordStore
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -35,12 +31,10 @@ class TargetResult:
 
 
 def compile_all(
-    model: str | nn.Module,
+    model: ModelLike,
     *,
     output: str | Path,
-    targets: Sequence[str | Board] | None = None,
-    weights: str | None = None,
-    input_shape: tuple[int, ...] | None = None,
+    targets: Sequence[TargetLike] | None = None,
     layout: str = "NCHW",
     records: str | Path | None = None,
     labels: Sequence[str] | None = None,
@@ -52,7 +46,7 @@ def compile_all(
     ----------
     output: directory that gets one bundle per target, named after it; what else is in it stays.
     targets: boards, by default every one that has a target file.
-    model, weights, input_shape, layout, records, labels: as for :func:`tvm_flow.compile`.
+    model, layout, records, labels: as for :func:`tvm_flow.compile`.
     on_start: called with the name of each target before its turn.
 
     A target that fails does not stop the others. What would be the same for all of them is raised
@@ -60,7 +54,8 @@ def compile_all(
     for none, one that is named twice, or an ``output`` that cannot hold them, and what loading the
     model raises, which is done once.
     """
-    boards = [board_of(name) for name in (target_files() if targets is None else targets)]
+    named: Sequence[TargetLike] = target_files() if targets is None else targets
+    boards, devices = [board_of(one) for one in named], [target_value(one).device for one in named]
     _require_distinct([board.name for board in boards])
     layout = layout_of(layout)
     folder = Path(output)
@@ -69,19 +64,20 @@ def compile_all(
     # TVM and torch take seconds to import: what can be refused without them is refused by now
     from tvm_flow.api import network_to_bundle  # noqa: PLC0415
     from tvm_flow.api.networks import load_model  # noqa: PLC0415
+    from tvm_flow.backends import backend_of  # noqa: PLC0415
 
     network_to_bundle.require_no_bundle(folder)
-    loaded = load_model(model, weights=weights, input_shape=input_shape)
+    loaded = load_model(model)
     results = []
-    for board in boards:
+    for board, device in zip(boards, devices, strict=True):
         if on_start:
             on_start(board.name)
         report, failure = None, None
         try:
-            store = RecordStore(records_of(board, records), board.log_name)
             report = network_to_bundle.build(
-                loaded, folder / board.name, board, store, layout=layout, labels=labels, runner=True
-            )
+                loaded, folder / board.name, board, store_of(board, records, device),
+                backend=backend_of(device), layout=layout, labels=labels, runner=True,
+            )  # fmt: skip
         except ModelError:  # of the export: the same for all
             raise
         except TvmFlowError as error:

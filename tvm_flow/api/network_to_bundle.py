@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_flow.api.choose import RecordChooser
-from tvm_flow.api.compile import CompileReport
+from tvm_flow.api.compile_report import CompileReport
+from tvm_flow.api.dump import Dump
 from tvm_flow.api.networks import LoadedModel, to_graph
 from tvm_flow.api.verify import verify
+from tvm_flow.backends import Backend
 from tvm_flow.boards.deploy import deploy_bytes, runtime_notes
 from tvm_flow.bundle.write import write_bundle
 from tvm_flow.ir.lowered import Lowered
-from tvm_flow.passes.pipeline import last_cache, lower, optimise
 from tvm_flow.runtime import manifest
 from tvm_flow.runtime.sample import CheckReport
 from tvm_flow.schedules.contract.base import Workload
@@ -35,15 +36,23 @@ def build(
     board: Board,
     store: RecordStore,
     *,
+    backend: Backend,
     layout: str,
     labels: Sequence[str] | None,
     runner: bool | None,
+    dump: Path | None = None,
 ) -> CompileReport:
     """See :func:`tvm_flow.api.compile.compile`; ``layout`` is upper case here."""
     refuse_foreign(output, "bundle", manifest.is_bundle)  # before time is spent on it
-    chooser = RecordChooser(store, board)
-    graph = optimise(to_graph(loaded), layout, last_cache(board))
-    lowered = lower(graph, board, choose=chooser, layout=layout)
+    dumped = None if dump is None else Dump(dump)
+    chooser = RecordChooser(store, board, backend)
+    graph = to_graph(loaded)
+    if dumped is not None:
+        dumped.graph("imported", graph)
+    graph = backend.optimise(graph, board, layout, dumped.graph if dumped is not None else None)
+    lowered = backend.lower(graph, board, choose=chooser, layout=layout)
+    if dumped is not None:
+        dumped.kernels(lowered, backend)
     sample, expected = _sample(loaded, lowered)
     verdicts: list[CheckReport] = []
     runs_here = board.arch == platform.machine()

@@ -5,23 +5,19 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from torch import nn
-
+from tvm_flow.api.values import ModelLike, TargetLike
 from tvm_flow.report.profile import ProfileReport
 from tvm_flow.report.profile import profile as profile_bundle
 from tvm_flow.runtime import manifest
-from tvm_flow.targets import Board
 
 
 def profile(
-    model: str | Path | nn.Module,
+    model: ModelLike | Path,
     *,
-    target: str | Board = "native",
+    target: TargetLike = "native",
     threads: int | None = None,
     runs: int = 50,
     memory: bool = False,
-    weights: str | None = None,
-    input_shape: tuple[int, ...] | None = None,
     records: str | Path | None = None,
 ) -> ProfileReport:
     """Time every kernel of a bundle, or of a model compiled for the purpose.
@@ -29,8 +25,7 @@ def profile(
     Parameters
     ----------
     model: a directory that :func:`tvm_flow.compile` wrote, or a model as for
-        :func:`tvm_flow.trace`; ``target``, ``weights``, ``input_shape`` and ``records`` are for
-        the latter.
+        :func:`tvm_flow.trace`; ``target`` and ``records`` are for the latter.
     threads: worker threads, by default as compiled for.
     runs: runs every time is the median of.
     memory: also report the memory plan and the peak memory of a fresh process.
@@ -47,8 +42,6 @@ def profile(
             output=Path(folder) / "bundle",
             target=target,
             threads=threads,
-            weights=weights,
-            input_shape=input_shape,
             records=records,
         )
         return profile_bundle(made.path, threads=threads, runs=runs, memory=memory)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from torch import nn
-
 from tvm_flow.api.boards import layout_of
 from tvm_flow.api.networks import load_model, to_graph
+from tvm_flow.api.values import ModelLike
+from tvm_flow.backends import backend_of
+from tvm_flow.ir.summary import Summary, summarise
 from tvm_flow.ir.tasks import Task, one_way
-from tvm_flow.passes.pipeline import Summary, optimise, summarise, tasks_of
-from tvm_flow.schedules import registry
 
 
 @dataclass(frozen=True)
@@ -59,29 +58,29 @@ class TraceReport:
 
 
 def trace(
-    model: str | nn.Module,
+    model: ModelLike,
     *,
-    weights: str | None = None,
-    input_shape: tuple[int, ...] | None = None,
     layout: str = "NCHW",
+    device: str = "cpu",
 ) -> TraceReport:
     """Import a network and run the graph passes over it; nothing is compiled.
 
     Parameters
     ----------
-    model: a name of the zoo, ``file.py:factory``, ``model.pt2``, ``model.onnx``, or a module.
-    weights: a ``.safetensors`` or ``.pth`` file to load into it.
-    input_shape: batch first, NCHW; by default the model's own, or 1x3x224x224.
+    model: a name of the zoo, ``file.py:factory``, ``model.pt2``, ``model.onnx``, or a module; with
+        weights or an input shape, a :class:`tvm_flow.Model`.
     layout: order of 4-D inputs and outputs of the compiled network, ``NCHW`` or ``NHWC``.
+    device: the kind of device whose passes run.
 
     Raises :class:`UsageError`, :class:`ModelError` and :class:`ImportUnsupportedError`.
     """
     layout = layout_of(layout)
-    loaded = load_model(model, weights=weights, input_shape=input_shape)
+    backend = backend_of(device)
+    loaded = load_model(model)
     graph = to_graph(loaded)
     before, text_before = summarise(graph), graph.text()
-    graph = optimise(graph, layout)
-    tasks = tasks_of(graph)
+    graph = backend.optimise(graph, layout=layout)
+    tasks = backend.tasks(graph)
     return TraceReport(
         model=graph.name,
         input_shape=graph.inputs[0].shape if layout == "NHWC" else loaded.input_shape,
@@ -89,7 +88,7 @@ def trace(
         before=before,
         after=summarise(graph),
         tasks=tuple(tasks),
-        macs=sum(t.count * registry.lookup(t.workload.op).macs(t.workload) for t in one_way(tasks)),
+        macs=sum(t.count * backend.family(t.workload).macs(t.workload) for t in one_way(tasks)),
         text_before=text_before,
         text_after=graph.text(),
     )

@@ -6,7 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tvm_flow.api.boards import board_of, records_of
+from tvm_flow.api.boards import board_of, store_of
+from tvm_flow.api.values import (
+    ModelLike,
+    TargetLike,
+    Tracker,
+    target_value,
+    tracker_value,
+)
 from tvm_flow.remote.address import parse_address
 from tvm_flow.remote.client import boards_of
 from tvm_flow.support.errors import UsageError
@@ -15,8 +22,6 @@ from tvm_flow.tuning.options import check_limits
 from tvm_flow.tuning.records.store import RecordStore
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from tvm_flow.tuning.search.report import OnEvent, TuneReport
     from tvm_flow.tuning.worker.bench import Bench
 
@@ -25,7 +30,7 @@ RUNNERS = ("measured", "modelled")
 
 
 def prepare(
-    target: str | Board,
+    target: TargetLike,
     trials: int | None,
     minutes: float | None,
     threads: int,
@@ -37,22 +42,19 @@ def prepare(
     """
     check_limits(trials, minutes)
     board = board_of(target, threads)
-    return board, RecordStore(records_of(board, records), board.log_name)
+    return board, store_of(board, records, target_value(target).device)
 
 
 def tune(
-    model: str | nn.Module,
+    model: ModelLike,
     *,
-    target: str | Board = "native",
+    target: TargetLike = "native",
     trials: int | None = None,
     minutes: float | None = None,
     threads: int = 1,
-    weights: str | None = None,
-    input_shape: tuple[int, ...] | None = None,
     records: str | Path | None = None,
     seed: int = 0,
-    tracker: str | None = None,
-    key: str | None = None,
+    tracker: str | Tracker | None = None,
     runner: str = "measured",
     on_event: OnEvent | None = None,
     on_wait: Callable[[str], None] | None = None,
@@ -61,16 +63,15 @@ def tune(
 
     Parameters
     ----------
-    model, weights, input_shape: as for :func:`tvm_flow.trace`.
+    model: as for :func:`tvm_flow.trace`.
     trials: total number of trials, those recorded before included.
     minutes: limit of wall time of this run. With neither limit, tuning ends when nothing improves.
     threads: worker threads the kernels are tuned for.
     records: folder with one folder of tuning records per board, which tuning adds to and goes on
         from (default: see :func:`tvm_flow.api.boards.records_root`).
     seed: of the search.
-    tracker: ``HOST:PORT`` of the RPC tracker the boards are registered with; all boards of the key
-        are used at once.
-    key: what they are registered as, by default the target's name.
+    tracker: ``HOST:PORT`` of the RPC tracker the boards are registered with, or a
+        :class:`tvm_flow.Tracker` with their key; all boards of the key are used at once.
     runner: ``"measured"`` on this machine's cores, or ``"modelled"``: candidates for an AArch64
         board are emulated, checked and ranked by a model of its core; their records say so.
     on_event: called after every trial; :class:`tvm_flow.tuning.search.progress.Progress` is one.
@@ -82,16 +83,17 @@ def tune(
     kernel could be measured.
     """
     board, store = prepare(target, trials, minutes, threads, records)
-    bench = bench_of(board, threads, runner=runner, tracker=tracker, key=key, on_wait=on_wait)
+    bench = bench_of(board, threads, runner=runner, tracker=tracker, on_wait=on_wait)
     # TVM and torch take seconds to import: what can be refused without them is refused by now
     from tvm_flow.api.networks import load_model, to_graph  # noqa: PLC0415
-    from tvm_flow.passes.pipeline import last_cache, optimise, tasks_of  # noqa: PLC0415
+    from tvm_flow.backends import backend_of  # noqa: PLC0415
     from tvm_flow.tuning.search.tuner import tune_tasks  # noqa: PLC0415
 
-    loaded = load_model(model, weights=weights, input_shape=input_shape)
+    backend = backend_of(target_value(target).device)
     return tune_tasks(
-        tasks_of(optimise(to_graph(loaded), cache_bytes=last_cache(board))),
+        backend.tasks(backend.optimise(to_graph(load_model(model)), board)),
         board,
+        backend=backend,
         store=store,
         trials=trials,
         minutes=minutes,
@@ -107,8 +109,7 @@ def bench_of(
     threads: int,
     *,
     runner: str,
-    tracker: str | None,
-    key: str | None,
+    tracker: str | Tracker | None,
     on_wait: Callable[[str], None] | None = None,
 ) -> Bench | None:
     """Where to measure: boards behind ``tracker``, a model, or ``None`` for this machine.
@@ -118,8 +119,6 @@ def bench_of(
     """
     if runner not in RUNNERS:
         raise UsageError(f"Unknown runner {runner!r}", fix=f"one of {', '.join(RUNNERS)}")
-    if tracker is None and key is not None:
-        raise UsageError("--key names a board of a tracker", fix="add --tracker HOST:PORT")
     if runner == "modelled":
         if tracker is not None:
             raise UsageError(
@@ -132,8 +131,9 @@ def bench_of(
         return modelled
     if tracker is None:
         return None
-    address = parse_address(tracker)
-    boards_of(address, key or board.name, board.arch)
+    there = tracker_value(tracker)
+    address, key = parse_address(there.address), there.key or board.name
+    boards_of(address, key, board.arch)
     from tvm_flow.remote.bench import BoardBench  # noqa: PLC0415 - imports TVM
 
-    return BoardBench(address, key or board.name, on_wait=on_wait)
+    return BoardBench(address, key, on_wait=on_wait)

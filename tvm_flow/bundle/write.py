@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from tvm.target import codegen
 
 from tvm_flow import __version__, runtime
+from tvm_flow.backends import Backend, backend_of
 from tvm_flow.boards import deploy
 from tvm_flow.boards.server_build import FLAGS
 from tvm_flow.codegen.constants import write_weights
-from tvm_flow.codegen.executable import Built, build_executable, export
+from tvm_flow.codegen.executable import Built
 from tvm_flow.ir.lowered import Lowered
-from tvm_flow.measure.roofline import peak_of
 from tvm_flow.runtime import machine, manifest, verify
 from tvm_flow.runtime.sample import CheckReport, check, run_image
 from tvm_flow.runtime.session import LABELS, Bundle, load
@@ -69,11 +69,12 @@ def write_bundle(
     target = Path(out_dir).absolute()
     refuse_foreign(target, "bundle", manifest.is_bundle)
     _require_sample(lowered, sample_input, expected)
-    built = build_executable(lowered)
+    backend = backend_of(lowered.device)
+    built = backend.compile(lowered)
     with replaced(target, "bundle") as staging:
         _save_sample(staging, sample_input, expected)
-        _fill(staging, built, lowered, labels, runner)
-        document = _document(staging, built, lowered, tolerance)
+        _fill(staging, built, lowered, backend, labels, runner)
+        document = _document(staging, built, lowered, backend, tolerance)
         (staging / manifest.NAME).write_text(manifest.seal(document), encoding="utf-8")
         if accept is not None:
             accept(staging)
@@ -111,11 +112,12 @@ def _fill(
     directory: Path,
     built: Built,
     lowered: Lowered,
+    backend: Backend,
     labels: Sequence[str] | None,
     runner: bool,
 ) -> None:
     """Every file but the sample and the manifest."""
-    export(built, directory / verify.LIBRARY, lowered.board)
+    backend.export(built, directory / verify.LIBRARY, lowered.board)
     deploy.require_glibc(directory / verify.LIBRARY, lowered.board)
     if runner:
         deploy.add_runner(directory, lowered.board)
@@ -157,11 +159,12 @@ def _cpp_command(lowered: Lowered) -> str:
     )
 
 
-def _target(directory: Path, built: Built, board: Board) -> dict[str, Any]:
+def _target(directory: Path, built: Built, board: Board, backend: Backend) -> dict[str, Any]:
     """What the machine must be, checked before the library is loaded."""
     features = codegen.llvm_get_cpu_features(built.target)
     return {
         "board": board.name,
+        "device": backend.kind,
         "arch": board.arch,
         "elf_machine": verify.elf_machine(directory / verify.LIBRARY),
         "mcpu": board.mcpu,
@@ -170,12 +173,14 @@ def _target(directory: Path, built: Built, board: Board) -> dict[str, Any]:
         "cores": list(board.cores),
         "threads": board.threads,
         "alignment": board.alignment,
-        "peak_gflops": [peak_of(board, n + 1) for n in range(len(board.cores))],
+        "peak_gflops": [backend.peak_gflops(board, n + 1) for n in range(len(board.cores))],
         "tvm": board.tvm_target(),
     }
 
 
-def _document(directory: Path, built: Built, lowered: Lowered, tolerance: float) -> dict[str, Any]:
+def _document(
+    directory: Path, built: Built, lowered: Lowered, backend: Backend, tolerance: float
+) -> dict[str, Any]:
     """The manifest, without its own hash; writes the weights it tells the places of."""
     weights = write_weights(directory / WEIGHTS, built.weights)
     return {
@@ -186,7 +191,7 @@ def _document(directory: Path, built: Built, lowered: Lowered, tolerance: float)
         "layout": lowered.layout,
         "inputs": [asdict(info) for info in lowered.inputs],
         "outputs": [asdict(info) for info in lowered.outputs],
-        "target": _target(directory, built, lowered.board),
+        "target": _target(directory, built, lowered.board, backend),
         "versions": {
             "tvm": metadata.version("apache-tvm"),
             "tvm_ffi": metadata.version("apache-tvm-ffi"),

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tvm_flow import targets
+from tvm_flow.api import values
 from tvm_flow.support.errors import UsageError
 
 
@@ -42,6 +43,22 @@ def model_of(positional: str | None, option: str | None) -> str:
             "No model is named", fix="add one, for example fasternet_t0; tvm-flow models lists them"
         )
     return model
+
+
+def given_model(
+    positional: str | None, option: str | None, weights: str | None, shape_text: str | None
+) -> values.Model:
+    """The model that a command line names. Raises :class:`UsageError`."""
+    return values.Model(model_of(positional, option), weights, shape_or_none(shape_text))
+
+
+def given_tracker(tracker: str | None, key: str | None) -> values.Tracker | None:
+    """The boards that a command line names. Raises :class:`UsageError` for a key alone."""
+    if tracker is None:
+        if key is not None:
+            raise UsageError("--key names a board of a tracker", fix="add --tracker HOST:PORT")
+        return None
+    return values.Tracker(tracker, key)
 
 
 def complete_target(incomplete: str) -> list[str]:

@@ -20,13 +20,12 @@ from tvm_flow.cli.arguments import (
     ThreadList,
     Tracker,
     Weights,
-    model_of,
-    shape_or_none,
+    given_model,
+    given_tracker,
     thread_counts,
 )
 from tvm_flow.cli.command import Answer, verb
 from tvm_flow.cli.text import line, milliseconds, notes, say, shape_text, table
-from tvm_flow.support.errors import UsageError
 
 if TYPE_CHECKING:
     from tvm_flow.remote.compare import BoardComparison
@@ -81,31 +80,27 @@ def compare(
     meanwhile. A comparison disturbed by other load says so and is not valid. With --tracker both
     run on a board of --target; PyTorch only if it is installed there.
     """
-    name, shape = model_of(model, model_option), shape_or_none(input)
+    given = given_model(model, model_option, weights, input)
+    there = given_tracker(tracker, key)
     counts = thread_counts(threads)
-    if tracker is not None:
+    if there is not None:
         from tvm_flow.api.compare_board import compare_board  # noqa: PLC0415 - imports torch
 
         compared_there = compare_board(
-            name, target=target, tracker=tracker, key=key, bundle=bundle, threads=counts,
-            weights=weights, input_shape=shape, records=records, runs=rounds,
-            on_wait=say,
+            given, target=target, tracker=there, bundle=bundle, threads=counts, records=records,
+            runs=rounds, on_wait=say,
         )  # fmt: skip
         return Answer(
             [result.to_json() for result in compared_there],
             lambda: (part for result in compared_there for part in show_board(result)),
         )
-    if key is not None:
-        raise UsageError("--key names a board of a tracker", fix="add --tracker HOST:PORT")
     from tvm_flow.api.compare import compare as compared  # noqa: PLC0415 - imports torch
 
     results = compared(
-        name,
+        given,
         bundle=bundle,
         target=target,
         threads=counts,
-        weights=weights,
-        input_shape=shape,
         records=records,
         rounds=rounds,
     )

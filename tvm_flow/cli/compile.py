@@ -18,8 +18,7 @@ from tvm_flow.cli.arguments import (
     Target,
     Threads,
     Weights,
-    model_of,
-    shape_or_none,
+    given_model,
 )
 from tvm_flow.cli.command import Answer, verb
 from tvm_flow.cli.text import line, notes, size
@@ -35,6 +34,7 @@ def register(app: typer.Typer) -> None:
         "tvm-flow compile fasternet_t0 -o build/t0",
         "tvm-flow compile resnet18 --weights resnet18.pth --threads 2 -o build/resnet18",
         "tvm-flow compile fasternet_t0 --target rk3399 -o build/t0-rk3399",
+        "tvm-flow compile fasternet_t0 -o build/t0 --dump build/t0-dump",
         busy="compiling",
     )(compile)
 
@@ -76,6 +76,15 @@ def compile(
             show_default=False,
         ),
     ] = None,
+    dump: Annotated[
+        Path | None,
+        typer.Option(
+            "--dump",
+            metavar="DIR",
+            help="Write the graph after each pass, and each kernel's TIR and assembly.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> Answer:
     """Compile a model into a bundle: library, manifest, sample, runners.
 
@@ -84,20 +93,19 @@ def compile(
     """
     from tvm_flow.api.compile import compile as compiled  # noqa: PLC0415 - imports TVM
 
-    name = model_of(model, model_option)
+    given = given_model(model, model_option, weights, input)
     if output is None:
-        raise UsageError("No output is named", fix=f"add -o build/{Path(name).stem}")
+        raise UsageError("No output is named", fix=f"add -o build/{Path(str(given.source)).stem}")
     report = compiled(
-        name,
+        given,
         output=output,
         target=target,
         threads=threads,
-        weights=weights,
-        input_shape=shape_or_none(input),
         layout=layout,
         records=records,
         labels=read_labels(labels) if labels else None,
         runner=runner,
+        dump=dump,
     )
     return Answer(report.to_json(), lambda: show(report))
 

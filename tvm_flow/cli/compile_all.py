@@ -17,8 +17,7 @@ from tvm_flow.cli.arguments import (
     ModelOption,
     Records,
     Weights,
-    model_of,
-    shape_or_none,
+    given_model,
 )
 from tvm_flow.cli.command import Answer, verb
 from tvm_flow.cli.text import line, size, table
@@ -71,11 +70,9 @@ def compile_all(
     from tvm_flow.api.compile_all import compile_all as compiled  # noqa: PLC0415
 
     results = compiled(
-        model_of(model, model_option),
+        given_model(model, model_option, weights, input),
         output=output,
         targets=None if only is None else [n.strip() for n in only.split(",") if n.strip()],
-        weights=weights,
-        input_shape=shape_or_none(input),
         layout=layout,
         records=records,
         on_start=lambda name: print(f"compiling for {name} ...", file=sys.stderr, flush=True),

@@ -15,8 +15,7 @@ from tvm_flow.cli.arguments import (
     Target,
     Threads,
     Weights,
-    model_of,
-    shape_or_none,
+    given_model,
 )
 from tvm_flow.cli.command import Answer, verb
 from tvm_flow.cli.text import line, shared_path, size, table
@@ -58,17 +57,15 @@ def profile(
     records: Records = None,
 ) -> Answer:
     """Show where the time of a compiled network goes, kernel by kernel and module by module."""
-    name, shape = model_of(model, model_option), shape_or_none(input)
+    given = given_model(model, model_option, weights, input)
     from tvm_flow.api.profile import profile as profiled  # noqa: PLC0415 - imports torch
 
     report = profiled(
-        name,
+        given,
         target=target,
         threads=threads,
         runs=runs,
         memory=memory,
-        weights=weights,
-        input_shape=shape,
         records=records,
     )
     return Answer(report.to_json(), lambda: show(report))

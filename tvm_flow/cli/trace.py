@@ -14,8 +14,7 @@ from tvm_flow.cli.arguments import (
     ModelArgument,
     ModelOption,
     Weights,
-    model_of,
-    shape_or_none,
+    given_model,
 )
 from tvm_flow.cli.command import Answer, verb
 from tvm_flow.cli.text import count, line, shape_text, shared_path, size, table
@@ -46,13 +45,11 @@ def trace(
     ] = False,
 ) -> Answer:
     """Show what the passes make of a model: operators, copies and bytes, before and after."""
-    name, shape = model_of(model, model_option), shape_or_none(input)
+    given = given_model(model, model_option, weights, input)
     from tvm_flow.api.trace import trace as traced  # noqa: PLC0415 - imports TVM
 
     report = traced(
-        name,
-        weights=weights,
-        input_shape=shape,
+        given,
         layout=layout,
     )
     return Answer(report.to_json(), lambda: show(report, graph))

@@ -18,8 +18,8 @@ from tvm_flow.cli.arguments import (
     Target,
     Tracker,
     Weights,
-    model_of,
-    shape_or_none,
+    given_model,
+    given_tracker,
 )
 from tvm_flow.cli.command import Answer, verb
 from tvm_flow.cli.text import line, say
@@ -85,32 +85,29 @@ def tune(
     from tvm_flow.api.tune import bench_of, prepare  # noqa: PLC0415
     from tvm_flow.api.tune import tune as tuned  # noqa: PLC0415
 
-    name = model_of(model, model_option)
-    shape = shape_or_none(input)
+    given = given_model(model, model_option, weights, input)
+    there = given_tracker(tracker, key)
     # refuses before the imports below
     board, _ = prepare(target, trials, minutes, threads, records)
-    bench_of(board, threads, runner=runner, tracker=tracker, key=key)
+    bench_of(board, threads, runner=runner, tracker=there)
     from tvm_flow.tuning.search.progress import Progress  # noqa: PLC0415 - imports TVM
 
     with Progress(Console(stderr=True)) as progress:
         report = tuned(
-            name,
+            given,
             target=target,
             trials=trials,
             minutes=minutes,
             threads=threads,
-            weights=weights,
-            input_shape=shape,
             records=records,
             seed=seed,
-            tracker=tracker,
-            key=key,
+            tracker=there,
             runner=runner,
             on_event=progress,
             on_wait=say,
         )
     code = INTERRUPTED if report.interrupted else 0
-    return Answer(to_json(name, report), lambda: show(report), code)
+    return Answer(to_json(str(given.source), report), lambda: show(report), code)
 
 
 def show(report: TuneReport) -> Iterable[RenderableType]:

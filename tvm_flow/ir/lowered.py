@@ -46,7 +46,8 @@ class Lowered:
     """A network as Relax with its kernels in place, ready for ``relax.build``.
 
     ``mod["main"]`` takes the inputs only; weights are constants of the module. ``layout`` is
-    ``"NCHW"`` or ``"NHWC"`` and describes the 4-D tensors at the border.
+    ``"NCHW"`` or ``"NHWC"`` and describes the 4-D tensors at the border; ``device`` is the kind of
+    the backend that made it.
     """
 
     mod: tvm.IRModule
@@ -54,6 +55,7 @@ class Lowered:
     model_name: str
     inputs: list[TensorInfo]
     outputs: list[TensorInfo]
+    device: str = "cpu"
     layout: str = "NCHW"
     kernels: list[KernelInfo] = field(default_factory=list)
 

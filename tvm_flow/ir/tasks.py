@@ -6,10 +6,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
-from tvm_flow.schedules.contract.base import Cpu, Family, Workload
+from tvm_flow.schedules.contract.base import Cpu, Workload
 from tvm_flow.schedules.registry import lookup
 from tvm_flow.support.channel import Message
-from tvm_flow.support.errors import UsageError
 from tvm_flow.targets import Board
 
 
@@ -70,32 +69,6 @@ def one_way(tasks: Iterable[Task]) -> list[Task]:
     return list(found.values())
 
 
-def weight_bytes(tasks: Iterable[Task], board: Board, threads: int) -> int:
-    """Bytes of all weights of a network, the first way of computing each layer taken."""
-    cpu, total = cpu_of(board, threads), 0
-    for task in one_way(tasks):
-        arguments = family_of(task.workload, board).arguments(task.workload, cpu)
-        total += task.count * sum(spec.bytes for spec in arguments if spec.role == "weight")
-    return total
-
-
-def cpu_of(board: Board, threads: int = 1) -> Cpu:
-    """What schedules may know about ``board`` when run on ``threads`` threads."""
-    fmas = board.cluster_of(board.cores[0]).fma_per_cycle
-    return Cpu(
-        board.lanes, board.vector_registers, board.l1_bytes, board.l2_bytes, threads, fmas,
-        board.looks_up,
-    )  # fmt: skip
-
-
-def family_of(workload: Workload, board: Board) -> Family:
-    """The operator family of a workload. Raises :class:`UsageError` if there is none."""
-    try:
-        return lookup(workload.op, str(board.tvm_target()["kind"]))
-    except KeyError as error:
-        raise UsageError(f"Cannot tune {workload}", why=str(error.args[0])) from error
-
-
 def describe(workload: Workload, board: Board, cpu: Cpu) -> Message:
     """What every request to a worker says about the kernel in question."""
     return {
@@ -105,5 +78,5 @@ def describe(workload: Workload, board: Board, cpu: Cpu) -> Message:
         "arch": board.arch,
         "glibc": board.glibc_floor,
         # Importing it in the worker registers the family there, wherever it is defined.
-        "family_module": type(family_of(workload, board)).__module__,
+        "family_module": type(lookup(workload.op)).__module__,
     }

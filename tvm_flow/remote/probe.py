@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tvm_flow.ir.tasks import cpu_of, describe
+from tvm_flow.backends.cpu import cpu_of
+from tvm_flow.ir.tasks import describe
 from tvm_flow.remote import client, health
 from tvm_flow.remote.client import BoardInfo, Seat
 from tvm_flow.remote.seats import Patience, SeatFinder

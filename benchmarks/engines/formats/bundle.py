@@ -9,5 +9,7 @@ from benchmarks.networks import Case
 
 
 def write(case: Case, folder: Path, threads: int) -> None:
-    report = tvm_flow.compile(case.module(), output=folder, threads=threads, input_shape=case.shape)
+    report = tvm_flow.compile(
+        tvm_flow.Model(case.module(), input_shape=case.shape), output=folder, threads=threads
+    )
     print(f"{report.tuned} of {report.kernels} kernels tuned")

@@ -12,5 +12,8 @@ from benchmarks.networks import Case
 def write(case: Case, folder: Path, threads: int) -> None:
     with tempfile.TemporaryDirectory(prefix="tvm-flow-no-records-") as nowhere:
         tvm_flow.compile(
-            case.module(), output=folder, threads=threads, input_shape=case.shape, records=nowhere
+            tvm_flow.Model(case.module(), input_shape=case.shape),
+            output=folder,
+            threads=threads,
+            records=nowhere,
         )

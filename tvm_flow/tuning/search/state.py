@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tvm_flow.ir.tasks import Task, cpu_of, describe, family_of
-from tvm_flow.measure.roofline import peak_of
+from tvm_flow.backends import CPU, Backend
+from tvm_flow.ir.tasks import Task, describe
 from tvm_flow.schedules.contract.base import Knobs
 from tvm_flow.support.channel import Message
 from tvm_flow.targets import Board
@@ -70,10 +70,11 @@ class TaskState:
         early_stop: int | None,
         options: TuneOptions,
         label: str = "measured",
+        backend: Backend = CPU,
     ) -> TaskState:
         """Set up a task and replay what earlier runs recorded about it with the same ``label``."""
-        cpu, family = cpu_of(board, threads), family_of(task.workload, board)
-        space, default = family.space(task.workload, cpu), family.default(task.workload, cpu)
+        device, family = backend.device(board, threads), backend.family(task.workload)
+        space, default = family.space(task.workload, device), family.default(task.workload, device)
         past = [r for r in store.of(task.workload, threads) if r.label == label]
         search = Search(
             space,
@@ -84,9 +85,9 @@ class TaskState:
         )
         state = cls(
             task,
-            describe(task.workload, board, cpu),
+            describe(task.workload, board, device),
             family.macs(task.workload),
-            peak_of(board, threads),
+            backend.peak_gflops(board, threads),
             default,
             search,
             early_stop,

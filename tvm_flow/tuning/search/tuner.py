@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 
-from tvm_flow.ir.tasks import Task, merge, weight_bytes
+from tvm_flow.backends import CPU, Backend
+from tvm_flow.ir.tasks import Task, merge
 from tvm_flow.support.errors import TuningError, UsageError
 from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions, check_limits
@@ -23,6 +24,7 @@ def tune_tasks(
     board: Board,
     *,
     store: RecordStore,
+    backend: Backend = CPU,
     trials: int | None = None,
     minutes: float | None = None,
     threads: int = 1,
@@ -36,6 +38,7 @@ def tune_tasks(
 
     Parameters
     ----------
+    backend: the kind of device.
     trials: total number of trials, those already recorded for these tasks included: the same
         command run again goes on where it was stopped.
     minutes: limit of wall time of this run. Without both limits, tuning ends when nothing improves.
@@ -54,12 +57,14 @@ def tune_tasks(
     EnvironmentFault: workers cannot be started.
     """
     check_limits(trials, minutes)
-    bench = bench or LocalBench()
+    bench = bench or LocalBench(backend)
     merged = merge(tasks)
     if not merged:
         raise UsageError("Nothing to tune", why="the network has no tunable operator")
     plan = bench.plan(board, threads)
-    options = replace(options or TuneOptions(), cold_bytes=weight_bytes(merged, board, threads))
+    options = replace(
+        options or TuneOptions(), cold_bytes=backend.weight_bytes(merged, board, threads)
+    )
     run = Session(
         board, store, threads=threads, seed=seed, options=options, on_event=on_event, bench=bench
     )
@@ -69,7 +74,7 @@ def tune_tasks(
         run.states = [
             TaskState.begin(
                 task, board, store, threads=threads, seed=seed, early_stop=early_stop,
-                options=options, label=bench.label,
+                options=options, label=bench.label, backend=backend,
             )
             for task in merged
         ]  # fmt: skip

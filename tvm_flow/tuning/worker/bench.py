@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Protocol
 
+from tvm_flow.backends import CPU, Backend
 from tvm_flow.support.channel import Message
 from tvm_flow.support.errors import UsageError
 from tvm_flow.targets import Board
@@ -61,6 +62,9 @@ class LocalBench:
     """This machine's own cores."""
 
     label = "measured"
+
+    def __init__(self, backend: Backend = CPU) -> None:
+        self._backend = backend
 
     def plan(self, board: Board, threads: int) -> CorePlan:
         if board.arch != platform.machine():

@@ -1,0 +1,63 @@
+"""What compiling hands back."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tvm_flow.runtime.sample import CheckReport
+
+
+@dataclass(frozen=True)
+class CompileReport(os.PathLike[str]):
+    """A bundle that was written; usable wherever its path is.
+
+    ``kernels``: distinct kernels of the network, ``tuned`` of them built from a tuning record
+    found in ``records``, the others with the default schedule. ``verified``: the self-check made
+    before the bundle was put in place, ``None`` where this machine cannot run it. ``notes``:
+    remarks for the user, one line each. ``macs``: multiply-accumulates of one run. Sizes are in
+    bytes: of ``model.so``, of the C++ runner with TVM's runtime (0 without them), of all files.
+    """
+
+    path: Path
+    model: str
+    target: str
+    threads: int
+    layout: str
+    kernels: int
+    tuned: int
+    records: Path
+    verified: CheckReport | None
+    macs: int
+    library_bytes: int
+    runtime_bytes: int
+    total_bytes: int
+    notes: tuple[str, ...]
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields as plain data; ``max_rel_error`` and ``tolerance`` are those of the check."""
+        check = self.verified
+        return {
+            "path": str(self.path),
+            "model": self.model,
+            "target": self.target,
+            "threads": self.threads,
+            "layout": self.layout,
+            "kernels": self.kernels,
+            "tuned": self.tuned,
+            "records": str(self.records),
+            "verified": check is not None,
+            "max_rel_error": check.max_rel_error if check else None,
+            "tolerance": check.tolerance if check else None,
+            "macs": self.macs,
+            "library_bytes": self.library_bytes,
+            "runtime_bytes": self.runtime_bytes,
+            "total_bytes": self.total_bytes,
+            "notes": list(self.notes),
+        }

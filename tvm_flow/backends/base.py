@@ -1,0 +1,106 @@
+"""The interface between the compiler, the tuner and bundles on one side and a device on the other.
+
+A *board* (``targets/``) has a CPU and maybe a GPU; a *backend* is all that the rest of the project
+must know to compile for one of them, to tune on it and to deploy to it. Everything above this
+package asks a backend; nothing above it names a device.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+from tvm_flow.codegen.emit import Choice, Chooser
+from tvm_flow.codegen.executable import Built
+from tvm_flow.ir.graph import Graph, Node
+from tvm_flow.ir.lowered import Lowered
+from tvm_flow.ir.tasks import Task, one_way
+from tvm_flow.passes.pipeline import Observer, Phase, run_phases
+from tvm_flow.schedules.contract.base import Cpu, Family, Workload
+from tvm_flow.targets import Board
+
+
+class Backend(ABC):
+    """One kind of device.
+
+    ``kind`` is its name in records, manifests and options. ``build_handler`` and ``run_handler``
+    are the functions (``module:function``) that build, and check and time, a candidate in a worker
+    process of the tuner.
+    """
+
+    kind: str
+    build_handler: str
+    run_handler: str
+
+    @abstractmethod
+    def device(self, board: Board, threads: int = 1) -> Cpu:
+        """What schedules may know of the board's device, when run on ``threads`` host threads."""
+
+    @abstractmethod
+    def family(self, workload: Workload) -> Family:
+        """What computes a workload. Raises :class:`UsageError` if nothing does."""
+
+    @abstractmethod
+    def ways(self, node: Node) -> list[Workload]:
+        """The ways to compute a node, the one to take without measurements first; empty for a node
+        that no kernel computes."""
+
+    @abstractmethod
+    def phases(self, board: Board | None, layout: str) -> list[Phase]:
+        """Named graph passes in order. ``layout`` is that of 4-D inputs and outputs, ``NCHW`` or
+        ``NHWC``. Without a board, nothing is done that depends on its caches."""
+
+    @abstractmethod
+    def tasks(self, graph: Graph) -> list[Task]:
+        """What there is to tune in an optimised graph, in order of first use."""
+
+    @abstractmethod
+    def lower(
+        self, graph: Graph, board: Board, *, choose: Chooser | None = None, layout: str = "NCHW"
+    ) -> Lowered:
+        """Optimised graph -> Relax with kernels in place. By default every kernel has its default
+        knobs. Raises :class:`CompileError` where a kernel cannot be generated."""
+
+    @abstractmethod
+    def compile(self, lowered: Lowered) -> Built:
+        """Machine code of a lowered network. Raises :class:`CompileError`."""
+
+    @abstractmethod
+    def export(self, built: Built, path: Path, board: Board) -> None:
+        """Link the shared library ``path``. Raises :class:`CompileError`, also on a full disk."""
+
+    @abstractmethod
+    def compile_kernel(self, func: Any, board: Board) -> Any:
+        """Machine code of one TIR function, as a TVM executable."""
+
+    @abstractmethod
+    def peak_gflops(self, board: Board, threads: int) -> float:
+        """GFLOP/s (1 FMA = 2 FLOPs) that the device reaches at most, in fp32: measured where it is
+        this machine, else what its data sheet gives."""
+
+    def record_folder(self, board: Board) -> str:
+        """The folder of its tuning records below ``tuning_logs``."""
+        return board.record_folder(self.kind)
+
+    def optimise(
+        self,
+        graph: Graph,
+        board: Board | None = None,
+        layout: str = "NCHW",
+        observe: Observer | None = None,
+    ) -> Graph:
+        """Run all :meth:`phases`. The graph passed in is consumed."""
+        return run_phases(graph, self.phases(board, layout), observe)
+
+    def default_choice(self, device: Cpu) -> Chooser:
+        """Default knobs for everything."""
+        return lambda work: Choice(self.family(work).default(work, device), "default")
+
+    def weight_bytes(self, tasks: list[Task], board: Board, threads: int) -> int:
+        """Bytes of all weights of a network, the first way of computing each layer taken."""
+        device, total = self.device(board, threads), 0
+        for task in one_way(tasks):
+            arguments = self.family(task.workload).arguments(task.workload, device)
+            total += task.count * sum(spec.bytes for spec in arguments if spec.role == "weight")
+        return total

@@ -1,0 +1,144 @@
+"""CPUs: layout, fusion by cache sizes, LLVM, and a thread pool linked into the library."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tvm_flow.backends.base import Backend
+from tvm_flow.codegen.emit import Chooser, emit
+from tvm_flow.codegen.executable import Built, build_executable, export
+from tvm_flow.codegen.schedule_rest import fuse_rest, schedule_rest
+from tvm_flow.ir.graph import Graph, Node, unique
+from tvm_flow.ir.lowered import Lowered, TensorInfo
+from tvm_flow.ir.tasks import Task, merge
+from tvm_flow.measure.roofline import peak_of
+from tvm_flow.passes.common.fold_affine import fold_affine
+from tvm_flow.passes.common.fold_views import fold_views
+from tvm_flow.passes.common.fuse_epilogue import fuse_epilogue
+from tvm_flow.passes.common.fuse_pconv import fuse_pconv_block, fuse_pconv_pointwise
+from tvm_flow.passes.common.recognise_pconv import recognise_pconv
+from tvm_flow.passes.common.recognise_shuffle import recognise_shuffle
+from tvm_flow.passes.common.simplify import simplify
+from tvm_flow.passes.cpu.choose_mbconv import choose_mbconv, fusable
+from tvm_flow.passes.cpu.fuse_mbconv import fuse_mbconv
+from tvm_flow.passes.cpu.keep_nchw import keep_nchw
+from tvm_flow.passes.cpu.to_nhwc import to_nhwc
+from tvm_flow.passes.cpu.workloads import candidates
+from tvm_flow.passes.pipeline import Phase
+from tvm_flow.schedules import registry
+from tvm_flow.schedules.contract.base import Cpu, Family, Workload
+from tvm_flow.schedules.cpu.lowering import compile_kernel
+from tvm_flow.support.errors import UsageError
+from tvm_flow.targets import Board
+
+
+def cpu_of(board: Board, threads: int = 1) -> Cpu:
+    """What schedules may know about ``board`` when run on ``threads`` threads."""
+    fmas = board.cluster_of(board.cores[0]).fma_per_cycle
+    return Cpu(
+        board.lanes, board.vector_registers, board.l1_bytes, board.l2_bytes, threads, fmas,
+        board.looks_up,
+    )  # fmt: skip
+
+
+def last_cache(board: Board) -> int:
+    """Bytes of the largest cache that a core of ``board`` can use."""
+    return max(board.l3_kib * 1024, board.l2_bytes)
+
+
+def phases(layout: str = "NCHW", cache_bytes: int | None = None) -> list[Phase]:
+    """Named graph passes in order.
+
+    ``layout`` is that of 4-D inputs and outputs; ``cache_bytes`` the last cache of the target,
+    which decides what is worth keeping out of memory (``None``: nothing).
+    """
+    last = float("inf") if cache_bytes is None else cache_bytes
+    return [
+        # what the importer spelt out gets its name back
+        ("simplify", simplify),
+        ("fold_affine", fold_affine),
+        ("recognise_pconv", recognise_pconv),
+        ("recognise_shuffle", recognise_shuffle),
+        # from here on tensors are NHWC and channel slices are offsets
+        ("to_nhwc", lambda graph: to_nhwc(graph, border=layout)),
+        ("fuse_epilogue", fuse_epilogue),
+        ("keep_nchw", keep_nchw),
+        ("fuse_pconv_pointwise", fuse_pconv_pointwise),
+        ("fuse_pconv_block", fuse_pconv_block),
+        ("fold_views", fold_views),
+        ("fuse_mbconv", lambda graph: fuse_mbconv(graph, last)),
+    ]
+
+
+class CpuBackend(Backend):
+    """See the module's text."""
+
+    kind = "cpu"
+    build_handler = "tvm_flow.tuning.worker.kernel_build:handle"
+    run_handler = "tvm_flow.tuning.worker.kernel_run:handle"
+
+    def device(self, board: Board, threads: int = 1) -> Cpu:
+        return cpu_of(board, threads)
+
+    def family(self, workload: Workload) -> Family:
+        try:
+            return registry.lookup(workload.op)
+        except KeyError as error:
+            raise UsageError(f"Cannot tune {workload}", why=str(error.args[0])) from error
+
+    def ways(self, node: Node) -> list[Workload]:
+        return candidates(node)
+
+    def phases(self, board: Board | None, layout: str) -> list[Phase]:
+        return phases(layout, None if board is None else last_cache(board))
+
+    def tasks(self, graph: Graph) -> list[Task]:
+        """Ways to compute the same nodes are tasks of one group: only the fastest of them will be
+        used. Ways to compute several nodes at once name the nodes' groups as their parts."""
+        found = [task for node in graph.nodes() for task in self._tasks_of(node)]
+        for node, chain in fusable(graph):
+            parts = tuple(task.layers for part in chain for task in self._tasks_of(part)[:1])
+            found += [replace(task, parts=parts) for task in self._tasks_of(node)]
+        return [replace(task, modules=unique(task.modules)) for task in merge(found)]
+
+    def _tasks_of(self, node: Node) -> list[Task]:
+        ways = candidates(node)
+        return [Task(way, 1, node.modules, ways[0].key) for way in ways]
+
+    def lower(
+        self, graph: Graph, board: Board, *, choose: Chooser | None = None, layout: str = "NCHW"
+    ) -> Lowered:
+        cpu = cpu_of(board, board.threads)
+        choose = choose or self.default_choice(cpu)
+        graph = choose_mbconv(graph, cpu, choose)
+        mod, kernels = emit(graph, cpu, choose)
+        mod = schedule_rest(fuse_rest()(mod), cpu.lanes, cpu.threads)
+        return Lowered(
+            mod=mod,
+            board=board,
+            device=self.kind,
+            model_name=graph.name,
+            inputs=[TensorInfo(node.name or "input", node.shape, node.dtype)
+                    for node in graph.inputs],
+            outputs=[TensorInfo(f"output{i}" if i else "output", node.shape, node.dtype)
+                     for i, node in enumerate(graph.outputs)],
+            layout=layout,
+            kernels=kernels,
+        )  # fmt: skip
+
+    def compile(self, lowered: Lowered) -> Built:
+        return build_executable(lowered)
+
+    def export(self, built: Built, path: Path, board: Board) -> None:
+        export(built, path, board)
+
+    def compile_kernel(self, func: Any, board: Board) -> Any:
+        return compile_kernel(func, board.tvm_target())
+
+    def peak_gflops(self, board: Board, threads: int) -> float:
+        return peak_of(board, threads)
+
+
+CPU = CpuBackend()
