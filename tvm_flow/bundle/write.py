@@ -18,12 +18,12 @@ from tvm_flow import __version__, runtime
 from tvm_flow.boards import deploy
 from tvm_flow.boards.server_build import FLAGS
 from tvm_flow.codegen.constants import write_weights
-from tvm_flow.codegen.executable import Built, build_executable, export
+from tvm_flow.codegen.executable import CompiledModule, build_executable, export
 from tvm_flow.ir.lowered import Lowered
 from tvm_flow.measure.roofline import peak_of
 from tvm_flow.runtime import machine, manifest, verify
+from tvm_flow.runtime.bundle import LABELS, Bundle, load
 from tvm_flow.runtime.sample import CheckReport, check, run_image
-from tvm_flow.runtime.session import LABELS, Bundle, load
 from tvm_flow.runtime.weights import NAME as WEIGHTS
 from tvm_flow.support import errors
 from tvm_flow.support.errors import UsageError
@@ -109,7 +109,7 @@ def _expected_names(outputs: int) -> list[str]:
 
 def _fill(
     directory: Path,
-    built: Built,
+    built: CompiledModule,
     lowered: Lowered,
     labels: Sequence[str] | None,
     runner: bool,
@@ -157,7 +157,7 @@ def _cpp_command(lowered: Lowered) -> str:
     )
 
 
-def _target(directory: Path, built: Built, board: Board) -> dict[str, Any]:
+def _target(directory: Path, built: CompiledModule, board: Board) -> dict[str, Any]:
     """What the machine must be, checked before the library is loaded."""
     features = codegen.llvm_get_cpu_features(built.target)
     return {
@@ -175,7 +175,9 @@ def _target(directory: Path, built: Built, board: Board) -> dict[str, Any]:
     }
 
 
-def _document(directory: Path, built: Built, lowered: Lowered, tolerance: float) -> dict[str, Any]:
+def _document(
+    directory: Path, built: CompiledModule, lowered: Lowered, tolerance: float
+) -> dict[str, Any]:
     """The manifest, without its own hash; writes the weights it tells the places of."""
     weights = write_weights(directory / WEIGHTS, built.weights)
     return {

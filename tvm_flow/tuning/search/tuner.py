@@ -12,7 +12,7 @@ from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions, check_limits
 from tvm_flow.tuning.records.store import RecordStore
 from tvm_flow.tuning.search.report import OnEvent, TuneReport
-from tvm_flow.tuning.search.session import Session
+from tvm_flow.tuning.search.run import TunerRun
 from tvm_flow.tuning.search.state import TaskState
 from tvm_flow.tuning.worker.bench import Bench, LocalBench
 from tvm_flow.tuning.worker.cores import confined
@@ -60,7 +60,7 @@ def tune_tasks(
         raise UsageError("Nothing to tune", why="the network has no tunable operator")
     plan = bench.plan(board, threads)
     options = replace(options or TuneOptions(), cold_bytes=weight_bytes(merged, board, threads))
-    run = Session(
+    run = TunerRun(
         board, store, threads=threads, seed=seed, options=options, on_event=on_event, bench=bench
     )
     run.target, run.limit_s = trials, None if minutes is None else 60 * minutes
