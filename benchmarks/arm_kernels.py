@@ -16,7 +16,7 @@ from benchmarks import results
 from tvm_flow import targets
 from tvm_flow.backends.cpu import cpu_of
 from tvm_flow.ir.tasks import describe
-from tvm_flow.modelled.cores import Machine
+from tvm_flow.modelled.cores import CoreModel
 from tvm_flow.modelled.emulate import EmulationFailed, emulate
 from tvm_flow.modelled.mca import Analyser
 from tvm_flow.modelled.model import cost_of
@@ -48,9 +48,9 @@ KERNELS: dict[str, Workload] = {
 }
 
 
-def model(board: Board, workload: Workload, folder: Path) -> dict[str, Any]:
+def modelled(board: Board, workload: Workload, folder: Path) -> dict[str, Any]:
     """Modelled cycles of the default schedule, and the bound. Raises :class:`TuningError`."""
-    cpu, machine, tools = cpu_of(board), Machine.of(board), find_tools(board.arch)
+    cpu, model, tools = cpu_of(board), CoreModel.of(board), find_tools(board.arch)
     family = lookup(workload.op)
     request = {**describe(workload, board, cpu), "knobs": family.default(workload, cpu)}
     library = folder / "kernel.so"
@@ -64,14 +64,14 @@ def model(board: Board, workload: Workload, folder: Path) -> dict[str, Any]:
     buffers = given.buffers()
     try:
         trace = emulate(
-            str(library), buffers, answer["shapes"], machine=machine, tools=tools, folder=folder,
+            str(library), buffers, answer["shapes"], model=model, tools=tools, folder=folder,
             timeout_s=120,
         )  # fmt: skip
     except EmulationFailed as error:
         raise TuningError(f"{workload} did not run for {board.name}", why=str(error)) from error
     given.check(buffers, _TOLERANCE)
-    analyser = Analyser(tools.disassembler, tools.analyser, machine.triple, machine.core.mca)
-    cost = cost_of(trace, machine, analyser)
+    analyser = Analyser(tools.disassembler, tools.analyser, model.triple, model.core.mca)
+    cost = cost_of(trace, model, analyser)
     per_cycle = board.lanes * board.cluster_of(board.cores[0]).fma_per_cycle
     bound = family.macs(workload) / per_cycle
     return {
@@ -91,7 +91,7 @@ def main() -> None:
         for target in given.targets.split(","):
             board = targets.load(target)
             for title, workload in KERNELS.items():
-                row = model(board, workload, Path(name))
+                row = modelled(board, workload, Path(name))
                 rows.append({"target": target, "mcpu": board.mcpu, "kernel": title, **row})
                 print(
                     f"{board.mcpu:12} {title:38} modelled {row['cycles']:>9.0f} cycles "

@@ -21,7 +21,7 @@ from tvm_flow.backends.cpu import cpu_of
 from tvm_flow.ir.tasks import describe
 from tvm_flow.modelled import worker
 from tvm_flow.modelled.bench import EMULATION_TIMEOUT_S, ModelledBench
-from tvm_flow.modelled.cores import Machine
+from tvm_flow.modelled.cores import CoreModel
 from tvm_flow.modelled.tools import find_tools
 from tvm_flow.schedules.contract.base import Knobs, Workload
 from tvm_flow.schedules.registry import lookup
@@ -43,7 +43,7 @@ class Transfer:
         self.common = {
             "action": "measure", "seed": 0, "cache": str(folder),
             "tolerance": TuneOptions.tolerance, "emulation_timeout_s": EMULATION_TIMEOUT_S,
-            "machine": Machine.of(board).to_message(), "tools": asdict(find_tools(board.arch)),
+            "machine": CoreModel.of(board).to_message(), "tools": asdict(find_tools(board.arch)),
         }  # fmt: skip
 
     def compare(self, workload: Workload, candidates: Iterable[Knobs]) -> list[Record]:

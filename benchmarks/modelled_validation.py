@@ -29,7 +29,7 @@ from benchmarks import results
 from tvm_flow import targets
 from tvm_flow.backends.cpu import cpu_of
 from tvm_flow.ir.tasks import describe
-from tvm_flow.modelled.cores import CORES, Core, Machine, core_of
+from tvm_flow.modelled.cores import CORES, Core, CoreModel, core_of
 from tvm_flow.modelled.emulate import emulate
 from tvm_flow.modelled.mca import Analyser
 from tvm_flow.modelled.model import Cost, cost_of
@@ -105,7 +105,7 @@ class Validation:
         self.folder, self.seed = folder, seed
         self.board = targets.load("native")
         self.cpu, self.tools = cpu_of(self.board), find_tools(self.board.arch)
-        self.machine = Machine(
+        self.model = CoreModel(
             core, self.board.mtriple, self.board.l1_bytes, self.board.l2_bytes, 1000
         )
         self.analyser = Analyser(
@@ -145,11 +145,11 @@ class Validation:
         given = self.problem(workload)
         buffers = given.buffers()
         trace = emulate(
-            str(library), buffers, answer["shapes"], machine=self.machine, tools=self.tools,
+            str(library), buffers, answer["shapes"], model=self.model, tools=self.tools,
             folder=self.folder, timeout_s=60,
         )  # fmt: skip
         given.check(buffers, _TOLERANCE)
-        cost = cost_of(trace, self.machine, self.analyser)
+        cost = cost_of(trace, self.model, self.analyser)
         return Trial(among, workload, knobs, cost, library)
 
     def measure(self, trials: Sequence[Trial], rounds: int) -> None:

@@ -93,8 +93,8 @@ def advice(log: str, *, same: bool) -> str:
     else:
         what = "The kernels as a whole are NOT the same: TIR changed, or kernels came or went."
     return (
-        f"{what}\nTo see the change: {THIS} -k {log} --all-records --dump-tir DIR before and after, "
-        f"then diff -r. If it is intended: {THIS} --renew-tir-hashes"
+        f"{what}\nTo see the change: {THIS} -k {log} --all-records --dump-tir DIR before and "
+        f"after, then diff -r. If it is intended: {THIS} --renew-tir-hashes"
     )
 
 
@@ -157,9 +157,8 @@ class Sample:
     swapped: bool = False
 
     def text(self) -> str:
-        with IRBuilder() as builder:
-            with T.prim_func():
-                self._body()
+        with IRBuilder() as builder, T.prim_func():
+            self._body()
         return text_of(builder.get())
 
     def _body(self) -> None:

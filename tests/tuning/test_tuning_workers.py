@@ -19,7 +19,7 @@ from tvm_flow.support.channel import Message
 from tvm_flow.support.errors import EnvironmentFault
 from tvm_flow.tuning.options import TuneOptions
 from tvm_flow.tuning.worker import cores, kernel_run
-from tvm_flow.tuning.worker.builder import Builder, Built
+from tvm_flow.tuning.worker.builder import Builder, BuiltKernel
 from tvm_flow.tuning.worker.cores import CorePlan, plan_cores
 from tvm_flow.tuning.worker.process import WorkerCrashed, WorkerExpired, WorkerProcess
 from tvm_flow.tuning.worker.runner import Outcome, Runner
@@ -36,11 +36,11 @@ class Bench:
         self.runner = Runner(plan, folder, TuneOptions(trial_timeout_s=1.0), seed=0)
         self.kernel = describe(faulty_family.workload(), BOARD, cpu_of(BOARD))
 
-    def build(self, step: int = 4, fault: int = 0, waste: int = 1) -> Built:
+    def build(self, step: int = 4, fault: int = 0, waste: int = 1) -> BuiltKernel:
         knobs = {"step": step, "waste": waste, "fault": fault}
         return self.builder.submit(self.kernel, knobs).result()
 
-    def measure(self, built: Built, best_s: float = float("inf")) -> Outcome:
+    def measure(self, built: BuiltKernel, best_s: float = float("inf")) -> Outcome:
         return self.runner.submit(self.kernel, built, best_s).result()
 
 

@@ -76,7 +76,7 @@ def core_of(board: Board) -> Core:
 
 
 @dataclass(frozen=True)
-class Machine:
+class CoreModel:
     """All that the model takes of a board: ``mhz`` is the core's highest clock."""
 
     core: Core
@@ -86,7 +86,7 @@ class Machine:
     mhz: int
 
     @classmethod
-    def of(cls, board: Board) -> Machine:
+    def of(cls, board: Board) -> CoreModel:
         """Raises :class:`UsageError` where the core is not modelled."""
         mhz = board.cluster_of(board.cores[0]).max_mhz
         return cls(core_of(board), board.mtriple, board.l1_bytes, board.l2_bytes, mhz)
@@ -96,6 +96,6 @@ class Machine:
         return asdict(self)
 
     @classmethod
-    def of_message(cls, message: dict[str, Any]) -> Machine:
+    def of_message(cls, message: dict[str, Any]) -> CoreModel:
         """Inverse of :meth:`to_message`."""
         return cls(**{**message, "core": Core(**message["core"])})

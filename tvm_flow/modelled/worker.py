@@ -7,7 +7,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from tvm_flow.modelled.cores import Machine
+from tvm_flow.modelled.cores import CoreModel
 from tvm_flow.modelled.emulate import EmulationFailed, emulate
 from tvm_flow.modelled.mca import Analyser
 from tvm_flow.modelled.model import cost_of
@@ -55,17 +55,17 @@ def _answer(given: Problem, library: Message, request: Message) -> Message:
 
 
 def _evaluate(given: Problem, library: Message, request: Message) -> Message:
-    machine, tools = Machine.of_message(request["machine"]), Tools(**request["tools"])
+    model, tools = CoreModel.of_message(request["machine"]), Tools(**request["tools"])
     buffers = given.buffers()
     try:
         with tempfile.TemporaryDirectory(dir=request["cache"]) as folder:
             trace = emulate(
-                library["path"], buffers, library["shapes"], machine=machine, tools=tools,
+                library["path"], buffers, library["shapes"], model=model, tools=tools,
                 folder=Path(folder), timeout_s=request["emulation_timeout_s"],
             )  # fmt: skip
         given.check(buffers, request["tolerance"])
-        analyser = _analyser(tools.disassembler, tools.analyser, machine.triple, machine.core.mca)
-        seconds = cost_of(trace, machine, analyser).cycles / (1e6 * machine.mhz)
+        analyser = _analyser(tools.disassembler, tools.analyser, model.triple, model.core.mca)
+        seconds = cost_of(trace, model, analyser).cycles / (1e6 * model.mhz)
     except EmulationFailed as error:
         return {"status": error.status, "cause": str(error)[:300]}
     except WrongResult as error:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from tvm_flow.remote.address import Address
+from tvm_flow.remote.board_pool import BoardPool, Patience
 from tvm_flow.remote.client import boards_of, wrong_arch
 from tvm_flow.remote.probe import judged, probe_boards
 from tvm_flow.remote.runner import BoardRunner
-from tvm_flow.remote.seats import Patience, SeatFinder
 from tvm_flow.support.channel import Message
 from tvm_flow.support.errors import BoardError, UsageError
 from tvm_flow.targets import Board
@@ -68,7 +68,7 @@ class BoardBench:
         odd = self._odd_boards(board) if self._slots > 1 else {}
         return BoardRunner(
             board,
-            SeatFinder(self.tracker, self.key, self._patience, aside=odd),
+            BoardPool(self.tracker, self.key, self._patience, aside=odd),
             folder,
             options,
             seed,
@@ -81,8 +81,8 @@ class BoardBench:
         """Addresses of boards to set aside, and why: those that share a run must agree on what is
         fast. Where all are noisy they are used all the same: none is better than the others.
         Raises :class:`BoardError` where not one of them works."""
-        seats = SeatFinder(self.tracker, self.key, self._patience, on_wait=self._on_wait)
-        probes = judged(probe_boards(seats, board, self._slots))
+        pool = BoardPool(self.tracker, self.key, self._patience, on_wait=self._on_wait)
+        probes = judged(probe_boards(pool, board, self._slots))
         if all(probe.trouble for probe in probes):
             probes = [replace(p, trouble="") if p.seconds is not None else p for p in probes]
         odd = {probe.address: probe.trouble for probe in probes if probe.trouble}

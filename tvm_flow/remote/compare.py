@@ -10,9 +10,9 @@ from typing import Any
 
 from tvm_flow.remote.address import Address
 from tvm_flow.remote.bench import require_board
+from tvm_flow.remote.board_pool import BoardPool, Patience
 from tvm_flow.remote.client import Seat, boards_of, foreign_boards
 from tvm_flow.remote.health import advice
-from tvm_flow.remote.seats import Patience, SeatFinder
 from tvm_flow.runtime import manifest
 from tvm_flow.runtime.stats import Timing, summarise
 from tvm_flow.support.channel import Message
@@ -77,11 +77,11 @@ def compare_on_board(
     """Run ``bundle`` on a board of ``key``, and eager there if PyTorch is installed there.
 
     ``program``: the network as ``torch.export.save`` writes it, for eager. ``on_wait``: see
-    :class:`SeatFinder`. Raises :class:`BoardError` (none there or free, lost, of another kind) and
+    :class:`BoardPool`. Raises :class:`BoardError` (none there or free, lost, of another kind) and
     :class:`NumericsError` where the bundle's result on its sample is wrong there.
     """
     there = boards_of(tracker, key, board.arch)
-    seats = SeatFinder(
+    pool = BoardPool(
         tracker, key, patience, aside=foreign_boards(there, board.arch), on_wait=on_wait
     )
     info = manifest.read(bundle)
@@ -98,7 +98,7 @@ def compare_on_board(
         "runs": runs,
         "eager_s": _EAGER_S,
     }
-    status, answer = _ask(seats.find(), request, board, emulated=there[0].emulated)
+    status, answer = _ask(pool.find(), request, board, emulated=there[0].emulated)
     return _result(info, board, threads, status, answer)
 
 

@@ -18,8 +18,8 @@ from typing import Any
 from tvm_flow.backends.cpu import cpu_of
 from tvm_flow.ir.tasks import describe
 from tvm_flow.remote import client, health
+from tvm_flow.remote.board_pool import BoardPool, Patience
 from tvm_flow.remote.client import BoardInfo, Seat
-from tvm_flow.remote.seats import Patience, SeatFinder
 from tvm_flow.schedules.cpu.ops.conv2d import direct as conv2d
 from tvm_flow.schedules.registry import lookup
 from tvm_flow.support.channel import Message
@@ -64,7 +64,7 @@ def workload() -> Any:
     return conv2d.workload(n=1, h=14, w=14, ci=128, co=128, kh=1, kw=1, sh=1, sw=1, ph=0, pw=0)
 
 
-def probe_boards(seats: SeatFinder, board: Board, count: int) -> list[Probe]:
+def probe_boards(pool: BoardPool, board: Board, count: int) -> list[Probe]:
     """Probe ``count`` boards of a key, at the same time, so that each is another one; fewer where
     the others do not become free soon.
 
@@ -82,7 +82,7 @@ def probe_boards(seats: SeatFinder, board: Board, count: int) -> list[Probe]:
         built = builder.submit(kernel, family.default(workload(), cpu)).result()
         if built.status != "ok":
             raise BoardError(f"The probe for {board.name} does not build", why=built.cause)
-        taken = _take(seats, count)
+        taken = _take(pool, count)
         workers = [
             WorkerProcess("board", (), {}, folder / f"board-{n}.log") for n in range(len(taken))
         ]
@@ -94,9 +94,9 @@ def probe_boards(seats: SeatFinder, board: Board, count: int) -> list[Probe]:
             "seed": 0, "cache": str(folder), "tolerance": options.tolerance,
             "budget_s": 10 * options.trial_budget_s,
         }  # fmt: skip
-        with ThreadPoolExecutor(len(taken)) as pool:
+        with ThreadPoolExecutor(len(taken)) as executor:
             jobs = [
-                pool.submit(_probe, worker, seat, board.arch, request)
+                executor.submit(_probe, worker, seat, board.arch, request)
                 for worker, seat in zip(workers, taken, strict=True)
             ]
             return [job.result() for job in jobs]
@@ -133,12 +133,12 @@ def _judge(probe: Probe, usual: float, boards: int) -> Probe:
     return Probe(**{**vars(probe), "trouble": trouble})
 
 
-def _take(seats: SeatFinder, count: int) -> list[Seat]:
+def _take(pool: BoardPool, count: int) -> list[Seat]:
     """At most ``count`` boards: the first is waited for, others are free soon or left out."""
-    taken = [seats.find()]
+    taken = [pool.find()]
     with suppress(client.NoneFree, client.TrackerGone, TimeoutError):
         while len(taken) < count:
-            taken.append(client.request(seats.tracker, seats.key, _NEXT_S))
+            taken.append(client.request(pool.tracker, pool.key, _NEXT_S))
     return taken
 
 

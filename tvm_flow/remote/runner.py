@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from tvm_flow.remote.seats import Closing, SeatFinder
+from tvm_flow.remote.board_pool import BoardPool, Closing
 from tvm_flow.schedules.contract.base import Workload
 from tvm_flow.schedules.registry import lookup
 from tvm_flow.support.channel import Message
@@ -23,7 +23,7 @@ from tvm_flow.support.errors import BoardError
 from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions
 from tvm_flow.tuning.records.record import OK
-from tvm_flow.tuning.worker.builder import Built
+from tvm_flow.tuning.worker.builder import BuiltKernel
 from tvm_flow.tuning.worker.process import (
     WorkerCrashed,
     WorkerExpired,
@@ -53,7 +53,7 @@ class BoardRunner:
     def __init__(
         self,
         board: Board,
-        seats: SeatFinder,
+        pool: BoardPool,
         folder: Path,
         options: TuneOptions,
         seed: int,
@@ -63,7 +63,7 @@ class BoardRunner:
         check: _Check,
     ) -> None:
         self.slots = slots
-        self._board, self._seats, self._options = board, seats, options
+        self._board, self._pool, self._options = board, pool, options
         self._emulated, self._check = emulated, check
         self._rounds = 3 if emulated else options.final_rounds
         self._common = {"seed": seed, "cache": str(folder), "tolerance": options.tolerance}
@@ -74,20 +74,20 @@ class BoardRunner:
         self._idle: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)
-        self._pool = ThreadPoolExecutor(slots, thread_name_prefix="board")
+        self._executor = ThreadPoolExecutor(slots, thread_name_prefix="board")
         self._troubles: Counter[str] = Counter()
         self._stock = False
 
-    def submit(self, kernel: Message, built: Built, best_s: float) -> Future[Outcome]:
+    def submit(self, kernel: Message, built: BuiltKernel, best_s: float) -> Future[Outcome]:
         """Start one trial."""
         request = {"action": "measure", "libraries": [built.message], "best_s": min(best_s, 3e7)}
-        return self._pool.submit(self._one, kernel, request, [built])
+        return self._executor.submit(self._one, kernel, request, [built])
 
-    def compare(self, kernel: Message, built: Sequence[Built]) -> Future[list[Outcome]]:
+    def compare(self, kernel: Message, built: Sequence[BuiltKernel]) -> Future[list[Outcome]]:
         """Start measuring several candidates in turns in one session; all fail if one does."""
         libraries = [candidate.message for candidate in built]
         request = {"action": "compare", "libraries": libraries, "rounds": self._rounds}
-        return self._pool.submit(self._several, kernel, request, built)
+        return self._executor.submit(self._several, kernel, request, built)
 
     def compare_s(self, trials_s: Sequence[float], calls_s: Sequence[float]) -> float:
         """Seconds that :meth:`compare` may be expected to take, with as much waiting for boards as
@@ -96,8 +96,8 @@ class BoardRunner:
 
     def notes(self) -> Sequence[str]:
         """What is being waited for, and what went wrong with boards so far."""
-        found = [self._seats.waiting] if self._seats.waiting else []
-        found += [f"board {place} is set aside: {why}" for place, why in self._seats.aside.items()]
+        found = [self._pool.waiting] if self._pool.waiting else []
+        found += [f"board {place} is set aside: {why}" for place, why in self._pool.aside.items()]
         troubles = Counter(dict(self._troubles))  # other threads go on counting
         found += [f"{count}x {trouble}" for trouble, count in troubles.most_common(3)]
         if self._stock:
@@ -106,22 +106,24 @@ class BoardRunner:
 
     def close(self) -> None:
         """End waits, and kill the workers, also busy ones."""
-        self._seats.close()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.close()
+        self._executor.shutdown(wait=False, cancel_futures=True)
         for worker in self._workers:
             worker.stop()
-        self._pool.shutdown(wait=True)
+        self._executor.shutdown(wait=True)
 
-    def _one(self, kernel: Message, request: Message, built: Sequence[Built]) -> Outcome:
+    def _one(self, kernel: Message, request: Message, built: Sequence[BuiltKernel]) -> Outcome:
         return Outcome(**self._trial(kernel, request, built))
 
-    def _several(self, kernel: Message, request: Message, built: Sequence[Built]) -> list[Outcome]:
+    def _several(
+        self, kernel: Message, request: Message, built: Sequence[BuiltKernel]
+    ) -> list[Outcome]:
         answer = self._trial(kernel, request, built)
         if answer["status"] != OK:
             return [Outcome(**answer)] * len(built)
         return [Outcome(OK, **result) for result in answer["results"]]
 
-    def _trial(self, kernel: Message, request: Message, built: Sequence[Built]) -> Message:
+    def _trial(self, kernel: Message, request: Message, built: Sequence[BuiltKernel]) -> Message:
         """Until the candidate is measured or blamed. Raises :class:`BoardError`."""
         worker = self._idle.get()
         common = {**kernel, **self._common, "budget_s": self._options.trial_budget_s}
@@ -162,7 +164,7 @@ class BoardRunner:
     def _open(self, worker: WorkerProcess, limit_s: float) -> Message:
         """A session with a board that is what was asked for, or why there is none."""
         try:
-            seat = self._seats.find()
+            seat = self._pool.find()
         except Closing:
             raise WorkerStopped from None
         answer = self._ask(worker, seat.opening(limit_s), OPEN_S)
@@ -180,7 +182,7 @@ class BoardRunner:
         except WorkerExpired as error:
             return {"status": "lost", "as": "timeout", "cause": str(error)}
 
-    def _limit_s(self, kernel: Message, built: Sequence[Built]) -> float:
+    def _limit_s(self, kernel: Message, built: Sequence[BuiltKernel]) -> float:
         """How long a trial may take on the board, from what its work takes at the board's peak."""
         workload = Workload.parse(kernel["workload"])
         family = lookup(workload.op, kernel["target"]["kind"])
@@ -196,7 +198,7 @@ class BoardRunner:
 
     def _unfit(self, cause: str) -> BoardError:
         return BoardError(
-            f"Board {self._seats.key!r} is not fit to measure on",
+            f"Board {self._pool.key!r} is not fit to measure on",
             why=f"{_BOARD_FAILURES} times: {cause}",
-            fix=f"tvm-flow boards check {self._seats.key}; what was measured is kept",
+            fix=f"tvm-flow boards check {self._pool.key}; what was measured is kept",
         )

@@ -20,7 +20,7 @@ _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TVM_NUM_TH
 
 
 @dataclass(frozen=True)
-class Built:
+class BuiltKernel:
     """Outcome of a build. ``status``: ``ok``, ``invalid`` (these knobs have no kernel: not a
     trial), ``build_error`` or ``timeout``; with ``ok`` the library and its argument shapes.
     ``seconds``: how long it took."""
@@ -43,7 +43,7 @@ class Built:
 
 @dataclass(frozen=True)
 class _Job:
-    future: Future[Built]
+    future: Future[BuiltKernel]
     kernel: Message
     knobs: dict[str, int]
     library: Path
@@ -91,7 +91,7 @@ class Builder:
             self._held = on
             self._change.notify_all()
 
-    def submit(self, kernel: Message, knobs: Mapping[str, int]) -> Future[Built]:
+    def submit(self, kernel: Message, knobs: Mapping[str, int]) -> Future[BuiltKernel]:
         """Start building; ``kernel`` is from :func:`tvm_flow.ir.tasks.describe`."""
         library = self._folder / f"candidate-{next(self._numbers)}.so"
         job = _Job(Future(), kernel, dict(knobs), library)
@@ -116,7 +116,7 @@ class Builder:
         """One worker's thread: build what comes until closed."""
         while (job := self._next(loud)) is not None:
             try:
-                built: Built | Exception = self._build(worker, job)
+                built: BuiltKernel | Exception = self._build(worker, job)
             except Exception as error:  # it is for whoever waits
                 built = error
             with self._change:
@@ -137,16 +137,16 @@ class Builder:
             self._loud += loud
             return self._jobs.popleft()
 
-    def _build(self, worker: WorkerProcess, job: _Job) -> Built:
+    def _build(self, worker: WorkerProcess, job: _Job) -> BuiltKernel:
         request = {**job.kernel, "knobs": job.knobs, "library": str(job.library)}
         began = time.monotonic()
         try:
             answer = worker.request(request, self._timeout_s)
         except WorkerCrashed as error:
-            return Built("build_error", f"compiler: {error}")
+            return BuiltKernel("build_error", f"compiler: {error}")
         except WorkerExpired as error:
-            return Built("timeout", f"build: {error}")
+            return BuiltKernel("timeout", f"build: {error}")
         if answer["status"] != "ok":
-            return Built(answer["status"], answer["cause"])
+            return BuiltKernel(answer["status"], answer["cause"])
         shapes = tuple(tuple(shape) for shape in answer["shapes"])
-        return Built("ok", "", job.library, shapes, time.monotonic() - began)
+        return BuiltKernel("ok", "", job.library, shapes, time.monotonic() - began)

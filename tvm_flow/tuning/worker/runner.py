@@ -11,7 +11,7 @@ from pathlib import Path
 from tvm_flow.support.channel import Message
 from tvm_flow.tuning.options import TuneOptions
 from tvm_flow.tuning.records.record import OK
-from tvm_flow.tuning.worker.builder import Built
+from tvm_flow.tuning.worker.builder import BuiltKernel
 from tvm_flow.tuning.worker.cores import CorePlan
 from tvm_flow.tuning.worker.kernel_run import REPEATS
 from tvm_flow.tuning.worker.process import WorkerCrashed, WorkerExpired, WorkerProcess
@@ -71,16 +71,16 @@ class Runner:
         }
         self._worker = WorkerProcess(role, plan.measure, environment, folder / f"{role}.log")
         self._prepared: set[str] = set()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="runner")
-        self._pool.submit(self._worker.start)  # it gets ready while the first candidate is built
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="runner")
+        self._executor.submit(self._worker.start)  # ready when the first candidate is built
 
-    def submit(self, kernel: Message, built: Built, best_s: float) -> Future[Outcome]:
+    def submit(self, kernel: Message, built: BuiltKernel, best_s: float) -> Future[Outcome]:
         """Start one trial; ``best_s`` is the best time of its task so far (or infinity)."""
-        return self._pool.submit(self._measure, kernel, built, best_s)
+        return self._executor.submit(self._measure, kernel, built, best_s)
 
-    def compare(self, kernel: Message, built: Sequence[Built]) -> Future[list[Outcome]]:
+    def compare(self, kernel: Message, built: Sequence[BuiltKernel]) -> Future[list[Outcome]]:
         """Start measuring several candidates in turns; all fail if one does."""
-        return self._pool.submit(self._compare, kernel, built)
+        return self._executor.submit(self._compare, kernel, built)
 
     def compare_s(self, trials_s: Sequence[float], calls_s: Sequence[float]) -> float:
         """Seconds that :meth:`compare` may be expected to take."""
@@ -92,17 +92,17 @@ class Runner:
 
     def close(self) -> None:
         """Kill the worker, also a busy one."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._executor.shutdown(wait=False, cancel_futures=True)
         self._worker.stop()
-        self._pool.shutdown(wait=True)
+        self._executor.shutdown(wait=True)
 
-    def _measure(self, kernel: Message, built: Built, best_s: float) -> Outcome:
+    def _measure(self, kernel: Message, built: BuiltKernel, best_s: float) -> Outcome:
         # JSON has no infinity; a year is as good
         extra = {"libraries": [built.message], "best_s": min(best_s, 3e7)}
         answer = self._ask(kernel, {"action": "measure", **extra}, self._options.trial_timeout_s)
         return Outcome(**answer)
 
-    def _compare(self, kernel: Message, built: Sequence[Built]) -> list[Outcome]:
+    def _compare(self, kernel: Message, built: Sequence[BuiltKernel]) -> list[Outcome]:
         options = self._options
         request = {
             "action": "compare",
