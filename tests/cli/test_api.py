@@ -16,7 +16,7 @@ import tvm_flow
 from tvm_flow import targets
 from tvm_flow.api.boards import ROOT, records_of, records_root
 from tvm_flow.api.choose import RecordChooser
-from tvm_flow.backends.cpu import cpu_of
+from tvm_flow.backends.cpu import CPU, cpu_of
 from tvm_flow.schedules import registry
 from tvm_flow.schedules.contract.base import Workload
 from tvm_flow.support.errors import ModelError, UsageError
@@ -68,7 +68,10 @@ def test_a_module_as_model(tmp_path: Path) -> None:
     report = tvm_flow.trace(model)
     assert (report.model, report.input_shape) == ("Pooled", (1, 3, 12, 12))
     made = tvm_flow.compile(
-        model, output=tmp_path / "pooled", threads=1, input_shape=(2, 3, 9, 13), records=tmp_path
+        tvm_flow.Model(model, input_shape=(2, 3, 9, 13)),
+        output=tmp_path / "pooled",
+        threads=1,
+        records=tmp_path,
     )
     assert (made.tuned, made.verified is not None) == (0, True)
     x = np.random.default_rng(3).standard_normal((2, 3, 9, 13), np.float32)
@@ -102,7 +105,7 @@ def choice(folder: Path, board: Board, *records: Record) -> tuple[RecordChooser,
     with store.writing():
         for record in records:
             store.add(record)
-    chooser = RecordChooser(store, board)
+    chooser = RecordChooser(store, board, CPU)
     taken = chooser(POOL)
     assert chooser(POOL) is taken
     return chooser, next((r for r in records if r.sha == taken.record_sha), None)

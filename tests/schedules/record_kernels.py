@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.schedules.cases import CASES
 from tests.schedules.tir_text import text_of
 from tvm_flow import targets
-from tvm_flow.ir.tasks import cpu_of
+from tvm_flow.backends.cpu import cpu_of
 from tvm_flow.schedules import registry
 from tvm_flow.schedules.contract.base import Cpu, Workload
 from tvm_flow.targets import Board, Cluster
@@ -78,8 +78,10 @@ class Kernel:
         return f"{kind} {self.workload} threads={self.threads}{knobs}"
 
     @property
-    def stratum(self) -> tuple[bool, str, int]:
-        return self.knobs is None, Workload.parse(self.workload).op, self.threads
+    def stratum(self) -> tuple[str, int | None]:
+        """Operator and, of a tuned kernel, threads."""
+        op = Workload.parse(self.workload).op
+        return op, None if self.knobs is None else self.threads
 
     @property
     def recipe(self) -> tuple[Workload, Cpu, Chosen]:
@@ -131,9 +133,9 @@ def _shapes_without_records() -> list[str]:
 
 
 def part(log: str, every: int, every_default: int) -> Iterator[Kernel]:
-    """One in so many of each family and thread count, at least one: of the records' kernels, and
-    of those with default knobs."""
-    seen: Counter[tuple[bool, str, int]] = Counter()
+    """One in so many of each stratum, at least one: of the records' kernels, and of those with
+    default knobs."""
+    seen: Counter[tuple[str, int | None]] = Counter()
     for kernel in kernels(log).values():
         if seen[kernel.stratum] % (every_default if kernel.knobs is None else every) == 0:
             yield kernel
