@@ -27,7 +27,7 @@ import tvm
 
 from benchmarks import results
 from tvm_flow import targets
-from tvm_flow.ir.tasks import cpu_of, describe
+from tvm_flow.ir.tasks import cpu_of, family_of
 from tvm_flow.modelled.cores import CORES, Core, CoreModel, core_of
 from tvm_flow.modelled.emulate import emulate
 from tvm_flow.modelled.mca import Analyser
@@ -42,6 +42,7 @@ from tvm_flow.support.errors import UsageError
 from tvm_flow.targets.native import VARIABLE
 from tvm_flow.tuning.worker import kernel_build
 from tvm_flow.tuning.worker.problem import Problem, problem
+from tvm_flow.tuning.worker.protocol import BuildRequest, KernelRequest
 
 _ROUND_S, _REPEATS = 0.003, 3
 _TOLERANCE = 1e-4
@@ -137,14 +138,15 @@ class Validation:
 
     def _model(self, among: str, workload: Workload, knobs: Knobs) -> Trial | None:
         library = self.folder / f"{len(list(self.folder.glob('*.so')))}.so"
-        request = {**describe(workload, self.board, self.cpu), "knobs": knobs}
-        answer = kernel_build.handle({**request, "library": str(library)})
-        if answer["status"] != "ok":
+        family = family_of(workload, self.board)
+        kernel = KernelRequest.of(workload, family, self.board, self.cpu)
+        answer = kernel_build.build(BuildRequest(kernel, knobs, library))
+        if not answer.ok:
             return None
         given = self.problem(workload)
         buffers = given.buffers()
         trace = emulate(
-            str(library), buffers, answer["shapes"], model=self.model, tools=self.tools,
+            str(library), buffers, answer.shapes, model=self.model, tools=self.tools,
             folder=self.folder, timeout_s=60,
         )  # fmt: skip
         given.check(buffers, _TOLERANCE)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from tvm_flow.schedules.contract.base import Cpu, Family, Workload
 from tvm_flow.schedules.registry import lookup
-from tvm_flow.support.channel import Message
 from tvm_flow.support.errors import UsageError
 from tvm_flow.targets import Board
 
@@ -94,16 +93,3 @@ def family_of(workload: Workload, board: Board) -> Family:
         return lookup(workload.op, str(board.tvm_target()["kind"]))
     except KeyError as error:
         raise UsageError(f"Cannot tune {workload}", why=str(error.args[0])) from error
-
-
-def describe(workload: Workload, board: Board, cpu: Cpu) -> Message:
-    """What every request to a worker says about the kernel in question."""
-    return {
-        "workload": workload.key,
-        "cpu": asdict(cpu),
-        "target": board.tvm_target(),
-        "arch": board.arch,
-        "glibc": board.glibc_floor,
-        # Importing it in the worker registers the family there, wherever it is defined.
-        "family_module": type(family_of(workload, board)).__module__,
-    }
