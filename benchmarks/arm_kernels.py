@@ -15,7 +15,6 @@ from typing import Any
 from benchmarks import results
 from tvm_flow import targets
 from tvm_flow.backends.cpu import cpu_of
-from tvm_flow.ir.tasks import describe
 from tvm_flow.modelled.cores import CoreModel
 from tvm_flow.modelled.emulate import EmulationFailed, emulate
 from tvm_flow.modelled.mca import Analyser
@@ -29,6 +28,7 @@ from tvm_flow.support.errors import TuningError
 from tvm_flow.targets import Board
 from tvm_flow.tuning.worker import kernel_build
 from tvm_flow.tuning.worker.problem import problem
+from tvm_flow.tuning.worker.protocol import BuildRequest, KernelRequest
 
 _TOLERANCE = 1e-4
 KERNELS: dict[str, Workload] = {
@@ -52,11 +52,11 @@ def modelled(board: Board, workload: Workload, folder: Path) -> dict[str, Any]:
     """Modelled cycles of the default schedule, and the bound. Raises :class:`TuningError`."""
     cpu, model, tools = cpu_of(board), CoreModel.of(board), find_tools(board.arch)
     family = lookup(workload.op)
-    request = {**describe(workload, board, cpu), "knobs": family.default(workload, cpu)}
+    kernel, knobs = KernelRequest.of(workload, family, board, cpu), family.default(workload, cpu)
     library = folder / "kernel.so"
-    answer = kernel_build.handle({**request, "library": str(library)})
-    if answer["status"] != "ok":
-        raise TuningError(f"{workload} was not built for {board.name}", why=answer["cause"])
+    answer = kernel_build.build(BuildRequest(kernel, knobs, library))
+    if not answer.ok:
+        raise TuningError(f"{workload} was not built for {board.name}", why=answer.cause)
     given = problem(
         workload.key, cpu, kind="llvm", family_module="tvm_flow.schedules.cpu.families", seed=0,
         cache=str(folder),
@@ -64,7 +64,7 @@ def modelled(board: Board, workload: Workload, folder: Path) -> dict[str, Any]:
     buffers = given.buffers()
     try:
         trace = emulate(
-            str(library), buffers, answer["shapes"], model=model, tools=tools, folder=folder,
+            str(library), buffers, answer.shapes, model=model, tools=tools, folder=folder,
             timeout_s=120,
         )  # fmt: skip
     except EmulationFailed as error:
@@ -75,7 +75,7 @@ def modelled(board: Board, workload: Workload, folder: Path) -> dict[str, Any]:
     per_cycle = board.lanes * board.cluster_of(board.cores[0]).fma_per_cycle
     bound = family.macs(workload) / per_cycle
     return {
-        "knobs": request["knobs"], "bound_cycles": bound, "compute_cycles": cost.compute,
+        "knobs": knobs, "bound_cycles": bound, "compute_cycles": cost.compute,
         "cycles": cost.cycles, "instructions": cost.instructions,
         "share_of_bound": bound / cost.cycles,
     }  # fmt: skip

@@ -9,7 +9,6 @@ import pytest
 
 from tvm_flow import targets
 from tvm_flow.backends.cpu import cpu_of
-from tvm_flow.ir.tasks import describe
 from tvm_flow.modelled import mca
 from tvm_flow.modelled import tools as modelled_tools
 from tvm_flow.modelled.bench import ModelledBench
@@ -24,9 +23,11 @@ from tvm_flow.schedules.cpu.ops.conv2d import direct as conv2d
 from tvm_flow.schedules.cpu.ops.depthwise import nhwc as depthwise
 from tvm_flow.schedules.registry import lookup
 from tvm_flow.support.errors import EnvironmentFault, TuningError, UsageError
+from tvm_flow.support.messages import from_message, to_message
 from tvm_flow.targets import Board
 from tvm_flow.tuning.worker import kernel_build
 from tvm_flow.tuning.worker.problem import problem
+from tvm_flow.tuning.worker.protocol import BuildRequest, KernelRequest
 
 pytestmark = pytest.mark.timeout(60)
 A72 = targets.load("rk3399")
@@ -43,15 +44,15 @@ def traced(workload: Workload, folder: Path, knobs: Knobs | None = None) -> Trac
     """One call of a kernel for the A72, its result checked."""
     cpu, family, library = cpu_of(A72), lookup(workload.op), str(folder / "kernel.so")
     knobs = knobs or family.default(workload, cpu)
-    request = {**describe(workload, A72, cpu), "knobs": knobs, "library": library}
-    answer = kernel_build.handle(request)
-    assert answer["status"] == "ok", answer
+    kernel = KernelRequest.of(workload, family, A72, cpu)
+    answer = kernel_build.build(BuildRequest(kernel, knobs, Path(library)))
+    assert answer.status == "ok", answer
     given = problem(
         workload.key, cpu, kind="llvm", family_module="tvm_flow.schedules.cpu.families", seed=0,
         cache=str(folder),
     )  # fmt: skip
     buffers = given.buffers()
-    trace = emulate(library, buffers, answer["shapes"], model=CoreModel.of(A72),
+    trace = emulate(library, buffers, answer.shapes, model=CoreModel.of(A72),
                     tools=find_tools("aarch64"), folder=folder, timeout_s=30)  # fmt: skip
     given.check(buffers, 1e-4)
     return trace
@@ -135,7 +136,7 @@ def test_every_board_has_a_model() -> None:
 
 
 def test_machine_survives_a_message() -> None:
-    assert CoreModel.of_message(CoreModel.of(A72).to_message()) == CoreModel.of(A72)
+    assert from_message(to_message(CoreModel.of(A72)), CoreModel) == CoreModel.of(A72)
 
 
 def test_a_trace_without_code_is_refused(tmp_path: Path) -> None:

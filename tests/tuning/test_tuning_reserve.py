@@ -13,6 +13,7 @@ from faulty_family import workload
 
 from tvm_flow import targets
 from tvm_flow.ir.tasks import Task
+from tvm_flow.measure.kernel_timer import REPEATS
 from tvm_flow.schedules.contract.base import Workload
 from tvm_flow.tuning.options import TuneOptions
 from tvm_flow.tuning.records.record import freeze
@@ -25,7 +26,6 @@ from tvm_flow.tuning.search.trial_queue import Job, TrialQueue
 from tvm_flow.tuning.worker.bench import LocalBench
 from tvm_flow.tuning.worker.builder import Builder
 from tvm_flow.tuning.worker.cores import plan_cores
-from tvm_flow.tuning.worker.kernel_run import REPEATS
 from tvm_flow.tuning.worker.runner import Runner, compare_s
 
 BOARD = targets.load("native")

@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 
 from tvm_flow.modelled.cores import CoreModel
+from tvm_flow.modelled.protocol import ModelSetup
 from tvm_flow.modelled.tools import find_tools
-from tvm_flow.support.channel import Message
 from tvm_flow.support.errors import UsageError
 from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions
 from tvm_flow.tuning.worker.builder import BuiltKernel
 from tvm_flow.tuning.worker.cores import CorePlan
-from tvm_flow.tuning.worker.runner import Outcome, Runner
+from tvm_flow.tuning.worker.protocol import KernelRequest, Outcome
+from tvm_flow.tuning.worker.runner import Runner
 
 #: An emulated kernel runs about a hundred times slower than on a core.
 EMULATION_TIMEOUT_S = 60.0
@@ -67,11 +68,7 @@ class ModelRunner:
         self, board: Board, plan: CorePlan, folder: Path, options: TuneOptions, seed: int
     ) -> None:
         model = CoreModel.of(board)
-        extra = {
-            "machine": model.to_message(),
-            "tools": asdict(find_tools(board.arch)),
-            "emulation_timeout_s": EMULATION_TIMEOUT_S,
-        }
+        setup = ModelSetup(model, find_tools(board.arch), EMULATION_TIMEOUT_S)
         options = replace(options, trial_timeout_s=EMULATION_TIMEOUT_S + _ANALYSIS_S)
         self.slots = len(plan.measure)
         self._remark = model.core.remark
@@ -80,17 +77,17 @@ class ModelRunner:
             own = folder / f"model-{core}"
             own.mkdir()
             alone = replace(plan, measure=(core,))
-            self._workers.append(Runner(alone, own, options, seed, role="model", extra=extra))
+            self._workers.append(Runner(alone, own, options, seed, role=setup.role))
         self._idle: SimpleQueue[Runner] = SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)
         self._executor = ThreadPoolExecutor(self.slots, thread_name_prefix="model")
 
-    def submit(self, kernel: Message, built: BuiltKernel, best_s: float) -> Future[Outcome]:
+    def submit(self, kernel: KernelRequest, built: BuiltKernel, best_s: float) -> Future[Outcome]:
         """Start one trial."""
         return self._executor.submit(self._measure, kernel, built, best_s)
 
-    def compare(self, kernel: Message, built: Sequence[BuiltKernel]) -> Future[list[Outcome]]:
+    def compare(self, kernel: KernelRequest, built: Sequence[BuiltKernel]) -> Future[list[Outcome]]:
         """Start modelling several candidates."""
         return self._workers[0].compare(kernel, built)
 
@@ -110,7 +107,7 @@ class ModelRunner:
             worker.close()
         self._executor.shutdown(wait=True, cancel_futures=True)
 
-    def _measure(self, kernel: Message, built: BuiltKernel, best_s: float) -> Outcome:
+    def _measure(self, kernel: KernelRequest, built: BuiltKernel, best_s: float) -> Outcome:
         worker = self._idle.get()
         try:
             return worker.submit(kernel, built, best_s).result()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from tvm_flow.support.errors import UsageError
 from tvm_flow.targets import Board
@@ -90,12 +89,3 @@ class CoreModel:
         """Raises :class:`UsageError` where the core is not modelled."""
         mhz = board.cluster_of(board.cores[0]).max_mhz
         return cls(core_of(board), board.mtriple, board.l1_bytes, board.l2_bytes, mhz)
-
-    def to_message(self) -> dict[str, Any]:
-        """As plain data, for a worker."""
-        return asdict(self)
-
-    @classmethod
-    def of_message(cls, message: dict[str, Any]) -> CoreModel:
-        """Inverse of :meth:`to_message`."""
-        return cls(**{**message, "core": Core(**message["core"])})

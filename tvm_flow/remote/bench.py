@@ -11,8 +11,8 @@ from tvm_flow.remote.address import Address
 from tvm_flow.remote.board_pool import BoardPool, Patience
 from tvm_flow.remote.client import boards_of, wrong_arch
 from tvm_flow.remote.probe import judged, probe_boards
+from tvm_flow.remote.protocol import OpenAnswer
 from tvm_flow.remote.runner import BoardRunner
-from tvm_flow.support.channel import Message
 from tvm_flow.support.errors import BoardError, UsageError
 from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions
@@ -62,7 +62,7 @@ class BoardBench:
         """See :class:`BoardRunner`."""
         emulated = self.label == "emulated"
 
-        def check(opened: Message) -> None:
+        def check(opened: OpenAnswer) -> None:
             require_board(opened, board, emulated=emulated)
 
         odd = self._odd_boards(board) if self._slots > 1 else {}
@@ -95,14 +95,14 @@ class BoardBench:
         return odd
 
 
-def require_board(opened: Message, board: Board, *, emulated: bool) -> None:
+def require_board(opened: OpenAnswer, board: Board, *, emulated: bool) -> None:
     """Raises :class:`BoardError` for a board of another architecture, or emulated unexpectedly.
-    ``opened`` is what a ``board`` worker tells of its session; the status in it is empty for TVM's
+    ``opened`` is what a board worker tells of its session; the status in it is empty for TVM's
     stock server."""
-    status = opened["board"]
-    if trouble := wrong_arch(opened["arch"], board.arch):
+    status = opened.board
+    if trouble := wrong_arch(opened.arch, board.arch):
         raise BoardError(
-            f"The board {status.get('name') or opened['place']} is no {board.name}",
+            f"The board {status.get('name') or opened.place} is no {board.name}",
             why=trouble,
             fix="register it under another key, or choose the --target it is",
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from tvm_flow.schedules.contract.base import Knobs
 from tvm_flow.tuning.search.state import TaskState
 from tvm_flow.tuning.search.trial_queue import Job, TrialQueue
-from tvm_flow.tuning.worker.runner import Outcome
+from tvm_flow.tuning.worker.protocol import Outcome
 
 Comparison = list[tuple[Knobs, Outcome]]
 

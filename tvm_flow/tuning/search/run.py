@@ -25,7 +25,7 @@ from tvm_flow.tuning.search.trial_queue import Job, TrialQueue
 from tvm_flow.tuning.worker.bench import Bench, TrialRunner
 from tvm_flow.tuning.worker.builder import Builder
 from tvm_flow.tuning.worker.cores import CorePlan
-from tvm_flow.tuning.worker.runner import Outcome
+from tvm_flow.tuning.worker.protocol import Outcome
 
 _STEP_S = 0.5  # longest wait before limits are looked at again
 _MOST_RESERVED = 0.4  # share of the time limit

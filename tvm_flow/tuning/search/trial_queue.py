@@ -14,7 +14,7 @@ from tvm_flow.tuning.records.record import FrozenKnobs, freeze
 from tvm_flow.tuning.search.state import TaskState
 from tvm_flow.tuning.worker.bench import TrialRunner
 from tvm_flow.tuning.worker.builder import Builder, BuiltKernel
-from tvm_flow.tuning.worker.runner import Outcome
+from tvm_flow.tuning.worker.protocol import Outcome
 
 _TURN = 16  # candidates built before any is measured, where a core does both
 _AHEAD = 2  # built candidates in stock per builder
