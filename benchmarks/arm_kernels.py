@@ -15,8 +15,7 @@ from typing import Any
 from benchmarks import results
 from tvm_flow import targets
 from tvm_flow.backends.cpu import cpu_of
-from tvm_flow.ir.tasks import describe
-from tvm_flow.modelled.cores import Machine
+from tvm_flow.modelled.cores import CoreModel
 from tvm_flow.modelled.emulate import EmulationFailed, emulate
 from tvm_flow.modelled.mca import Analyser
 from tvm_flow.modelled.model import cost_of
@@ -29,6 +28,7 @@ from tvm_flow.support.errors import TuningError
 from tvm_flow.targets import Board
 from tvm_flow.tuning.worker import kernel_build
 from tvm_flow.tuning.worker.problem import problem
+from tvm_flow.tuning.worker.protocol import BuildRequest, KernelRequest
 
 _TOLERANCE = 1e-4
 KERNELS: dict[str, Workload] = {
@@ -48,15 +48,15 @@ KERNELS: dict[str, Workload] = {
 }
 
 
-def model(board: Board, workload: Workload, folder: Path) -> dict[str, Any]:
+def modelled(board: Board, workload: Workload, folder: Path) -> dict[str, Any]:
     """Modelled cycles of the default schedule, and the bound. Raises :class:`TuningError`."""
-    cpu, machine, tools = cpu_of(board), Machine.of(board), find_tools(board.arch)
+    cpu, model, tools = cpu_of(board), CoreModel.of(board), find_tools(board.arch)
     family = lookup(workload.op)
-    request = {**describe(workload, board, cpu), "knobs": family.default(workload, cpu)}
+    kernel, knobs = KernelRequest.of(workload, family, board, cpu), family.default(workload, cpu)
     library = folder / "kernel.so"
-    answer = kernel_build.handle({**request, "library": str(library)})
-    if answer["status"] != "ok":
-        raise TuningError(f"{workload} was not built for {board.name}", why=answer["cause"])
+    answer = kernel_build.build(BuildRequest(kernel, knobs, library))
+    if not answer.ok:
+        raise TuningError(f"{workload} was not built for {board.name}", why=answer.cause)
     given = problem(
         workload.key, cpu, kind="llvm", family_module="tvm_flow.schedules.cpu.families", seed=0,
         cache=str(folder),
@@ -64,18 +64,18 @@ def model(board: Board, workload: Workload, folder: Path) -> dict[str, Any]:
     buffers = given.buffers()
     try:
         trace = emulate(
-            str(library), buffers, answer["shapes"], machine=machine, tools=tools, folder=folder,
+            str(library), buffers, answer.shapes, model=model, tools=tools, folder=folder,
             timeout_s=120,
         )  # fmt: skip
     except EmulationFailed as error:
         raise TuningError(f"{workload} did not run for {board.name}", why=str(error)) from error
     given.check(buffers, _TOLERANCE)
-    analyser = Analyser(tools.disassembler, tools.analyser, machine.triple, machine.core.mca)
-    cost = cost_of(trace, machine, analyser)
+    analyser = Analyser(tools.disassembler, tools.analyser, model.triple, model.core.mca)
+    cost = cost_of(trace, model, analyser)
     per_cycle = board.lanes * board.cluster_of(board.cores[0]).fma_per_cycle
     bound = family.macs(workload) / per_cycle
     return {
-        "knobs": request["knobs"], "bound_cycles": bound, "compute_cycles": cost.compute,
+        "knobs": knobs, "bound_cycles": bound, "compute_cycles": cost.compute,
         "cycles": cost.cycles, "instructions": cost.instructions,
         "share_of_bound": bound / cost.cycles,
     }  # fmt: skip
@@ -91,7 +91,7 @@ def main() -> None:
         for target in given.targets.split(","):
             board = targets.load(target)
             for title, workload in KERNELS.items():
-                row = model(board, workload, Path(name))
+                row = modelled(board, workload, Path(name))
                 rows.append({"target": target, "mcpu": board.mcpu, "kernel": title, **row})
                 print(
                     f"{board.mcpu:12} {title:38} modelled {row['cycles']:>9.0f} cycles "

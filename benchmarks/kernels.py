@@ -18,7 +18,6 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # its threads spin for 0.1 s after computing a reference
 
@@ -26,13 +25,21 @@ import numpy as np
 
 from tvm_flow import targets
 from tvm_flow.backends.cpu import CPU, cpu_of
-from tvm_flow.ir.tasks import describe
 from tvm_flow.measure import roofline
+from tvm_flow.measure.kernel_timer import KernelTimer, time_in_turns
 from tvm_flow.schedules.contract.base import Knobs, Workload
 from tvm_flow.support.errors import TuningError, TvmFlowError, UsageError
 from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions
 from tvm_flow.tuning.worker import kernel_build, kernel_run
+from tvm_flow.tuning.worker.problem import WrongResult
+from tvm_flow.tuning.worker.protocol import (
+    BuildRequest,
+    Candidate,
+    KernelRequest,
+    TrialRequest,
+    TrialSettings,
+)
 
 
 def parse(text: str, board: Board, threads: int) -> tuple[Workload, Knobs]:
@@ -54,28 +61,23 @@ def parse(text: str, board: Board, threads: int) -> tuple[Workload, Knobs]:
 
 def candidate(
     text: str, board: Board, threads: int, cold_bytes: int, folder: Path
-) -> tuple[Workload, kernel_run.Clock]:
+) -> tuple[Workload, KernelTimer]:
     """Build and check one kernel. Raises :class:`TuningError` for one that cannot be timed."""
     workload, knobs = parse(text, board, threads)
-    options = TuneOptions()
-    request: dict[str, Any] = {
-        **describe(workload, board, cpu_of(board, threads)),
-        "knobs": knobs,
-        "library": str(Path(tempfile.mkdtemp(dir=folder)) / "kernel.so"),
-        "seed": 0,
-        "cache": str(folder),
-        "tolerance": options.tolerance,
-        "cold_bytes": cold_bytes,
-    }
-    built = kernel_build.handle(request)
-    if built["status"] != "ok":
-        raise TuningError(f"{text} cannot be built", why=built["cause"])
-    library = {"path": request["library"], "shapes": built["shapes"]}
+    cpu, family = cpu_of(board, threads), CPU.family(workload)
+    kernel = KernelRequest.of(workload, family, board, cpu)
+    library = Path(tempfile.mkdtemp(dir=folder)) / "kernel.so"
+    built = kernel_build.build(BuildRequest(kernel, knobs, library))
+    if not built.ok:
+        raise TuningError(f"{text} cannot be built", why=built.cause)
+    settings = TrialSettings.of(TuneOptions(cold_bytes=cold_bytes), folder, seed=0)
+    request = TrialRequest(kernel, settings)
     try:
-        clock = kernel_run.clock_of(kernel_run.prepare(request), library, request)
-    except kernel_run.WrongResult as error:
+        given = kernel_run.problem_of(request)
+        timer = kernel_run.timer_of(given, Candidate(library, built.shapes), request)
+    except WrongResult as error:
         raise TuningError(f"{text} computes wrong numbers", why=str(error)) from error
-    return workload, clock
+    return workload, timer
 
 
 def main() -> None:
@@ -95,16 +97,16 @@ def main() -> None:
                 candidate(text, board, threads, arguments.cold_mib << 20, Path(folder))
                 for text in arguments.kernels
             ]
-            clocks = [clock for _, clock in made]
-            kernel_run.time_in_turns(clocks, TuneOptions().trial_budget_s, arguments.rounds)
+            timers = [timer for _, timer in made]
+            time_in_turns(timers, TuneOptions().trial_budget_s, arguments.rounds)
     except TvmFlowError as error:
         sys.exit(f"error: {error}")
     peak = roofline.peak_of(board, threads)
-    for text, (workload, clock) in zip(arguments.kernels, made, strict=True):
-        seconds = float(np.median(clock.repeats or clock.disturbed))
+    for text, (workload, timer) in zip(arguments.kernels, made, strict=True):
+        seconds = float(np.median(timer.repeats or timer.disturbed))
         gflops = 2 * CPU.family(workload).macs(workload) / seconds / 1e9
         print(f"{1e6 * seconds:9.1f} us {gflops:7.1f} GFLOP/s {gflops / peak:5.0%}  {text}")
-    if any(not clock.repeats for clock in clocks):
+    if any(not timer.repeats for timer in timers):
         print("not valid: other load had the core all the time", file=sys.stderr)
 
 

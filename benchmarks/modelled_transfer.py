@@ -8,21 +8,20 @@ is carried over: cores, caches and clocks differ.
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from benchmarks import results
 from tvm_flow import targets
-from tvm_flow.backends.cpu import cpu_of
-from tvm_flow.ir.tasks import describe
-from tvm_flow.modelled import worker
+from tvm_flow.backends.cpu import CPU, cpu_of
 from tvm_flow.modelled.bench import EMULATION_TIMEOUT_S, ModelledBench
-from tvm_flow.modelled.cores import Machine
+from tvm_flow.modelled.cores import CoreModel
+from tvm_flow.modelled.protocol import ModelSetup
 from tvm_flow.modelled.tools import find_tools
+from tvm_flow.modelled.worker import ModelDesk
 from tvm_flow.schedules.contract.base import Knobs, Workload
 from tvm_flow.schedules.registry import lookup
 from tvm_flow.targets import Board
@@ -30,6 +29,14 @@ from tvm_flow.tuning.options import TuneOptions
 from tvm_flow.tuning.records.record import Record
 from tvm_flow.tuning.records.store import RecordStore
 from tvm_flow.tuning.worker import kernel_build
+from tvm_flow.tuning.worker.protocol import (
+    BuildRequest,
+    Candidate,
+    KernelRequest,
+    MeasureRequest,
+    Outcome,
+    TrialSettings,
+)
 
 LABELS = (ModelledBench.label,)
 
@@ -40,11 +47,9 @@ class Transfer:
     def __init__(self, board: Board, folder: Path) -> None:
         self.board, self.folder, self.cpu = board, folder, cpu_of(board)
         self.session = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self.common = {
-            "action": "measure", "seed": 0, "cache": str(folder),
-            "tolerance": TuneOptions.tolerance, "emulation_timeout_s": EMULATION_TIMEOUT_S,
-            "machine": Machine.of(board).to_message(), "tools": asdict(find_tools(board.arch)),
-        }  # fmt: skip
+        self.settings = TrialSettings.of(TuneOptions(), folder, seed=0)
+        tools = find_tools(board.arch)
+        self.desk = ModelDesk(ModelSetup(CoreModel.of(board), tools, EMULATION_TIMEOUT_S))
 
     def compare(self, workload: Workload, candidates: Iterable[Knobs]) -> list[Record]:
         """The candidates that work, the fastest first."""
@@ -52,21 +57,23 @@ class Transfer:
         records = [
             Record(
                 workload.key, knobs, 1, label=ModelledBench.label, stage="final",
-                session=self.session, **answer,
+                session=self.session, status=answer.status, median_s=answer.median_s,
+                p10_s=answer.p10_s, p90_s=answer.p90_s,
             )
             for knobs, answer in answers
-            if answer["status"] == "ok"
+            if answer.ok
         ]  # fmt: skip
         return sorted(records, key=lambda record: record.seconds)
 
-    def _model(self, workload: Workload, knobs: Knobs) -> dict[str, Any]:
-        request = {**describe(workload, self.board, self.cpu), "knobs": knobs}
-        library = str(self.folder / "kernel.so")
-        built = kernel_build.handle({**request, "library": library})
-        if built["status"] != "ok":
-            return built
-        given = {"path": library, "shapes": built["shapes"]}
-        return worker.handle({**request, **self.common, "libraries": [given]})
+    def _model(self, workload: Workload, knobs: Knobs) -> Outcome:
+        family = CPU.family(workload)
+        kernel = KernelRequest.of(workload, family, self.board, self.cpu)
+        library = self.folder / "kernel.so"
+        built = kernel_build.build(BuildRequest(kernel, knobs, library))
+        if not built.ok:
+            return Outcome(built.status, built.cause)
+        candidate = Candidate(library, built.shapes)
+        return self.desk.measure(MeasureRequest(kernel, self.settings, candidate, math.inf))
 
     def candidates(
         self, workload: Workload, own: RecordStore, others: Sequence[RecordStore]

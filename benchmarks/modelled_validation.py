@@ -27,9 +27,9 @@ import tvm
 
 from benchmarks import results
 from tvm_flow import targets
-from tvm_flow.backends.cpu import cpu_of
-from tvm_flow.ir.tasks import describe
-from tvm_flow.modelled.cores import CORES, Core, Machine, core_of
+from tvm_flow.backends.cpu import CPU, cpu_of
+from tvm_flow.measure.kernel_timer import KernelTimer
+from tvm_flow.modelled.cores import CORES, Core, CoreModel, core_of
 from tvm_flow.modelled.emulate import emulate
 from tvm_flow.modelled.mca import Analyser
 from tvm_flow.modelled.model import Cost, cost_of
@@ -42,7 +42,8 @@ from tvm_flow.schedules.registry import lookup
 from tvm_flow.support.errors import UsageError
 from tvm_flow.targets.native import VARIABLE
 from tvm_flow.tuning.worker import kernel_build
-from tvm_flow.tuning.worker.problem import Problem, problem
+from tvm_flow.tuning.worker.problem import Guarded, Problem, problem
+from tvm_flow.tuning.worker.protocol import BuildRequest, KernelRequest
 
 _ROUND_S, _REPEATS = 0.003, 3
 _TOLERANCE = 1e-4
@@ -104,8 +105,9 @@ class Validation:
     def __init__(self, folder: Path, core: Core, seed: int) -> None:
         self.folder, self.seed = folder, seed
         self.board = targets.load("native")
+        self.buffers: dict[str, list[Guarded]] = {}
         self.cpu, self.tools = cpu_of(self.board), find_tools(self.board.arch)
-        self.machine = Machine(
+        self.model = CoreModel(
             core, self.board.mtriple, self.board.l1_bytes, self.board.l2_bytes, 1000
         )
         self.analyser = Analyser(
@@ -138,33 +140,46 @@ class Validation:
 
     def _model(self, among: str, workload: Workload, knobs: Knobs) -> Trial | None:
         library = self.folder / f"{len(list(self.folder.glob('*.so')))}.so"
-        request = {**describe(workload, self.board, self.cpu), "knobs": knobs}
-        answer = kernel_build.handle({**request, "library": str(library)})
-        if answer["status"] != "ok":
+        family = CPU.family(workload)
+        kernel = KernelRequest.of(workload, family, self.board, self.cpu)
+        answer = kernel_build.build(BuildRequest(kernel, knobs, library))
+        if not answer.ok:
             return None
         given = self.problem(workload)
         buffers = given.buffers()
         trace = emulate(
-            str(library), buffers, answer["shapes"], machine=self.machine, tools=self.tools,
+            str(library), buffers, answer.shapes, model=self.model, tools=self.tools,
             folder=self.folder, timeout_s=60,
         )  # fmt: skip
         given.check(buffers, _TOLERANCE)
-        cost = cost_of(trace, self.machine, self.analyser)
+        cost = cost_of(trace, self.model, self.analyser)
         return Trial(among, workload, knobs, cost, library)
 
     def measure(self, trials: Sequence[Trial], rounds: int) -> None:
         """Fill in the measured times, all schedules in turn in each round."""
-        buffers = {t.workload.key: self.problem(t.workload).buffers() for t in trials}
+        timers = [self._timer(trial) for trial in trials]
         for number in range(rounds):
             print(f"round {number + 1} of {rounds}", file=sys.stderr)
-            for trial in trials:
-                module = tvm.runtime.load_module(str(trial.library))
-                arguments = [b.tensor(b.array.shape) for b in buffers[trial.workload.key]]
-                calls = 1 if trial.measured_s > 1 else int(_ROUND_S / trial.measured_s) + 1
-                clock: Any = module.time_evaluator(
-                    kernel_build.SYMBOL, tvm.cpu(), number=calls, repeat=_REPEATS
-                )
-                trial.measured_s = min(trial.measured_s, *clock(*arguments).results)
+            for timer in timers:
+                for _ in range(_REPEATS):
+                    timer.repeat(_ROUND_S)
+        for trial, timer in zip(trials, timers, strict=True):
+            trial.measured_s = min(timer.repeats or timer.disturbed)
+
+    def _timer(self, trial: Trial) -> KernelTimer:
+        """By TVM's own clock, so that calls from Python are not in the time; weights stay warm, as
+        in the model."""
+        module = tvm.runtime.load_module(str(trial.library))
+        if trial.workload.key not in self.buffers:
+            self.buffers[trial.workload.key] = self.problem(trial.workload).buffers()
+        buffers = self.buffers[trial.workload.key]
+        arguments = [buffer.tensor(buffer.array.shape) for buffer in buffers]
+
+        def call(number: int) -> float:
+            clock: Any = module.time_evaluator(kernel_build.SYMBOL, tvm.cpu(), number=number)
+            return float(clock(*arguments).mean)
+
+        return KernelTimer(call, one_thread=True)
 
 
 def spearman(a: Sequence[float], b: Sequence[float]) -> float:

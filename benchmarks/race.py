@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.engines import environments
-from tvm_flow.measure.load_probe import LoadProbe
 from tvm_flow.measure.rounds import Measurement
 from tvm_flow.measure.timing import Contestant, Race, Worker
 from tvm_flow.measure.timing_worker import THREAD_VARIABLES
@@ -41,28 +39,15 @@ class PeerWorker(Worker):
     """A worker of another environment: same protocol, its packages instead of ours."""
 
     def __init__(self, name: str, peer: Peer, threads: int, cores: Sequence[int]) -> None:
-        self.name = name
-        self._folder = tempfile.TemporaryDirectory(prefix="tvm-flow-benchmark-")
-        self._log = Path(self._folder.name) / "log"
         limits = dict.fromkeys(THREAD_VARIABLES, str(threads))
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [peer.python, "-m", "tvm_flow.measure.timing_worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                bufsize=0,
-                cwd=environments.ROOT,
-                env=environments.environ(limits),
-            )
-        self.probe = LoadProbe(cores, self._process.pid)
-        self._send(
-            {
-                "threads": threads,
-                "cores": list(cores),
-                "factory": peer.contestant.factory,
-                "options": peer.contestant.options,
-            }
+        super().__init__(
+            name,
+            peer.contestant,
+            threads,
+            cores,
+            python=peer.python,
+            environment=environments.environ(limits),
+            folder=environments.ROOT,
         )
 
     def peak_rss_bytes(self) -> int:

@@ -16,7 +16,8 @@ from tvm_flow import targets
 from tvm_flow.boards.server_build import GLIBC
 from tvm_flow.support.errors import CompileError, EnvironmentFault, TvmFlowError
 from tvm_flow.toolchain import linker
-from tvm_flow.toolchain.linker import Linker, build_cpp, elf_arch, find_linker
+from tvm_flow.toolchain.elf import elf_arch
+from tvm_flow.toolchain.linker import Linker, build_cpp, find_linker
 
 NATIVE_ARCH = targets.load("native").arch
 OTHER_ARCH = "aarch64" if NATIVE_ARCH == "x86_64" else "x86_64"

@@ -26,8 +26,8 @@ _EXPORTS = {
     "TuneReport": "tvm_flow.tuning.search.report",
     "compile": "tvm_flow.api.compile",
     "CompileReport": "tvm_flow.api.compile_report",
-    "load": "tvm_flow.runtime.session",
-    "Bundle": "tvm_flow.runtime.session",
+    "load": "tvm_flow.runtime.bundle",
+    "Bundle": "tvm_flow.runtime.bundle",
     "check": "tvm_flow.runtime.sample",
     "CheckReport": "tvm_flow.runtime.sample",
     "run": "tvm_flow.api.run",
@@ -57,10 +57,10 @@ if TYPE_CHECKING:
     from tvm_flow.api.values import Target as Target
     from tvm_flow.api.values import Tracker as Tracker
     from tvm_flow.report.compare import CompareResult as CompareResult
+    from tvm_flow.runtime.bundle import Bundle as Bundle
+    from tvm_flow.runtime.bundle import load as load
     from tvm_flow.runtime.sample import CheckReport as CheckReport
     from tvm_flow.runtime.sample import check as check
-    from tvm_flow.runtime.session import Bundle as Bundle
-    from tvm_flow.runtime.session import load as load
     from tvm_flow.support.errors import TvmFlowError as TvmFlowError
     from tvm_flow.tuning.search.report import TuneReport as TuneReport
 

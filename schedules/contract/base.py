@@ -13,12 +13,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tvm import tirx
 
-Array = NDArray[np.float32]
+from tvm_flow.schedules.contract.dtypes import FLOAT32, DType
+
+Array = NDArray[Any]
 Knobs = dict[str, int]
 Space = dict[str, list[int]]
 
@@ -81,18 +84,19 @@ class Cpu:
         if pixels > self.registers - 4:
             raise InvalidKnobs(f"{pixels} accumulators do not fit {self.registers}")
 
-    def resident_pixels(self, reduction: int) -> int:
+    def resident_pixels(self, reduction: int, dtype: DType = FLOAT32) -> int:
         """Most pixels of a register tile whose inputs leave half of L1 to the panels of weights,
         and at least seven. Measured: with 512 inputs and more a tile of 14 pixels is 10 % slower
         than one of 7 (FasterNet-S, Zen 4); below that they are equal."""
-        return max(7, self.l1_bytes // (8 * reduction))
+        return max(7, self.l1_bytes // (2 * dtype.bytes * reduction))
 
 
 @dataclass(frozen=True)
 class Workload:
     """One operator at one shape; equal workloads share a schedule and a tuning record.
 
-    ``params`` maps names to integers or short strings (``act="relu"``), sorted by name.
+    ``params`` maps names to integers or short strings (``act="relu"``), sorted by name. ``dtype``,
+    the element type of the input, is left out for fp32.
     """
 
     op: str
@@ -100,7 +104,8 @@ class Workload:
 
     @classmethod
     def make(cls, op: str, **params: int | str) -> Workload:
-        return cls(op, tuple(sorted(params.items())))
+        kept = {k: v for k, v in params.items() if (k, v) != ("dtype", FLOAT32)}
+        return cls(op, tuple(sorted(kept.items())))
 
     @classmethod
     def parse(cls, key: str) -> Workload:
@@ -132,6 +137,11 @@ class Workload:
         value = dict(self.params).get(name, default)
         return value if isinstance(value, int) else default
 
+    @property
+    def dtype(self) -> DType:
+        """Element type of the operator's input. Raises ``ValueError`` for an unknown one."""
+        return DType(dict(self.params).get("dtype", FLOAT32))
+
     def text(self, name: str) -> str:
         return str(dict(self.params)[name])
 
@@ -141,21 +151,24 @@ class Workload:
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One argument of a kernel: fp32, row-major. ``role`` is input, weight or output."""
+    """One argument of a kernel, row-major. ``role`` is input, weight or output."""
 
     name: str
     shape: tuple[int, ...]
     role: str
+    dtype: DType = FLOAT32
 
     @property
     def bytes(self) -> int:
-        return 4 * int(np.prod(self.shape))
+        return self.dtype.bytes * int(np.prod(self.shape))
 
 
 class Family(ABC):
     """One operator family for one kind of target."""
 
     op: str
+    #: input types it generates kernels for
+    dtypes: frozenset[DType] = frozenset({FLOAT32})
 
     @abstractmethod
     def arguments(self, workload: Workload, cpu: Cpu) -> list[TensorSpec]:
@@ -168,6 +181,10 @@ class Family(ABC):
     @abstractmethod
     def weight_shapes(self, workload: Workload) -> dict[str, tuple[int, ...]]:
         """Names and shapes of the plain (unpacked) weights :meth:`pack` takes."""
+
+    def weight_dtype(self, workload: Workload, name: str) -> DType:
+        """Element type of the plain weight ``name``, where it is not that of the input."""
+        return workload.dtype
 
     @abstractmethod
     def reference(

@@ -13,9 +13,9 @@ from tvm_flow import targets
 from tvm_flow.boards.kit import Kit, write_kit
 from tvm_flow.boards.libraries import runtime_libraries
 from tvm_flow.boards.process import BoardProcess
+from tvm_flow.runtime.elf import NotElf
 from tvm_flow.support.errors import EnvironmentFault, UsageError
-from tvm_flow.toolchain.elf import NotElf, needed_glibc, needed_versions, version_key
-from tvm_flow.toolchain.linker import elf_arch
+from tvm_flow.toolchain.elf import elf_arch, needed_glibc, needed_versions, version_key
 
 pytestmark = pytest.mark.timeout(600)  # a machine's first C++ build also builds libc++
 

@@ -18,8 +18,7 @@ from tvm_flow.boards import deploy
 from tvm_flow.boards.emulate import PACKAGES, SYSROOT, emulator_command
 from tvm_flow.runtime import manifest, verify
 from tvm_flow.support.errors import CompileError, TargetError, UsageError
-from tvm_flow.toolchain.elf import needed_glibc, version_key
-from tvm_flow.toolchain.linker import elf_arch
+from tvm_flow.toolchain.elf import elf_arch, needed_glibc, version_key
 
 pytestmark = pytest.mark.timeout(900)  # a machine's first C++ build also builds libc++
 

@@ -44,7 +44,7 @@ print(*set(sys.modules) - before)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     imported = set(done.stdout.split())
-    assert "tvm_flow.runtime.session" in imported
+    assert "tvm_flow.runtime.bundle" in imported
     assert not imported & HEAVY
 
 

@@ -9,11 +9,10 @@ import pytest
 
 from tvm_flow import targets
 from tvm_flow.backends.cpu import cpu_of
-from tvm_flow.ir.tasks import describe
 from tvm_flow.modelled import mca
 from tvm_flow.modelled import tools as modelled_tools
 from tvm_flow.modelled.bench import ModelledBench
-from tvm_flow.modelled.cores import CORES, Machine
+from tvm_flow.modelled.cores import CORES, CoreModel
 from tvm_flow.modelled.emulate import emulate
 from tvm_flow.modelled.mca import Analyser, kernel_cycles
 from tvm_flow.modelled.model import cost_of
@@ -24,9 +23,11 @@ from tvm_flow.schedules.cpu.ops.conv2d import direct as conv2d
 from tvm_flow.schedules.cpu.ops.depthwise import nhwc as depthwise
 from tvm_flow.schedules.registry import lookup
 from tvm_flow.support.errors import EnvironmentFault, TuningError, UsageError
+from tvm_flow.support.messages import from_message, to_message
 from tvm_flow.targets import Board
 from tvm_flow.tuning.worker import kernel_build
 from tvm_flow.tuning.worker.problem import problem
+from tvm_flow.tuning.worker.protocol import BuildRequest, KernelRequest
 
 pytestmark = pytest.mark.timeout(60)
 A72 = targets.load("rk3399")
@@ -35,23 +36,23 @@ DEPTHWISE = depthwise.workload(n=1, h=14, w=14, c=32)
 
 
 def analyser(board: Board) -> Analyser:
-    found, machine = find_tools(board.arch), Machine.of(board)
-    return Analyser(found.disassembler, found.analyser, machine.triple, machine.core.mca)
+    found, model = find_tools(board.arch), CoreModel.of(board)
+    return Analyser(found.disassembler, found.analyser, model.triple, model.core.mca)
 
 
 def traced(workload: Workload, folder: Path, knobs: Knobs | None = None) -> Trace:
     """One call of a kernel for the A72, its result checked."""
     cpu, family, library = cpu_of(A72), lookup(workload.op), str(folder / "kernel.so")
     knobs = knobs or family.default(workload, cpu)
-    request = {**describe(workload, A72, cpu), "knobs": knobs, "library": library}
-    answer = kernel_build.handle(request)
-    assert answer["status"] == "ok", answer
+    kernel = KernelRequest.of(workload, family, A72, cpu)
+    answer = kernel_build.build(BuildRequest(kernel, knobs, Path(library)))
+    assert answer.status == "ok", answer
     given = problem(
         workload.key, cpu, kind="llvm", family_module="tvm_flow.schedules.cpu.families", seed=0,
         cache=str(folder),
     )  # fmt: skip
     buffers = given.buffers()
-    trace = emulate(library, buffers, answer["shapes"], machine=Machine.of(A72),
+    trace = emulate(library, buffers, answer.shapes, model=CoreModel.of(A72),
                     tools=find_tools("aarch64"), folder=folder, timeout_s=30)  # fmt: skip
     given.check(buffers, 1e-4)
     return trace
@@ -88,7 +89,7 @@ def test_cycles_are_near_the_bound_of_the_core(tmp_path: Path) -> None:
     """One FMLA of four lanes a cycle; a good kernel takes little more."""
     trace = traced(POINTWISE, tmp_path)
     bound = lookup("conv2d").macs(POINTWISE) / 4
-    cost = cost_of(trace, Machine.of(A72), analyser(A72))
+    cost = cost_of(trace, CoreModel.of(A72), analyser(A72))
     assert bound <= cost.compute < 1.5 * bound
     assert cost.cycles >= cost.compute
     assert cost.instructions > bound
@@ -114,7 +115,7 @@ def test_vectors_across_two_lines_are_counted(tmp_path: Path) -> None:
     apart, across = (traced(depthwise.workload(n=1, h=14, w=14, c=c), tmp_path) for c in (32, 58))
     assert apart.splits < 0.01 * apart.accesses
     assert across.splits > 0.02 * across.accesses
-    costs = [cost_of(trace, Machine.of(A72), analyser(A72)) for trace in (apart, across)]
+    costs = [cost_of(trace, CoreModel.of(A72), analyser(A72)) for trace in (apart, across)]
     assert [cost.splits for cost in costs] == [apart.splits, across.splits]
 
 
@@ -131,11 +132,11 @@ def test_every_board_has_a_model() -> None:
     for name in targets.names():
         board = targets.load(name)
         if board.arch == "aarch64":
-            assert Machine.of(board).core in CORES.values()
+            assert CoreModel.of(board).core in CORES.values()
 
 
 def test_machine_survives_a_message() -> None:
-    assert Machine.of_message(Machine.of(A72).to_message()) == Machine.of(A72)
+    assert from_message(to_message(CoreModel.of(A72)), CoreModel) == CoreModel.of(A72)
 
 
 def test_a_trace_without_code_is_refused(tmp_path: Path) -> None:

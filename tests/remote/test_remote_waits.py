@@ -19,8 +19,8 @@ from tvm_flow import targets
 from tvm_flow.boards.emulate import EmulatedBoard
 from tvm_flow.remote import client
 from tvm_flow.remote.address import parse_address
+from tvm_flow.remote.board_pool import BoardPool, Patience
 from tvm_flow.remote.compare import compare_on_board
-from tvm_flow.remote.seats import Patience, SeatFinder
 from tvm_flow.support.errors import BoardError
 
 MODEL = "examples/digits/models.py:fasternet_digits"
@@ -84,7 +84,7 @@ def test_a_board_that_stays_busy_is_told_as_not_checked(lab: Lab) -> None:
 def test_boards_that_are_set_aside_do_not_keep_a_run_waiting(lab: Lab) -> None:
     board = lab.board()
     place = "{}:{}".format(*board.address)
-    finder = SeatFinder(
+    finder = BoardPool(
         parse_address(lab.tracker.address), lab.key, Patience(absent=3, taken=600),
         aside={place: "its times vary by 40 %"},
     )  # fmt: skip

@@ -13,19 +13,19 @@ from faulty_family import workload
 
 from tvm_flow import targets
 from tvm_flow.ir.tasks import Task
+from tvm_flow.measure.kernel_timer import REPEATS
 from tvm_flow.schedules.contract.base import Workload
 from tvm_flow.tuning.options import TuneOptions
 from tvm_flow.tuning.records.record import freeze
 from tvm_flow.tuning.records.store import RecordStore
 from tvm_flow.tuning.search import finals, reserve
-from tvm_flow.tuning.search.pipeline import Job, Pipeline
 from tvm_flow.tuning.search.reserve import Pace, Reserve
-from tvm_flow.tuning.search.session import Session
+from tvm_flow.tuning.search.run import TunerRun
 from tvm_flow.tuning.search.state import TaskState
+from tvm_flow.tuning.search.trial_queue import Job, TrialQueue
 from tvm_flow.tuning.worker.bench import LocalBench
 from tvm_flow.tuning.worker.builder import Builder
 from tvm_flow.tuning.worker.cores import plan_cores
-from tvm_flow.tuning.worker.kernel_run import REPEATS
 from tvm_flow.tuning.worker.runner import Runner, compare_s
 
 BOARD = targets.load("native")
@@ -41,20 +41,20 @@ def state_of(work: Workload, store: RecordStore | None = None) -> TaskState:
 
 
 @pytest.fixture
-def pipeline(tmp_path: Path) -> Iterator[Pipeline]:
+def queue(tmp_path: Path) -> Iterator[TrialQueue]:
     plan = plan_cores(BOARD, 1)
     builder, runner = Builder(plan, tmp_path, 60), Runner(plan, tmp_path, QUICK, seed=0)
-    yield Pipeline(builder, runner, plan.overlap, QUICK.finalists)
+    yield TrialQueue(builder, runner, plan.overlap, QUICK.finalists)
     builder.close()
     runner.close()
 
 
-def search(pipeline: Pipeline, state: TaskState) -> None:
+def search(queue: TrialQueue, state: TaskState) -> None:
     """Measure the default and :data:`KNOBS`."""
     for knobs in [state.default, *KNOBS]:
-        pipeline.feed(Job(state, knobs))
-    while pipeline.busy:
-        for job, outcome in pipeline.step(0.5):
+        queue.feed(Job(state, knobs))
+    while queue.busy:
+        for job, outcome in queue.step(0.5):
             assert outcome.median_s is not None, outcome.cause
             job.state.note(job.knobs, outcome.status, outcome.median_s)
 
@@ -85,40 +85,40 @@ def test_pace_is_the_candidates_own_or_the_tasks_or_anybodys() -> None:
         assert pace.run_s(Job(state, KNOBS[5])) == 0.2, "a board that was away does not"
 
 
-def test_what_is_on_its_way_is_reckoned_with(pipeline: Pipeline) -> None:
+def test_what_is_on_its_way_is_reckoned_with(queue: TrialQueue) -> None:
     state = state_of(workload())
-    kept = Reserve(pipeline, QUICK.finalists)
+    kept = Reserve(queue, QUICK.finalists)
     assert kept.seconds([state]) == 0.0
     for knobs in KNOBS[:4]:
-        pipeline.feed(Job(state, knobs))
+        queue.feed(Job(state, knobs))
     pace = Pace.of([state])
-    builds = 4 * pace.any_build / pipeline.builders
+    builds = 4 * pace.any_build / queue.builders
     assert kept.seconds([state]) == pytest.approx(builds + 4 * pace.any_run)
-    while pipeline.busy:
-        pipeline.step(0.5)
+    while queue.busy:
+        queue.step(0.5)
     assert kept.seconds([state]) == 0.0, "nothing was noted that could be compared"
 
 
-def test_comparison_of_this_runs_candidates_builds_nothing(pipeline: Pipeline) -> None:
+def test_comparison_of_this_runs_candidates_builds_nothing(queue: TrialQueue) -> None:
     state = state_of(workload())
-    search(pipeline, state)
+    search(queue, state)
     chosen = finals.finalists(state, QUICK.finalists)
     runs = [state.runs[freeze(knobs)] for knobs in chosen]
     assert len(chosen) >= QUICK.finalists
     times = [state.times[freeze(knobs)] for knobs in chosen]
     measuring = reserve._UNREST * compare_s(runs, times, QUICK, QUICK.final_rounds)
-    assert Reserve(pipeline, QUICK.finalists).seconds([state]) == pytest.approx(measuring)
+    assert Reserve(queue, QUICK.finalists).seconds([state]) == pytest.approx(measuring)
     rivals = [state, state_of(workload(1 << 13))]
-    assert Reserve(pipeline, QUICK.finalists).seconds(rivals) == pytest.approx(measuring), (
+    assert Reserve(queue, QUICK.finalists).seconds(rivals) == pytest.approx(measuring), (
         "a task of which nothing was measured is not compared"
     )
 
 
-def test_finalists_of_an_earlier_run_are_built_again(pipeline: Pipeline) -> None:
+def test_finalists_of_an_earlier_run_are_built_again(queue: TrialQueue) -> None:
     state = state_of(workload())
-    search(pipeline, state)
-    kept = Reserve(pipeline, QUICK.finalists).seconds([state])
-    later = Pipeline(pipeline._builder, pipeline.runner, overlap=True, finalists=QUICK.finalists)
+    search(queue, state)
+    kept = Reserve(queue, QUICK.finalists).seconds([state])
+    later = TrialQueue(queue._builder, queue.runner, overlap=True, finalists=QUICK.finalists)
     again = Reserve(later, QUICK.finalists).seconds([state])
     chosen = finals.finalists(state, QUICK.finalists)
     builds = sum(state.builds[freeze(knobs)] for knobs in chosen)
@@ -128,7 +128,7 @@ def test_finalists_of_an_earlier_run_are_built_again(pipeline: Pipeline) -> None
 
 def test_search_leaves_the_reserve_and_never_more_than_its_share(tmp_path: Path) -> None:
     store, plan = RecordStore(tmp_path / "log"), plan_cores(BOARD, 1)
-    run = Session(
+    run = TunerRun(
         BOARD, store, threads=1, seed=0, options=replace(QUICK, batch=4), on_event=None,
         bench=LocalBench(),
     )  # fmt: skip

@@ -7,24 +7,43 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import wait
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import faulty_family
 import pytest
 
 from tvm_flow import targets
-from tvm_flow.backends.cpu import cpu_of
-from tvm_flow.ir.tasks import Task, describe, merge
-from tvm_flow.support.channel import Message
+from tvm_flow.backends.cpu import CPU, cpu_of
+from tvm_flow.ir.tasks import Task, merge
+from tvm_flow.measure import kernel_timer
 from tvm_flow.support.errors import EnvironmentFault
+from tvm_flow.support.messages import to_message
 from tvm_flow.tuning.options import TuneOptions
-from tvm_flow.tuning.worker import cores, kernel_run
-from tvm_flow.tuning.worker.builder import Builder, Built
+from tvm_flow.tuning.worker import cores
+from tvm_flow.tuning.worker.builder import Builder, BuiltKernel
 from tvm_flow.tuning.worker.cores import CorePlan, plan_cores
 from tvm_flow.tuning.worker.process import WorkerCrashed, WorkerExpired, WorkerProcess
-from tvm_flow.tuning.worker.runner import Outcome, Runner
+from tvm_flow.tuning.worker.protocol import (
+    BUILD,
+    RUN,
+    BuildAnswer,
+    BuildRequest,
+    KernelRequest,
+    MeasureRequest,
+    Order,
+    Outcome,
+    TrialSettings,
+)
+from tvm_flow.tuning.worker.runner import Runner
 
 BOARD = targets.load("native")
+
+
+def describe(n: int = 4096) -> KernelRequest:
+    """The faulty family's kernel of ``n`` elements."""
+    work = faulty_family.workload(n)
+    return KernelRequest.of(work, CPU.family(work), BOARD, cpu_of(BOARD))
 
 
 class Bench:
@@ -34,13 +53,13 @@ class Bench:
         plan = plan_cores(BOARD, 1)
         self.builder = Builder(plan, folder, 60)
         self.runner = Runner(plan, folder, TuneOptions(trial_timeout_s=1.0), seed=0)
-        self.kernel = describe(faulty_family.workload(), BOARD, cpu_of(BOARD))
+        self.kernel = describe()
 
-    def build(self, step: int = 4, fault: int = 0, waste: int = 1) -> Built:
+    def build(self, step: int = 4, fault: int = 0, waste: int = 1) -> BuiltKernel:
         knobs = {"step": step, "waste": waste, "fault": fault}
         return self.builder.submit(self.kernel, knobs).result()
 
-    def measure(self, built: Built, best_s: float = float("inf")) -> Outcome:
+    def measure(self, built: BuiltKernel, best_s: float = float("inf")) -> Outcome:
         return self.runner.submit(self.kernel, built, best_s).result()
 
 
@@ -90,23 +109,23 @@ def test_times_are_plausible_and_hopeless_ones_cut_short(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("slower", "repeats"), [(2.5, 1), (1.5, 3), (1.1, 6), (1.03, kernel_run.REPEATS)]
+    ("slower", "repeats"), [(2.5, 1), (1.5, 3), (1.1, 6), (1.03, kernel_timer.REPEATS)]
 )
 def test_candidates_that_cannot_win_get_few_repeats(slower: float, repeats: int) -> None:
-    clock = kernel_run.Clock(lambda _number: slower * 1e-3, one_thread=False)
-    kernel_run.time_one(clock, budget_s=0.03, best_s=1e-3)
-    assert len(clock.repeats) == repeats
+    timer = kernel_timer.KernelTimer(lambda _number: slower * 1e-3, one_thread=False)
+    kernel_timer.time_one(timer, budget_s=0.03, best_s=1e-3)
+    assert len(timer.repeats) == repeats
 
 
 def test_repeats_that_missed_a_thread_do_not_count() -> None:
     missed = iter([0, 0, 0, 4, 4, 9, *[9] * 100])  # before and after each repeat of three calls
     times = iter([1e-3, 1e-3, 9e-3, 8e-3, *[1e-3] * 100])  # the first is an estimate
-    clock = kernel_run.Clock(
+    timer = kernel_timer.KernelTimer(
         lambda _number: next(times), one_thread=False, absences=lambda: next(missed)
     )
-    kernel_run.time_one(clock, budget_s=0.03, best_s=1e-3)
-    assert clock.repeats == [1e-3] * kernel_run.REPEATS
-    assert clock.disturbed == [9e-3, 8e-3]  # the first repeat missed nothing
+    kernel_timer.time_one(timer, budget_s=0.03, best_s=1e-3)
+    assert timer.repeats == [1e-3] * kernel_timer.REPEATS
+    assert timer.disturbed == [9e-3, 8e-3]  # the first repeat missed nothing
 
 
 def test_side_by_side_comparison(bench: Bench) -> None:
@@ -119,7 +138,7 @@ def test_side_by_side_comparison(bench: Bench) -> None:
 
 
 def test_reference_that_fails_is_reported(bench: Bench) -> None:
-    kernel = {**bench.kernel, "workload": bench.kernel["workload"].replace("shift=2", "shift=x")}
+    kernel = replace(bench.kernel, workload=bench.kernel.workload.replace("shift=2", "shift=x"))
     outcome = bench.runner.submit(kernel, bench.build(), 1.0).result()
     assert outcome.status == "run_error"
     assert outcome.cause.startswith("reference:")
@@ -128,17 +147,24 @@ def test_reference_that_fails_is_reported(bench: Bench) -> None:
 def test_worker_that_cannot_start_is_a_fault_of_the_installation(tmp_path: Path) -> None:
     (tmp_path / "tvm.py").write_text("raise ImportError('this TVM is broken')")
     path = os.pathsep.join([str(tmp_path), *sys.path])
-    worker = WorkerProcess("build", (), {"PYTHONPATH": path}, tmp_path / "log")
+    worker = WorkerProcess(BUILD, (), {"PYTHONPATH": path}, tmp_path / "log")
     with pytest.raises(EnvironmentFault, match="this TVM is broken") as caught:
-        worker.request({}, 1.0)
+        worker.request(BuildRequest(describe(), KNOBS, tmp_path / "x.so"), BuildAnswer, 1.0)
     assert "The build worker of the tuner does not start" in str(caught.value)
 
 
 KNOBS = {"step": 4, "waste": 1, "fault": 0}
 
 
+@dataclass(frozen=True)
+class Nonsense:
+    """A request that no worker knows."""
+
+    nonsense: bool
+
+
 def test_builders_on_measuring_cores_pause(tmp_path: Path) -> None:
-    kernel = describe(faulty_family.workload(), BOARD, cpu_of(BOARD))
+    kernel = describe()
     core = min(os.sched_getaffinity(0))
     builder = Builder(CorePlan((core,), (core,)), tmp_path, 60)
     try:
@@ -158,7 +184,7 @@ def test_builders_on_measuring_cores_pause(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
 def test_other_builders_go_on(tmp_path: Path) -> None:
-    kernel = describe(faulty_family.workload(), BOARD, cpu_of(BOARD))
+    kernel = describe()
     first, second = sorted(os.sched_getaffinity(0))[:2]
     plan = CorePlan((first,), (first, second))
     assert plan.calm == plan.cores_of(1) == (second,)
@@ -175,36 +201,36 @@ def test_other_builders_go_on(tmp_path: Path) -> None:
 
 
 def test_killed_worker_and_expired_build(tmp_path: Path) -> None:
-    kernel: Message = describe(faulty_family.workload(1 << 16), BOARD, cpu_of(BOARD))
-    worker = WorkerProcess("build", (), {}, tmp_path / "log")
-    request = {**kernel, "knobs": {"step": 1, "waste": 1, "fault": 0}, "library": "/dev/null/y.so"}
+    kernel = describe(1 << 16)
+    worker = WorkerProcess(BUILD, (), {}, tmp_path / "log")
+    knobs = {"step": 1, "waste": 1, "fault": 0}
+    request = BuildRequest(kernel, knobs, Path("/dev/null/y.so"))
     with pytest.raises(WorkerExpired, match=r"0\.001 s"):
-        worker.request(request, 0.001)
+        worker.request(request, BuildAnswer, 0.001)
     with pytest.raises(WorkerCrashed, match="exit status 1"):
-        worker.request({"nonsense": True}, 10.0)
-    answer = worker.request(request, 60.0)
-    assert answer["status"] == "build_error"
-    assert "/dev/null" in answer["cause"]
+        worker.request(Nonsense(True), BuildAnswer, 10.0)
+    answer = worker.request(request, BuildAnswer, 60.0)
+    assert answer.status == "build_error"
+    assert "/dev/null" in answer.cause
     worker.stop()
 
 
 def test_orphan_with_an_endless_kernel_ends_itself(tmp_path: Path, bench: Bench) -> None:
     """Were the tuner killed, nobody would enforce the deadline: the worker's own alarm does."""
     built = bench.build(fault=faulty_family.HANG)
-    worker = WorkerProcess("run", (), {}, tmp_path / "log")
-    extra = {"action": "measure", "libraries": [built.message], "budget_s": 0.01, "best_s": 1.0}
-    common = {"seed": 0, "cache": str(tmp_path), "tolerance": 1e-4}
+    worker = WorkerProcess(RUN, (), {}, tmp_path / "log")
+    settings = TrialSettings(seed=0, cache=tmp_path, tolerance=1e-4, budget_s=0.01)
+    request = MeasureRequest(bench.kernel, settings, built.candidate, best_s=1.0)
     process = worker.start()
     from tvm_flow.support import channel  # noqa: PLC0415
 
-    message = {**bench.kernel, **common, **extra, "alarm_s": 2.0}
-    channel.send(process.stdin.fileno(), message)
+    channel.send(process.stdin.fileno(), to_message(Order(2.0, to_message(request))))
     assert process.wait(20) == -14  # SIGALRM
     worker.stop()
 
 
 def test_idle_orphan_ends_with_its_tuner(tmp_path: Path) -> None:
-    worker = WorkerProcess("build", (), {}, tmp_path / "log")
+    worker = WorkerProcess(BUILD, (), {}, tmp_path / "log")
     process = worker.start()
     process.stdin.close()
     assert process.wait(20) == 0
@@ -233,7 +259,7 @@ def test_equal_workloads_are_one_task() -> None:
 
 def test_worker_starts_quickly_and_without_torch(tmp_path: Path) -> None:
     began = time.monotonic()
-    worker = WorkerProcess("run", (), {}, tmp_path / "log")
+    worker = WorkerProcess(RUN, (), {}, tmp_path / "log")
     process = worker.start()
     maps = Path(f"/proc/{process.pid}/maps").read_text()
     worker.stop()

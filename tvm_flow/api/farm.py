@@ -37,14 +37,14 @@ def check_boards(
     address = parse_address(tracker)
     board = board_of(target or key)
     there = registered(address, key)
+    from tvm_flow.remote.board_pool import BoardPool  # noqa: PLC0415
     from tvm_flow.remote.probe import (  # noqa: PLC0415 - imports TVM
         PATIENCE,
         judged,
         probe_boards,
         unchecked,
     )
-    from tvm_flow.remote.seats import SeatFinder  # noqa: PLC0415
 
-    seats = SeatFinder(address, key, PATIENCE, on_wait=on_wait)
-    probes = judged(probe_boards(seats, board, len(there)))
+    pool = BoardPool(address, key, PATIENCE, on_wait=on_wait)
+    probes = judged(probe_boards(pool, board, len(there)))
     return [*probes, *unchecked(there, probes)]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_flow.runtime.bundle import Bundle, load
 from tvm_flow.runtime.inputs import load_input, top_k
-from tvm_flow.runtime.session import Bundle, load
 from tvm_flow.runtime.stats import Timing
 
 

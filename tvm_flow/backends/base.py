@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tvm_flow.codegen.emit import Choice, Chooser
-from tvm_flow.codegen.executable import Built
+from tvm_flow.codegen.executable import CompiledModule
 from tvm_flow.ir.graph import Graph, Node
 from tvm_flow.ir.lowered import Lowered
 from tvm_flow.ir.tasks import Task, one_way
@@ -63,11 +63,11 @@ class Backend(ABC):
         knobs. Raises :class:`CompileError` where a kernel cannot be generated."""
 
     @abstractmethod
-    def compile(self, lowered: Lowered) -> Built:
+    def compile(self, lowered: Lowered) -> CompiledModule:
         """Machine code of a lowered network. Raises :class:`CompileError`."""
 
     @abstractmethod
-    def export(self, built: Built, path: Path, board: Board) -> None:
+    def export(self, built: CompiledModule, path: Path, board: Board) -> None:
         """Link the shared library ``path``. Raises :class:`CompileError`, also on a full disk."""
 
     @abstractmethod

@@ -8,7 +8,7 @@ from typing import Any
 
 from tvm_flow.backends.base import Backend
 from tvm_flow.codegen.emit import Chooser, emit
-from tvm_flow.codegen.executable import Built, build_executable, export
+from tvm_flow.codegen.executable import CompiledModule, build_executable, export
 from tvm_flow.codegen.schedule_rest import fuse_rest, schedule_rest
 from tvm_flow.ir.graph import Graph, Node, unique
 from tvm_flow.ir.lowered import Lowered, TensorInfo
@@ -128,10 +128,10 @@ class CpuBackend(Backend):
             kernels=kernels,
         )  # fmt: skip
 
-    def compile(self, lowered: Lowered) -> Built:
+    def compile(self, lowered: Lowered) -> CompiledModule:
         return build_executable(lowered)
 
-    def export(self, built: Built, path: Path, board: Board) -> None:
+    def export(self, built: CompiledModule, path: Path, board: Board) -> None:
         export(built, path, board)
 
     def compile_kernel(self, func: Any, board: Board) -> Any:

@@ -9,9 +9,10 @@ from tvm_flow import runtime
 from tvm_flow.boards.libraries import NAMES, runtime_libraries
 from tvm_flow.boards.server_build import board_program
 from tvm_flow.boards.templates import filled
+from tvm_flow.runtime.elf import NotElf
 from tvm_flow.support.errors import CompileError
 from tvm_flow.targets import Board
-from tvm_flow.toolchain.elf import NotElf, needed_glibc, version_key
+from tvm_flow.toolchain.elf import needed_glibc, version_key
 
 RUNNER, INSTALLER = "runner", "install.sh"
 SOURCES = ("runner.cc", "runner_inputs.h", "runner_manifest.h", "tvm_calls.h")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tvm_flow.support.cache import cached_folder
 from tvm_flow.support.errors import EnvironmentFault
-from tvm_flow.toolchain.linker import elf_arch
+from tvm_flow.toolchain.elf import elf_arch
 
 #: Everything the C++ side needs, package -> (module, library). ``libtvm_runtime_extra.so`` is not
 #: among them: it holds TVM's bindings to BLAS and the like, which no bundle calls.

@@ -19,11 +19,11 @@ from tvm_flow.backends import Backend, backend_of
 from tvm_flow.boards import deploy
 from tvm_flow.boards.server_build import FLAGS
 from tvm_flow.codegen.constants import write_weights
-from tvm_flow.codegen.executable import Built
+from tvm_flow.codegen.executable import CompiledModule
 from tvm_flow.ir.lowered import Lowered
 from tvm_flow.runtime import machine, manifest, verify
+from tvm_flow.runtime.bundle import LABELS, Bundle, load
 from tvm_flow.runtime.sample import CheckReport, check, run_image
-from tvm_flow.runtime.session import LABELS, Bundle, load
 from tvm_flow.runtime.weights import NAME as WEIGHTS
 from tvm_flow.support import errors
 from tvm_flow.support.errors import UsageError
@@ -110,7 +110,7 @@ def _expected_names(outputs: int) -> list[str]:
 
 def _fill(
     directory: Path,
-    built: Built,
+    built: CompiledModule,
     lowered: Lowered,
     backend: Backend,
     labels: Sequence[str] | None,
@@ -159,7 +159,9 @@ def _cpp_command(lowered: Lowered) -> str:
     )
 
 
-def _target(directory: Path, built: Built, board: Board, backend: Backend) -> dict[str, Any]:
+def _target(
+    directory: Path, built: CompiledModule, board: Board, backend: Backend
+) -> dict[str, Any]:
     """What the machine must be, checked before the library is loaded."""
     features = codegen.llvm_get_cpu_features(built.target)
     return {
@@ -179,7 +181,7 @@ def _target(directory: Path, built: Built, board: Board, backend: Backend) -> di
 
 
 def _document(
-    directory: Path, built: Built, lowered: Lowered, backend: Backend, tolerance: float
+    directory: Path, built: CompiledModule, lowered: Lowered, backend: Backend, tolerance: float
 ) -> dict[str, Any]:
     """The manifest, without its own hash; writes the weights it tells the places of."""
     weights = write_weights(directory / WEIGHTS, built.weights)

@@ -57,7 +57,7 @@ class MemoryPlan:
 
 
 @dataclass(frozen=True)
-class Built:
+class CompiledModule:
     """An executable with what was noted while lowering it; ``weights`` are the values of the last
     parameters of its ``main``."""
 
@@ -68,7 +68,7 @@ class Built:
     memory: MemoryPlan
 
 
-def build_executable(lowered: Lowered) -> Built:
+def build_executable(lowered: Lowered) -> CompiledModule:
     """Compile ``lowered`` for its board. Raises :class:`CompileError`.
 
     The virtual machine runs bytecode: TVM's other mode (``exec_mode="compiled"``) saves 1.5 of
@@ -89,10 +89,10 @@ def build_executable(lowered: Lowered) -> Built:
             why=_last_line(error),
             fix="run again with --debug and report it",
         ) from error
-    return Built(executable, weights, target, calls, memory)
+    return CompiledModule(executable, weights, target, calls, memory)
 
 
-def export(built: Built, path: Path, board: Board) -> None:
+def export(built: CompiledModule, path: Path, board: Board) -> None:
     """Link the shared library ``path`` for ``board``, with its thread pool.
 
     Raises :class:`CompileError`, also on a full disk.

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
-from tvm_flow.schedules.contract.base import Cpu, Workload
-from tvm_flow.schedules.registry import lookup
-from tvm_flow.support.channel import Message
-from tvm_flow.targets import Board
+from tvm_flow.schedules.contract.base import Workload
 
 
 @dataclass(frozen=True)
@@ -67,16 +64,3 @@ def one_way(tasks: Iterable[Task]) -> list[Task]:
         if not task.parts:
             found.setdefault(task.layers, task)
     return list(found.values())
-
-
-def describe(workload: Workload, board: Board, cpu: Cpu) -> Message:
-    """What every request to a worker says about the kernel in question."""
-    return {
-        "workload": workload.key,
-        "cpu": asdict(cpu),
-        "target": board.tvm_target(),
-        "arch": board.arch,
-        "glibc": board.glibc_floor,
-        # Importing it in the worker registers the family there, wherever it is defined.
-        "family_module": type(lookup(workload.op)).__module__,
-    }

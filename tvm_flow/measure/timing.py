@@ -18,6 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -71,21 +72,33 @@ def quiet_cores(count: int) -> list[int]:
 
 
 class Worker:
-    """A competitor in its own process, stopped except while it answers."""
+    """A competitor in its own process, stopped except while it answers. ``python``,
+    ``environment`` and ``folder`` are of that process: by default as of this one."""
 
-    def __init__(self, name: str, contestant: Contestant, threads: int, cores: Sequence[int]):
+    def __init__(
+        self,
+        name: str,
+        contestant: Contestant,
+        threads: int,
+        cores: Sequence[int],
+        *,
+        python: PathLike[str] | str = sys.executable,
+        environment: Mapping[str, str] | None = None,
+        folder: PathLike[str] | None = None,
+    ) -> None:
         self.name = name
         self._folder = tempfile.TemporaryDirectory(prefix="tvm-flow-timing-")
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         self._log = Path(self._folder.name) / "log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tvm_flow.measure.timing_worker"],
+                [python, "-m", "tvm_flow.measure.timing_worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 bufsize=0,
-                env={**os.environ, "PYTHONPATH": path},
+                cwd=folder,
+                env=environment or {**os.environ, "PYTHONPATH": path},
             )
         self.probe = LoadProbe(cores, self._process.pid)
         self._send(

@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 
-from tvm_flow.modelled.cores import Machine
+from tvm_flow.modelled.cores import CoreModel
+from tvm_flow.modelled.protocol import ModelSetup
 from tvm_flow.modelled.tools import find_tools
-from tvm_flow.support.channel import Message
 from tvm_flow.support.errors import UsageError
 from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions
-from tvm_flow.tuning.worker.builder import Built
+from tvm_flow.tuning.worker.builder import BuiltKernel
 from tvm_flow.tuning.worker.cores import CorePlan
-from tvm_flow.tuning.worker.runner import Outcome, Runner
+from tvm_flow.tuning.worker.protocol import KernelRequest, Outcome
+from tvm_flow.tuning.worker.runner import Runner
 
 #: An emulated kernel runs about a hundred times slower than on a core.
 EMULATION_TIMEOUT_S = 60.0
@@ -48,7 +49,7 @@ class ModelledBench:
                 why=f"the model is for AArch64 boards, this is {board.arch}",
                 fix="leave --runner modelled out: measure here",
             )
-        Machine.of(board)
+        CoreModel.of(board)
         find_tools(board.arch)
         allowed = sorted(os.sched_getaffinity(0))
         half = (len(allowed) + 1) // 2
@@ -66,31 +67,27 @@ class ModelRunner:
     def __init__(
         self, board: Board, plan: CorePlan, folder: Path, options: TuneOptions, seed: int
     ) -> None:
-        machine = Machine.of(board)
-        extra = {
-            "machine": machine.to_message(),
-            "tools": asdict(find_tools(board.arch)),
-            "emulation_timeout_s": EMULATION_TIMEOUT_S,
-        }
+        model = CoreModel.of(board)
+        setup = ModelSetup(model, find_tools(board.arch), EMULATION_TIMEOUT_S)
         options = replace(options, trial_timeout_s=EMULATION_TIMEOUT_S + _ANALYSIS_S)
         self.slots = len(plan.measure)
-        self._remark = machine.core.remark
+        self._remark = model.core.remark
         self._workers = []
         for core in plan.measure:
             own = folder / f"model-{core}"
             own.mkdir()
             alone = replace(plan, measure=(core,))
-            self._workers.append(Runner(alone, own, options, seed, role="model", extra=extra))
+            self._workers.append(Runner(alone, own, options, seed, role=setup.role))
         self._idle: SimpleQueue[Runner] = SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)
-        self._pool = ThreadPoolExecutor(self.slots, thread_name_prefix="model")
+        self._executor = ThreadPoolExecutor(self.slots, thread_name_prefix="model")
 
-    def submit(self, kernel: Message, built: Built, best_s: float) -> Future[Outcome]:
+    def submit(self, kernel: KernelRequest, built: BuiltKernel, best_s: float) -> Future[Outcome]:
         """Start one trial."""
-        return self._pool.submit(self._measure, kernel, built, best_s)
+        return self._executor.submit(self._measure, kernel, built, best_s)
 
-    def compare(self, kernel: Message, built: Sequence[Built]) -> Future[list[Outcome]]:
+    def compare(self, kernel: KernelRequest, built: Sequence[BuiltKernel]) -> Future[list[Outcome]]:
         """Start modelling several candidates."""
         return self._workers[0].compare(kernel, built)
 
@@ -108,9 +105,9 @@ class ModelRunner:
         """Kill the workers, also busy ones."""
         for worker in self._workers:
             worker.close()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._executor.shutdown(wait=True, cancel_futures=True)
 
-    def _measure(self, kernel: Message, built: Built, best_s: float) -> Outcome:
+    def _measure(self, kernel: KernelRequest, built: BuiltKernel, best_s: float) -> Outcome:
         worker = self._idle.get()
         try:
             return worker.submit(kernel, built, best_s).result()

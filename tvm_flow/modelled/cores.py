@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from tvm_flow.support.errors import UsageError
 from tvm_flow.targets import Board
@@ -76,7 +75,7 @@ def core_of(board: Board) -> Core:
 
 
 @dataclass(frozen=True)
-class Machine:
+class CoreModel:
     """All that the model takes of a board: ``mhz`` is the core's highest clock."""
 
     core: Core
@@ -86,16 +85,7 @@ class Machine:
     mhz: int
 
     @classmethod
-    def of(cls, board: Board) -> Machine:
+    def of(cls, board: Board) -> CoreModel:
         """Raises :class:`UsageError` where the core is not modelled."""
         mhz = board.cluster_of(board.cores[0]).max_mhz
         return cls(core_of(board), board.mtriple, board.l1_bytes, board.l2_bytes, mhz)
-
-    def to_message(self) -> dict[str, Any]:
-        """As plain data, for a worker."""
-        return asdict(self)
-
-    @classmethod
-    def of_message(cls, message: dict[str, Any]) -> Machine:
-        """Inverse of :meth:`to_message`."""
-        return cls(**{**message, "core": Core(**message["core"])})

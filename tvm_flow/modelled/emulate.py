@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tvm_flow.modelled.cores import Machine
+from tvm_flow.modelled.cores import CoreModel
 from tvm_flow.modelled.tools import Tools
 from tvm_flow.modelled.trace import Trace, read_trace
 from tvm_flow.tuning.worker.problem import Guarded
@@ -29,7 +29,7 @@ def emulate(
     buffers: Sequence[Guarded],
     shapes: Sequence[Sequence[int]],
     *,
-    machine: Machine,
+    model: CoreModel,
     tools: Tools,
     folder: Path,
     timeout_s: float,
@@ -41,8 +41,8 @@ def emulate(
     arguments, trace = folder / "arguments.bin", folder / "trace.txt"
     trace.unlink(missing_ok=True)
     arguments.write_bytes(_encode(buffers, shapes))
-    core = machine.core
-    memory = f"l1={machine.l1_bytes}:{core.l1_ways},l2={machine.l2_bytes}:{core.l2_ways}"
+    core = model.core
+    memory = f"l1={model.l1_bytes}:{core.l1_ways},l2={model.l2_bytes}:{core.l2_ways}"
     plugin = f"{tools.plugin},out={trace},{memory},widest={core.widest}"
     command = [tools.qemu, "-cpu", core.emulated, "-plugin", plugin]
     if tools.sysroot:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm_flow.modelled.cores import Machine
+from tvm_flow.modelled.cores import CoreModel
 from tvm_flow.modelled.mca import Analyser, kernel_cycles
 from tvm_flow.modelled.trace import Trace
 
@@ -38,9 +38,9 @@ class Cost:
         return max(self.compute, self.transfer) + self.waiting
 
 
-def cost_of(trace: Trace, machine: Machine, analyser: Analyser) -> Cost:
+def cost_of(trace: Trace, model: CoreModel, analyser: Analyser) -> Cost:
     """Modelled cost of the traced call. Raises :class:`TuningError` if a tool fails."""
-    core, l1, l2 = machine.core, trace.l1, trace.l2
+    core, l1, l2 = model.core, trace.l1, trace.l2
     lines = l1.random + l1.streamed
     if core.in_order:
         share = IN_ORDER_RANDOM * l1.random + IN_ORDER_STREAMED * l1.streamed

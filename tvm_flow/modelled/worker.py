@@ -4,78 +4,99 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from functools import cache
 from pathlib import Path
 
-from tvm_flow.modelled.cores import Machine
 from tvm_flow.modelled.emulate import EmulationFailed, emulate
 from tvm_flow.modelled.mca import Analyser
 from tvm_flow.modelled.model import cost_of
-from tvm_flow.modelled.tools import Tools
+from tvm_flow.modelled.protocol import ModelSetup
 from tvm_flow.support.channel import Message
 from tvm_flow.support.errors import TuningError
+from tvm_flow.support.messages import from_message
+from tvm_flow.tuning.records.record import OK
+from tvm_flow.tuning.worker import kernel_run
 from tvm_flow.tuning.worker.kernel_build import one_line
-from tvm_flow.tuning.worker.kernel_run import prepare
+from tvm_flow.tuning.worker.kernel_run import guarded
 from tvm_flow.tuning.worker.problem import Problem, WrongResult
-
-#: Answers by content of the library and workload: the model gives the same one every time, so the
-#: closing comparison of a task costs nothing.
-_KNOWN: dict[tuple[str, str], Message] = {}
+from tvm_flow.tuning.worker.protocol import (
+    Candidate,
+    CompareRequest,
+    Comparison,
+    Handlers,
+    MeasureRequest,
+    Outcome,
+    PrepareRequest,
+    TrialRequest,
+)
 
 #: Not the candidate's fault for certain: too slow here today, a full disk, no memory.
 _PASSING = ("timeout", "run_error")
 
 
-def handle(request: Message) -> Message:
-    """Answer ``prepare``, ``measure`` or ``compare`` as ``tuning.worker.kernel_run`` does, with
-    modelled times."""
-    try:
-        given = prepare(request)
-    except Exception as error:  # of the operator family
-        return {"status": "run_error", "cause": f"reference: {one_line(error)}"}
-    if request["action"] == "prepare":
-        return {"status": "ok"}
-    answers = [_answer(given, library, request) for library in request["libraries"]]
-    if request["action"] == "measure":
-        return answers[0]
-    failed = next((answer for answer in answers if answer["status"] != "ok"), None)
-    results = [{k: v for k, v in answer.items() if k != "status"} for answer in answers]
-    return failed or {"status": "ok", "results": results}
+def handlers(setup: Message) -> Handlers:
+    """What a worker for a :class:`ModelSetup` does: as a run worker, with modelled times."""
+    desk = ModelDesk(from_message(setup, ModelSetup))
+    return {
+        PrepareRequest: kernel_run.prepare,
+        MeasureRequest: desk.measure,
+        CompareRequest: desk.compare,
+    }
 
 
-def _answer(given: Problem, library: Message, request: Message) -> Message:
-    content = hashlib.sha256(Path(library["path"]).read_bytes()).hexdigest()
-    key = request["workload"], content
-    if key in _KNOWN:
-        return _KNOWN[key]
-    answer = _evaluate(given, library, request)
-    if answer["status"] not in _PASSING:
-        _KNOWN[key] = answer
-    return answer
+class ModelDesk:
+    """Models candidates. It remembers outcomes by content of the library and workload: the model
+    gives the same one every time, so the closing comparison of a task costs nothing."""
 
+    def __init__(self, setup: ModelSetup) -> None:
+        self._setup = setup
+        tools, model = setup.tools, setup.model
+        # kept between requests: it remembers the code it has simulated
+        self._analyser = Analyser(tools.disassembler, tools.analyser, model.triple, model.core.mca)
+        self._known: dict[tuple[str, str], Outcome] = {}
 
-def _evaluate(given: Problem, library: Message, request: Message) -> Message:
-    machine, tools = Machine.of_message(request["machine"]), Tools(**request["tools"])
-    buffers = given.buffers()
-    try:
-        with tempfile.TemporaryDirectory(dir=request["cache"]) as folder:
-            trace = emulate(
-                library["path"], buffers, library["shapes"], machine=machine, tools=tools,
-                folder=Path(folder), timeout_s=request["emulation_timeout_s"],
-            )  # fmt: skip
-        given.check(buffers, request["tolerance"])
-        analyser = _analyser(tools.disassembler, tools.analyser, machine.triple, machine.core.mca)
-        seconds = cost_of(trace, machine, analyser).cycles / (1e6 * machine.mhz)
-    except EmulationFailed as error:
-        return {"status": error.status, "cause": str(error)[:300]}
-    except WrongResult as error:
-        return {"status": "wrong_result", "cause": str(error)[:300]}
-    except TuningError as error:
-        return {"status": "run_error", "cause": one_line(error)}
-    return {"status": "ok", "median_s": seconds, "p10_s": seconds, "p90_s": seconds}
+    def measure(self, request: MeasureRequest) -> Outcome:
+        """Check and model one candidate."""
+        return guarded(
+            Outcome, request, lambda given: self._outcome(given, request.candidate, request)
+        )
 
+    def compare(self, request: CompareRequest) -> Comparison:
+        """Check and model several candidates."""
 
-@cache
-def _analyser(disassembler: str, simulator: str, triple: str, cpu: str) -> Analyser:
-    """Kept between requests: it remembers the code it has simulated."""
-    return Analyser(disassembler, simulator, triple, cpu)
+        def modelled(given: Problem) -> Comparison:
+            outcomes = [self._outcome(given, one, request) for one in request.candidates]
+            failed = next((outcome for outcome in outcomes if not outcome.ok), None)
+            if failed is not None:
+                return Comparison(failed.status, failed.cause)
+            return Comparison(OK, "", tuple(outcomes))
+
+        return guarded(Comparison, request, modelled)
+
+    def _outcome(self, given: Problem, candidate: Candidate, request: TrialRequest) -> Outcome:
+        content = hashlib.sha256(candidate.library.read_bytes()).hexdigest()
+        key = request.kernel.workload, content
+        if key in self._known:
+            return self._known[key]
+        outcome = self._evaluate(given, candidate, request)
+        if outcome.status not in _PASSING:
+            self._known[key] = outcome
+        return outcome
+
+    def _evaluate(self, given: Problem, candidate: Candidate, request: TrialRequest) -> Outcome:
+        setup, buffers = self._setup, given.buffers()
+        try:
+            with tempfile.TemporaryDirectory(dir=request.settings.cache) as folder:
+                trace = emulate(
+                    str(candidate.library), buffers, candidate.shapes, model=setup.model,
+                    tools=setup.tools, folder=Path(folder), timeout_s=setup.emulation_timeout_s,
+                )  # fmt: skip
+            given.check(buffers, request.settings.tolerance)
+            cycles = cost_of(trace, setup.model, self._analyser).cycles
+        except EmulationFailed as error:
+            return Outcome(error.status, str(error)[:300])
+        except WrongResult as error:
+            return Outcome("wrong_result", str(error)[:300])
+        except TuningError as error:
+            return Outcome("run_error", one_line(error))
+        seconds = cycles / (1e6 * setup.model.mhz)
+        return Outcome(OK, "", seconds, seconds, seconds)

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from tvm_flow.remote.address import Address
+from tvm_flow.remote.board_pool import BoardPool, Patience
 from tvm_flow.remote.client import boards_of, wrong_arch
 from tvm_flow.remote.probe import judged, probe_boards
+from tvm_flow.remote.protocol import OpenAnswer
 from tvm_flow.remote.runner import BoardRunner
-from tvm_flow.remote.seats import Patience, SeatFinder
-from tvm_flow.support.channel import Message
 from tvm_flow.support.errors import BoardError, UsageError
 from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions
@@ -62,13 +62,13 @@ class BoardBench:
         """See :class:`BoardRunner`."""
         emulated = self.label == "emulated"
 
-        def check(opened: Message) -> None:
+        def check(opened: OpenAnswer) -> None:
             require_board(opened, board, emulated=emulated)
 
         odd = self._odd_boards(board) if self._slots > 1 else {}
         return BoardRunner(
             board,
-            SeatFinder(self.tracker, self.key, self._patience, aside=odd),
+            BoardPool(self.tracker, self.key, self._patience, aside=odd),
             folder,
             options,
             seed,
@@ -81,8 +81,8 @@ class BoardBench:
         """Addresses of boards to set aside, and why: those that share a run must agree on what is
         fast. Where all are noisy they are used all the same: none is better than the others.
         Raises :class:`BoardError` where not one of them works."""
-        seats = SeatFinder(self.tracker, self.key, self._patience, on_wait=self._on_wait)
-        probes = judged(probe_boards(seats, board, self._slots))
+        pool = BoardPool(self.tracker, self.key, self._patience, on_wait=self._on_wait)
+        probes = judged(probe_boards(pool, board, self._slots))
         if all(probe.trouble for probe in probes):
             probes = [replace(p, trouble="") if p.seconds is not None else p for p in probes]
         odd = {probe.address: probe.trouble for probe in probes if probe.trouble}
@@ -95,14 +95,14 @@ class BoardBench:
         return odd
 
 
-def require_board(opened: Message, board: Board, *, emulated: bool) -> None:
+def require_board(opened: OpenAnswer, board: Board, *, emulated: bool) -> None:
     """Raises :class:`BoardError` for a board of another architecture, or emulated unexpectedly.
-    ``opened`` is what a ``board`` worker tells of its session; the status in it is empty for TVM's
+    ``opened`` is what a board worker tells of its session; the status in it is empty for TVM's
     stock server."""
-    status = opened["board"]
-    if trouble := wrong_arch(opened["arch"], board.arch):
+    status = opened.board
+    if trouble := wrong_arch(opened.arch, board.arch):
         raise BoardError(
-            f"The board {status.get('name') or opened['place']} is no {board.name}",
+            f"The board {status.get('name') or opened.place} is no {board.name}",
             why=trouble,
             fix="register it under another key, or choose the --target it is",
         )

@@ -1,4 +1,4 @@
-"""In the ``board`` worker: a bundle on a board, and PyTorch eager there where it is installed."""
+"""In the board worker: a bundle on a board, and PyTorch eager there where it is installed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_flow.remote.health import Throttled, require_steady, throttling
+from tvm_flow.remote.protocol import BundleAnswer, BundleRequest, EagerTimes
 from tvm_flow.remote.session import BoardSession
 from tvm_flow.runtime import manifest
+from tvm_flow.runtime.library import start_machine
 from tvm_flow.runtime.stats import worst_rel_error
 from tvm_flow.runtime.weights import read_weights
-from tvm_flow.support.channel import Message
+from tvm_flow.tuning.records.record import OK
 
 Array = NDArray[np.float32]
-_CPU, _POOLED = 1, 2  # kDLCPU; tvm/runtime/memory/memory_manager.h
 _WARM_UP = 3
 _SCRIPT = Path(__file__).with_name("eager_on_board.py")
 #: Where docs/boards.md puts PyTorch, and what the board calls Python.
@@ -27,24 +28,23 @@ _PYTHONS = ("/opt/torch/bin/python3", "python3")
 _FIND_TORCH = "import torch, sys; sys.stdout.write(torch.__version__)"
 
 
-def compare(session: BoardSession, request: Message) -> Message:
-    """Run the bundle ``directory`` with ``threads`` on ``cores``, ``runs`` times after a warm-up;
-    then eager (``program``, a ``.pt2``) as often; then the bundle again, so that a board that slows
-    down meanwhile is noticed. Times in seconds per run."""
-    folder = Path(request["directory"])
-    network = BoardNetwork(session, folder, request["threads"], request["cores"])
-    wanted = [np.load(folder / name) for name in request["expected"]]
-    outputs = network(np.load(folder / request["sample"]))
+def compare(session: BoardSession, request: BundleRequest) -> BundleAnswer:
+    """Run the bundle ``runs`` times after a warm-up; then eager as often; then the bundle again, so
+    that a board that slows down meanwhile is noticed."""
+    folder = request.directory
+    network = BoardNetwork(session, folder, request.threads, request.cores)
+    wanted = [np.load(folder / name) for name in request.expected]
+    outputs = network(np.load(folder / request.sample))
     error = worst_rel_error(outputs, wanted)
     log = [session.status()]
     verdict = _steady(session)
-    first = network.times(request["runs"])
+    first = network.times(request.runs)
     eager = _eager(session, request, log[0], outputs)
-    second = network.times(request["runs"]) if eager.get("seconds") else []
+    second = network.times(request.runs) if eager.seconds else []
     log.append(session.status())
     verdict = verdict or throttling(log[0], log[-1])
-    return {"status": "ok", "max_rel_error": error, "seconds": first + second, "eager": eager,
-            "board": log, "invalid": verdict, "drift": _drift(first, second)}  # fmt: skip
+    seconds, drift = (*first, *second), _drift(first, second)
+    return BundleAnswer(OK, "", error, seconds, eager, tuple(log), verdict, drift)
 
 
 class BoardNetwork:
@@ -56,8 +56,7 @@ class BoardNetwork:
         session.upload(folder / "model.so", "model.so")
         self._session = session
         library = session.module("model.so")
-        self._vm: Any = library["vm_load_executable"]()
-        self._vm["vm_initialization"](_CPU, 0, _POOLED)
+        self._vm: Any = start_machine(library)
         self._weights = [session.tensor(w) for w in read_weights(folder, manifest.read(folder))]
         if threads > 1:
             session.use_threads(library, threads, cores)
@@ -79,45 +78,44 @@ class BoardNetwork:
 
 
 def _eager(
-    session: BoardSession, request: Message, status: dict[str, Any], ours: Sequence[Array]
-) -> dict[str, Any]:
-    """``seconds``, ``torch`` (its version) and ``max_rel_error`` of what the bundle computed there
-    (``ours``) against eager; or ``missing``: why it was not run."""
+    session: BoardSession, request: BundleRequest, status: dict[str, Any], ours: Sequence[Array]
+) -> EagerTimes:
+    """PyTorch on the board, compared with what the bundle computed there (``ours``)."""
     if not session.ours:
-        return {"missing": "TVM's own RPC server cannot start it there"}
+        return EagerTimes("TVM's own RPC server cannot start it there")
     if status.get("emulated"):
-        return {"missing": "an emulated board has none, and its times mean nothing"}
-    if not request["program"]:
-        return {"missing": "the model has no PyTorch program"}
+        return EagerTimes("an emulated board has none, and its times mean nothing")
+    if request.program is None:
+        return EagerTimes("the model has no PyTorch program")
     interpreter, version = _interpreter(session)
     if not interpreter:
-        return {"missing": f"PyTorch is not installed on the board (tried {', '.join(_PYTHONS)})"}
+        return EagerTimes(f"PyTorch is not installed on the board (tried {', '.join(_PYTHONS)})")
     session.upload(_SCRIPT, "eager.py")
-    session.upload(Path(request["program"]), "model.pt2")
+    session.upload(request.program, "model.pt2")
     _upload_sample(session, request, "x.npy")
-    argv = [interpreter, "eager.py", "model.pt2", "x.npy", "y.npz", str(request["threads"]),
-            str(request["runs"]), ",".join(map(str, request["cores"]))]  # fmt: skip
-    done = session.execute(argv, request["eager_s"])
+    argv = [interpreter, "eager.py", "model.pt2", "x.npy", "y.npz", str(request.threads),
+            str(request.runs), ",".join(map(str, request.cores))]  # fmt: skip
+    done = session.execute(argv, request.eager_s)
     if done["timed_out"] or done["code"] != 0:
         words = (done["stderr"].strip().splitlines() or ["no message"])[-1]
         cause = "it took too long" if done["timed_out"] else words
-        return {"missing": f"PyTorch {version} there did not run it: {cause}"}
+        return EagerTimes(f"PyTorch {version} there did not run it: {cause}")
     told = json.loads(done["stdout"].splitlines()[-1])
-    assert isinstance(told, dict)
     with np.load(io.BytesIO(session.download("y.npz"))) as saved:
         theirs = [saved[name] for name in saved.files]
-    return {**told, "max_rel_error": _difference(request, ours, theirs)}
+    error = _difference(request, ours, theirs)
+    return EagerTimes("", tuple(told["seconds"]), told["torch"], error)
 
 
-def _upload_sample(session: BoardSession, request: Message, name: str) -> None:
+def _upload_sample(session: BoardSession, request: BundleRequest, name: str) -> None:
     """The bundle's sample as PyTorch takes it."""
-    sample = np.load(Path(request["directory"]) / request["sample"])
+    sample = np.load(request.directory / request.sample)
     with io.BytesIO() as file:
         np.save(file, _nchw(request, sample))
         session.upload_bytes(file.getvalue(), name)
 
 
-def _difference(request: Message, ours: Sequence[Array], theirs: Sequence[Array]) -> float:
+def _difference(request: BundleRequest, ours: Sequence[Array], theirs: Sequence[Array]) -> float:
     """Infinite where the outputs have not even the same shapes: they are of different networks."""
     try:
         return worst_rel_error([_nchw(request, array) for array in ours], theirs)
@@ -125,8 +123,8 @@ def _difference(request: Message, ours: Sequence[Array], theirs: Sequence[Array]
         return float("inf")
 
 
-def _nchw(request: Message, array: Array) -> Array:
-    if request["layout"] != "NHWC" or array.ndim != 4:
+def _nchw(request: BundleRequest, array: Array) -> Array:
+    if request.layout != "NHWC" or array.ndim != 4:
         return array
     return np.ascontiguousarray(array.transpose(0, 3, 1, 2))
 

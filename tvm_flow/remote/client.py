@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tvm_flow.remote.address import Address
-from tvm_flow.support.channel import Message
+from tvm_flow.remote.protocol import OpenRequest
 from tvm_flow.support.errors import BoardError
 
 _MAGIC = 0x2F271
@@ -43,10 +43,9 @@ class Seat:
     def place(self) -> str:
         return str(Address(self.host, self.port))
 
-    def opening(self, limit_s: float) -> Message:
-        """What asks a ``board`` worker for a session of at most ``limit_s`` seconds there."""
-        return {"action": "open", "seat": [self.host, self.port, self.match_key],
-                "limit_s": limit_s}  # fmt: skip
+    def opening(self, limit_s: float) -> OpenRequest:
+        """What asks a board worker for a session of at most ``limit_s`` seconds there."""
+        return OpenRequest(self.host, self.port, self.match_key, limit_s)
 
 
 @dataclass(frozen=True)

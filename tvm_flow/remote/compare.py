@@ -10,12 +10,12 @@ from typing import Any
 
 from tvm_flow.remote.address import Address
 from tvm_flow.remote.bench import require_board
+from tvm_flow.remote.board_pool import BoardPool, Patience
 from tvm_flow.remote.client import Seat, boards_of, foreign_boards
 from tvm_flow.remote.health import advice
-from tvm_flow.remote.seats import Patience, SeatFinder
+from tvm_flow.remote.protocol import BOARD, BundleAnswer, BundleRequest, OpenAnswer
 from tvm_flow.runtime import manifest
 from tvm_flow.runtime.stats import Timing, summarise
-from tvm_flow.support.channel import Message
 from tvm_flow.support.errors import BoardError, NumericsError
 from tvm_flow.targets import Board
 from tvm_flow.tuning.worker.process import WorkerCrashed, WorkerExpired, WorkerProcess
@@ -77,67 +77,72 @@ def compare_on_board(
     """Run ``bundle`` on a board of ``key``, and eager there if PyTorch is installed there.
 
     ``program``: the network as ``torch.export.save`` writes it, for eager. ``on_wait``: see
-    :class:`SeatFinder`. Raises :class:`BoardError` (none there or free, lost, of another kind) and
+    :class:`BoardPool`. Raises :class:`BoardError` (none there or free, lost, of another kind) and
     :class:`NumericsError` where the bundle's result on its sample is wrong there.
     """
     there = boards_of(tracker, key, board.arch)
-    seats = SeatFinder(
+    pool = BoardPool(
         tracker, key, patience, aside=foreign_boards(there, board.arch), on_wait=on_wait
     )
     info = manifest.read(bundle)
     sample = info.data["sample"]
-    request: Message = {
-        "action": "bundle",
-        "directory": str(bundle.absolute()),
-        "layout": info.layout,
-        "sample": sample["input"],
-        "expected": sample["expected"],
-        "program": str(program) if program else "",
-        "threads": threads,
-        "cores": list(board.cores),
-        "runs": runs,
-        "eager_s": _EAGER_S,
-    }
-    status, answer = _ask(seats.find(), request, board, emulated=there[0].emulated)
+    request = BundleRequest(
+        directory=bundle.absolute(),
+        layout=info.layout,
+        sample=sample["input"],
+        expected=tuple(sample["expected"]),
+        program=program,
+        threads=threads,
+        cores=board.cores,
+        runs=runs,
+        eager_s=_EAGER_S,
+    )
+    status, answer = _ask(pool.find(), request, board, emulated=there[0].emulated)
     return _result(info, board, threads, status, answer)
 
 
-def _ask(seat: Seat, request: Message, board: Board, *, emulated: bool) -> tuple[Message, Message]:
+def _ask(
+    seat: Seat, request: BundleRequest, board: Board, *, emulated: bool
+) -> tuple[dict[str, Any], BundleAnswer]:
     """What the board told of itself, and the answer."""
     place = seat.place
     with tempfile.TemporaryDirectory(prefix="tvm-flow-board-") as folder:
-        worker = WorkerProcess("board", (), {}, Path(folder) / "board.log")
+        worker = WorkerProcess(BOARD, (), {}, Path(folder) / "board.log")
         try:
-            limit = _BUNDLE_S + (_EAGER_S if request["program"] else 0.0)
-            opened = worker.request(seat.opening(limit), _OPEN_S)
-            if opened["status"] != "ok":
-                raise _failed(place, opened["cause"])
+            limit = _BUNDLE_S + (_EAGER_S if request.program else 0.0)
+            opened = worker.request(seat.opening(limit), OpenAnswer, _OPEN_S)
+            if not opened.ok:
+                raise _failed(place, opened.cause)
             require_board(opened, board, emulated=emulated)
-            answer = worker.request(request, limit)
+            answer = worker.request(request, BundleAnswer, limit)
         except (WorkerCrashed, WorkerExpired) as error:
             raise _failed(place, str(error)) from error
         finally:
             worker.stop()
-    if answer["status"] == "timeout":
+    if answer.status == "timeout":
         raise _failed(place, f"it took longer than {limit:.0f} s", "fewer --rounds, or ")
-    if answer["status"] != "ok":
-        raise _failed(place, f"{answer['status']}: {answer['cause']}")
-    return opened["board"], answer
+    if not answer.ok:
+        raise _failed(place, f"{answer.status}: {answer.cause}")
+    return opened.board, answer
 
 
 def _result(
-    info: manifest.Manifest, board: Board, threads: int, status: Message, answer: Message
+    info: manifest.Manifest,
+    board: Board,
+    threads: int,
+    status: dict[str, Any],
+    answer: BundleAnswer,
 ) -> BoardComparison:
-    eager = answer["eager"]
+    eager = answer.eager
     _require_right(info, status.get("name") or board.name, answer)
-    ours = summarise(answer["seconds"])
-    theirs = summarise(eager["seconds"]) if eager.get("seconds") else None
+    ours = summarise(answer.seconds)
+    theirs = summarise(eager.seconds) if eager.seconds else None
     emulated = bool(status.get("emulated", False))
-    reason = answer["invalid"]
-    drift = answer["drift"]
+    reason = answer.invalid
+    drift = answer.drift
     if not reason and drift is not None and not 1 / _DRIFT < drift < _DRIFT:
         reason = f"the bundle took {drift:.2f} times as long after eager as before"
-    before, after = answer["board"][0], answer["board"][-1]
+    before, after = answer.board[0], answer.board[-1]
     return BoardComparison(
         model=info.model,
         target=board.name,
@@ -145,12 +150,12 @@ def _result(
         threads=threads,
         label="emulated" if emulated else "measured",
         bundle=ours,
-        max_rel_error=answer["max_rel_error"],
-        eager_max_rel_error=eager.get("max_rel_error"),
+        max_rel_error=answer.max_rel_error,
+        eager_max_rel_error=eager.max_rel_error,
         tolerance=info.tolerance,
         eager=theirs,
-        eager_missing=eager.get("missing", ""),
-        torch=eager.get("torch", ""),
+        eager_missing=eager.missing,
+        torch=eager.torch,
         speedup=theirs.median_ms / ours.median_ms if theirs else None,
         before=before,
         after=after,
@@ -160,17 +165,17 @@ def _result(
     )
 
 
-def _require_right(info: manifest.Manifest, place: str, answer: Message) -> None:
+def _require_right(info: manifest.Manifest, place: str, answer: BundleAnswer) -> None:
     """Raise :class:`NumericsError` where the bundle's outputs there are not PyTorch's here, or not
     PyTorch's there: then the times are of different networks."""
-    error = answer["max_rel_error"]
+    error = answer.max_rel_error
     if not error <= info.tolerance:
         raise NumericsError(
             f"The bundle computes wrong values on {place}",
             why=f"max relative error {error:.2e}, allowed are {info.tolerance:.0e}",
             fix="compile it again; report it if that does not help",
         )
-    error = answer["eager"].get("max_rel_error", 0.0)
+    error = answer.eager.max_rel_error or 0.0
     if not error <= info.tolerance:
         raise NumericsError(
             f"PyTorch on {place} computes something else than the bundle",
@@ -180,7 +185,7 @@ def _require_right(info: manifest.Manifest, place: str, answer: Message) -> None
         )
 
 
-def _advice(status: Message, emulated: bool) -> tuple[str, ...]:
+def _advice(status: dict[str, Any], emulated: bool) -> tuple[str, ...]:
     return () if emulated else tuple(advice(status))
 
 

@@ -5,6 +5,7 @@ It is done before boards are trusted to share a tuning run, and by ``tvm-flow bo
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import tempfile
@@ -15,20 +16,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tvm_flow.backends.cpu import cpu_of
-from tvm_flow.ir.tasks import describe
+from tvm_flow.backends.cpu import CPU, cpu_of
 from tvm_flow.remote import client, health
+from tvm_flow.remote.board_pool import BoardPool, Patience
 from tvm_flow.remote.client import BoardInfo, Seat
-from tvm_flow.remote.seats import Patience, SeatFinder
+from tvm_flow.remote.protocol import BOARD, OpenAnswer
 from tvm_flow.schedules.cpu.ops.conv2d import direct as conv2d
 from tvm_flow.schedules.registry import lookup
-from tvm_flow.support.channel import Message
 from tvm_flow.support.errors import BoardError, TvmFlowError
 from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions
 from tvm_flow.tuning.worker.builder import Builder
 from tvm_flow.tuning.worker.cores import CorePlan
 from tvm_flow.tuning.worker.process import WorkerCrashed, WorkerExpired, WorkerProcess
+from tvm_flow.tuning.worker.protocol import (
+    KernelRequest,
+    MeasureRequest,
+    Outcome,
+    TrialSettings,
+)
 
 #: Above this p90 / p10 of the same kernel's times a board's measurements rank badly.
 NOISY = 1.10
@@ -64,7 +70,7 @@ def workload() -> Any:
     return conv2d.workload(n=1, h=14, w=14, ci=128, co=128, kh=1, kw=1, sh=1, sw=1, ph=0, pw=0)
 
 
-def probe_boards(seats: SeatFinder, board: Board, count: int) -> list[Probe]:
+def probe_boards(pool: BoardPool, board: Board, count: int) -> list[Probe]:
     """Probe ``count`` boards of a key, at the same time, so that each is another one; fewer where
     the others do not become free soon.
 
@@ -72,31 +78,28 @@ def probe_boards(seats: SeatFinder, board: Board, count: int) -> list[Probe]:
     kernel cannot be built.
     """
     cpu = cpu_of(board, 1)
-    kernel = describe(workload(), board, cpu)
+    work, family = workload(), CPU.family(workload())
+    kernel = KernelRequest.of(work, family, board, cpu)
     with tempfile.TemporaryDirectory(prefix="tvm-flow-probe-") as name, ExitStack() as stack:
         folder = Path(name)
         cores = sorted(os.sched_getaffinity(0))
         builder = Builder(CorePlan((), (cores[0],)), folder, _BUILD_S)
         stack.callback(builder.close)
-        family = lookup(workload().op, kernel["target"]["kind"])
-        built = builder.submit(kernel, family.default(workload(), cpu)).result()
+        built = builder.submit(kernel, family.default(work, cpu)).result()
         if built.status != "ok":
             raise BoardError(f"The probe for {board.name} does not build", why=built.cause)
-        taken = _take(seats, count)
+        taken = _take(pool, count)
         workers = [
-            WorkerProcess("board", (), {}, folder / f"board-{n}.log") for n in range(len(taken))
+            WorkerProcess(BOARD, (), {}, folder / f"board-{n}.log") for n in range(len(taken))
         ]
         for worker in workers:
             stack.callback(worker.stop)
-        options = TuneOptions()
-        request = {
-            **kernel, "action": "measure", "libraries": [built.message], "best_s": 3e7,
-            "seed": 0, "cache": str(folder), "tolerance": options.tolerance,
-            "budget_s": 10 * options.trial_budget_s,
-        }  # fmt: skip
-        with ThreadPoolExecutor(len(taken)) as pool:
+        budget_s = 10 * TuneOptions().trial_budget_s
+        settings = TrialSettings.of(TuneOptions(trial_budget_s=budget_s), folder, seed=0)
+        request = MeasureRequest(kernel, settings, built.candidate, math.inf)
+        with ThreadPoolExecutor(len(taken)) as executor:
             jobs = [
-                pool.submit(_probe, worker, seat, board.arch, request)
+                executor.submit(_probe, worker, seat, board.arch, request)
                 for worker, seat in zip(workers, taken, strict=True)
             ]
             return [job.result() for job in jobs]
@@ -133,34 +136,34 @@ def _judge(probe: Probe, usual: float, boards: int) -> Probe:
     return Probe(**{**vars(probe), "trouble": trouble})
 
 
-def _take(seats: SeatFinder, count: int) -> list[Seat]:
+def _take(pool: BoardPool, count: int) -> list[Seat]:
     """At most ``count`` boards: the first is waited for, others are free soon or left out."""
-    taken = [seats.find()]
+    taken = [pool.find()]
     with suppress(client.NoneFree, client.TrackerGone, TimeoutError):
         while len(taken) < count:
-            taken.append(client.request(seats.tracker, seats.key, _NEXT_S))
+            taken.append(client.request(pool.tracker, pool.key, _NEXT_S))
     return taken
 
 
-def _probe(worker: WorkerProcess, seat: Seat, arch: str, request: Message) -> Probe:
+def _probe(worker: WorkerProcess, seat: Seat, arch: str, request: MeasureRequest) -> Probe:
     place = seat.place
     try:
-        opened = worker.request(seat.opening(_TRIAL_S), _OPEN_S)
-        if opened["status"] != "ok":
-            return Probe(place, "", f"no session: {opened['cause']}")
-        status = opened["board"]
+        opened = worker.request(seat.opening(_TRIAL_S), OpenAnswer, _OPEN_S)
+        if not opened.ok:
+            return Probe(place, "", f"no session: {opened.cause}")
+        status = opened.board
         name, emulated = str(status.get("name", "")), bool(status.get("emulated", False))
-        if trouble := client.wrong_arch(opened["arch"], arch):
+        if trouble := client.wrong_arch(opened.arch, arch):
             return Probe(place, name, trouble, emulated=emulated, status=status)
-        answer = worker.request(request, _TRIAL_S)
+        outcome = worker.request(request, Outcome, _TRIAL_S)
     except WorkerExpired as error:
         return Probe(place, "", f"it hangs: {error}")
     except (WorkerCrashed, TvmFlowError) as error:
         return Probe(place, "", str(error))
-    if answer["status"] != "ok":
-        cause = f"{answer['status']}: {answer['cause']}"
+    median_s, p10_s, p90_s = outcome.median_s, outcome.p10_s, outcome.p90_s
+    if median_s is None or p10_s is None or p90_s is None:
+        cause = f"{outcome.status}: {outcome.cause}"
         return Probe(place, name, cause, emulated=emulated, status=status)
-    family = lookup(workload().op, request["target"]["kind"])
-    gflops = 2e-9 * family.macs(workload()) / answer["median_s"]
-    noise = answer["p90_s"] / answer["p10_s"]
-    return Probe(place, name, "", answer["median_s"], noise, gflops, emulated, status)
+    family = lookup(workload().op, request.kernel.target["kind"])
+    gflops = 2e-9 * family.macs(workload()) / median_s
+    return Probe(place, name, "", median_s, p90_s / p10_s, gflops, emulated, status)

@@ -13,24 +13,36 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
-from tvm_flow.remote.seats import Closing, SeatFinder
+from tvm_flow.remote.board_pool import BoardPool, Closing
+from tvm_flow.remote.protocol import BOARD, LOST, THROTTLED, OpenAnswer
 from tvm_flow.schedules.contract.base import Workload
 from tvm_flow.schedules.registry import lookup
-from tvm_flow.support.channel import Message
 from tvm_flow.support.errors import BoardError
 from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions
-from tvm_flow.tuning.records.record import OK
-from tvm_flow.tuning.worker.builder import Built
+from tvm_flow.tuning.worker.builder import BuiltKernel
 from tvm_flow.tuning.worker.process import (
     WorkerCrashed,
     WorkerExpired,
     WorkerProcess,
     WorkerStopped,
 )
-from tvm_flow.tuning.worker.runner import Outcome, compare_s
+from tvm_flow.tuning.worker.protocol import (
+    Answer,
+    CompareRequest,
+    Comparison,
+    KernelRequest,
+    MeasureRequest,
+    Outcome,
+    PrepareRequest,
+    TrialRequest,
+    TrialSettings,
+)
+from tvm_flow.tuning.worker.runner import compare_s
 
 OPEN_S = 15.0  # to open a session with a board that the tracker says is free
 _SLACK_S = 5.0  # the board ends what takes too long by itself; this is for its answer
@@ -41,7 +53,16 @@ _EMULATED = 50.0  # times as slow again
 _UPLOAD_BYTES_PER_S = 1e6
 _ENVIRONMENT = {"TVM_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
-_Check = Callable[[Message], None]
+A = TypeVar("A", bound=Answer)
+_Check = Callable[[OpenAnswer], None]
+
+
+@dataclass(frozen=True)
+class _Reply(Generic[A]):
+    """A worker's answer. ``blame``: the status of a candidate to which this happens again."""
+
+    answer: A
+    blame: str = "crashed"
 
 
 class BoardRunner:
@@ -53,7 +74,7 @@ class BoardRunner:
     def __init__(
         self,
         board: Board,
-        seats: SeatFinder,
+        pool: BoardPool,
         folder: Path,
         options: TuneOptions,
         seed: int,
@@ -63,31 +84,30 @@ class BoardRunner:
         check: _Check,
     ) -> None:
         self.slots = slots
-        self._board, self._seats, self._options = board, seats, options
+        self._board, self._pool, self._options = board, pool, options
         self._emulated, self._check = emulated, check
         self._rounds = 3 if emulated else options.final_rounds
-        self._common = {"seed": seed, "cache": str(folder), "tolerance": options.tolerance}
+        self._settings = TrialSettings.of(options, folder, seed)
         self._workers = [
-            WorkerProcess("board", (), _ENVIRONMENT, folder / f"board-{n}.log")
-            for n in range(slots)
+            WorkerProcess(BOARD, (), _ENVIRONMENT, folder / f"board-{n}.log") for n in range(slots)
         ]
         self._idle: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)
-        self._pool = ThreadPoolExecutor(slots, thread_name_prefix="board")
+        self._executor = ThreadPoolExecutor(slots, thread_name_prefix="board")
         self._troubles: Counter[str] = Counter()
         self._stock = False
 
-    def submit(self, kernel: Message, built: Built, best_s: float) -> Future[Outcome]:
+    def submit(self, kernel: KernelRequest, built: BuiltKernel, best_s: float) -> Future[Outcome]:
         """Start one trial."""
-        request = {"action": "measure", "libraries": [built.message], "best_s": min(best_s, 3e7)}
-        return self._pool.submit(self._one, kernel, request, [built])
+        request = MeasureRequest(kernel, self._settings, built.candidate, best_s)
+        return self._executor.submit(self._measure, request, built)
 
-    def compare(self, kernel: Message, built: Sequence[Built]) -> Future[list[Outcome]]:
+    def compare(self, kernel: KernelRequest, built: Sequence[BuiltKernel]) -> Future[list[Outcome]]:
         """Start measuring several candidates in turns in one session; all fail if one does."""
-        libraries = [candidate.message for candidate in built]
-        request = {"action": "compare", "libraries": libraries, "rounds": self._rounds}
-        return self._pool.submit(self._several, kernel, request, built)
+        candidates = tuple(one.candidate for one in built)
+        request = CompareRequest(kernel, self._settings, candidates, self._rounds)
+        return self._executor.submit(self._compare, request, built)
 
     def compare_s(self, trials_s: Sequence[float], calls_s: Sequence[float]) -> float:
         """Seconds that :meth:`compare` may be expected to take, with as much waiting for boards as
@@ -96,8 +116,8 @@ class BoardRunner:
 
     def notes(self) -> Sequence[str]:
         """What is being waited for, and what went wrong with boards so far."""
-        found = [self._seats.waiting] if self._seats.waiting else []
-        found += [f"board {place} is set aside: {why}" for place, why in self._seats.aside.items()]
+        found = [self._pool.waiting] if self._pool.waiting else []
+        found += [f"board {place} is set aside: {why}" for place, why in self._pool.aside.items()]
         troubles = Counter(dict(self._troubles))  # other threads go on counting
         found += [f"{count}x {trouble}" for trouble, count in troubles.most_common(3)]
         if self._stock:
@@ -106,84 +126,98 @@ class BoardRunner:
 
     def close(self) -> None:
         """End waits, and kill the workers, also busy ones."""
-        self._seats.close()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.close()
+        self._executor.shutdown(wait=False, cancel_futures=True)
         for worker in self._workers:
             worker.stop()
-        self._pool.shutdown(wait=True)
+        self._executor.shutdown(wait=True)
 
-    def _one(self, kernel: Message, request: Message, built: Sequence[Built]) -> Outcome:
-        return Outcome(**self._trial(kernel, request, built))
+    def _measure(self, request: MeasureRequest, built: BuiltKernel) -> Outcome:
+        outcome, spent_s = self._trial(request, Outcome, [built])
+        return replace(outcome, spent_s=spent_s)
 
-    def _several(self, kernel: Message, request: Message, built: Sequence[Built]) -> list[Outcome]:
-        answer = self._trial(kernel, request, built)
-        if answer["status"] != OK:
-            return [Outcome(**answer)] * len(built)
-        return [Outcome(OK, **result) for result in answer["results"]]
+    def _compare(self, request: CompareRequest, built: Sequence[BuiltKernel]) -> list[Outcome]:
+        comparison, _ = self._trial(request, Comparison, built)
+        return comparison.of_each(len(built))
 
-    def _trial(self, kernel: Message, request: Message, built: Sequence[Built]) -> Message:
-        """Until the candidate is measured or blamed. Raises :class:`BoardError`."""
+    def _trial(
+        self, request: TrialRequest, answer: type[A], built: Sequence[BuiltKernel]
+    ) -> tuple[A, float]:
+        """Until the candidate is measured or blamed, and how long that took, the reference left
+        out. Raises :class:`BoardError`."""
         worker = self._idle.get()
-        common = {**kernel, **self._common, "budget_s": self._options.trial_budget_s}
-        strikes = failures = 0
         try:
-            prepared = self._prepare(worker, common)
-            if prepared["status"] != OK:
-                return prepared
-            limit_s, began = self._limit_s(kernel, built), time.monotonic()
-            while True:
-                opened = self._open(worker, limit_s)
-                answer = opened
-                if opened["status"] == OK:
-                    answer = self._ask(worker, {**common, **request}, limit_s + _SLACK_S)
-                    if answer["status"] not in ("lost", "throttled"):
-                        return {**answer, "spent_s": time.monotonic() - began}
-                    strikes += answer["status"] == "lost"
-                    if strikes >= _STRIKES:
-                        cause = f"twice: {answer['cause']}"
-                        return {"status": answer.get("as", "crashed"), "cause": cause}
-                failures += answer["status"] == "throttled" or opened["status"] != OK
-                self._troubles[answer["cause"]] += 1
-                if failures >= _BOARD_FAILURES:
-                    raise self._unfit(answer["cause"])
+            prepared = self._prepare(worker, request)
+            if not prepared.ok:
+                return answer(prepared.status, prepared.cause), 0.0
+            began = time.monotonic()
+            return self._in_sessions(worker, request, answer, built), time.monotonic() - began
         finally:
             self._idle.put(worker)
 
-    def _prepare(self, worker: WorkerProcess, common: Message) -> Message:
-        """The reference, on this machine; later requests for the same workload recall it."""
-        try:
-            request = {**common, "action": "prepare"}
-            return worker.request(request, self._options.prepare_timeout_s)
-        except WorkerCrashed as error:
-            return {"status": "run_error", "cause": f"reference: {error}"}
-        except WorkerExpired as error:
-            return {"status": "timeout", "cause": f"reference: {error}"}
+    def _in_sessions(
+        self,
+        worker: WorkerProcess,
+        request: TrialRequest,
+        answer: type[A],
+        built: Sequence[BuiltKernel],
+    ) -> A:
+        """One session after the other until it is known whose fault a failure is."""
+        limit_s = self._limit_s(request.kernel, built)
+        strikes = failures = 0
+        while True:
+            opened = self._open(worker, limit_s)
+            cause = opened.cause
+            if opened.ok:
+                reply = self._ask(worker, request, answer, limit_s + _SLACK_S)
+                cause = reply.answer.cause
+                if reply.answer.status not in (LOST, THROTTLED):
+                    return reply.answer
+                strikes += reply.answer.status == LOST
+                if strikes >= _STRIKES:
+                    return answer(reply.blame, f"twice: {cause}")
+            failures += not opened.ok or reply.answer.status == THROTTLED
+            self._troubles[cause] += 1
+            if failures >= _BOARD_FAILURES:
+                raise self._unfit(cause)
 
-    def _open(self, worker: WorkerProcess, limit_s: float) -> Message:
+    def _prepare(self, worker: WorkerProcess, request: TrialRequest) -> Answer:
+        """The reference, on this machine; later requests for the same workload recall it."""
+        first = PrepareRequest(request.kernel, request.settings)
+        try:
+            return worker.request(first, Answer, self._options.prepare_timeout_s)
+        except WorkerCrashed as error:
+            return Answer("run_error", f"reference: {error}")
+        except WorkerExpired as error:
+            return Answer("timeout", f"reference: {error}")
+
+    def _open(self, worker: WorkerProcess, limit_s: float) -> OpenAnswer:
         """A session with a board that is what was asked for, or why there is none."""
         try:
-            seat = self._seats.find()
+            seat = self._pool.find()
         except Closing:
             raise WorkerStopped from None
-        answer = self._ask(worker, seat.opening(limit_s), OPEN_S)
-        if answer["status"] == OK:
-            self._check(answer)
-            self._stock = self._stock or not answer["ours"]
-            return answer
-        return {"status": "lost", "cause": f"{seat.place} gives no session: {answer['cause']}"}
+        opened = self._ask(worker, seat.opening(limit_s), OpenAnswer, OPEN_S).answer
+        if opened.ok:
+            self._check(opened)
+            self._stock = self._stock or not opened.ours
+            return opened
+        return OpenAnswer(LOST, f"{seat.place} gives no session: {opened.cause}")
 
-    def _ask(self, worker: WorkerProcess, request: Message, timeout_s: float) -> Message:
+    def _ask(
+        self, worker: WorkerProcess, request: Any, answer: type[A], timeout_s: float
+    ) -> _Reply[A]:
         try:
-            return worker.request(request, timeout_s)
+            return _Reply(worker.request(request, answer, timeout_s))
         except WorkerCrashed as error:  # TVM's client may not survive a broken connection
-            return {"status": "lost", "cause": f"the session broke ({error})"}
+            return _Reply(answer(LOST, f"the session broke ({error})"))
         except WorkerExpired as error:
-            return {"status": "lost", "as": "timeout", "cause": str(error)}
+            return _Reply(answer(LOST, str(error)), blame="timeout")
 
-    def _limit_s(self, kernel: Message, built: Sequence[Built]) -> float:
+    def _limit_s(self, kernel: KernelRequest, built: Sequence[BuiltKernel]) -> float:
         """How long a trial may take on the board, from what its work takes at the board's peak."""
-        workload = Workload.parse(kernel["workload"])
-        family = lookup(workload.op, kernel["target"]["kind"])
+        workload = Workload.parse(kernel.workload)
+        family = lookup(workload.op, kernel.target["kind"])
         peak = max(self._board.peak_gflops(1), 1.0)
         call_s = 2e-9 * max(family.macs(workload), 100_000) / peak * _SLOWEST
         if self._emulated:
@@ -196,7 +230,7 @@ class BoardRunner:
 
     def _unfit(self, cause: str) -> BoardError:
         return BoardError(
-            f"Board {self._seats.key!r} is not fit to measure on",
+            f"Board {self._pool.key!r} is not fit to measure on",
             why=f"{_BOARD_FAILURES} times: {cause}",
-            fix=f"tvm-flow boards check {self._seats.key}; what was measured is kept",
+            fix=f"tvm-flow boards check {self._pool.key}; what was measured is kept",
         )

@@ -1,4 +1,4 @@
-"""In the ``board`` worker of the tuner: check and time candidates on a board.
+"""In the board worker of the tuner: check and time candidates on a board.
 
 The session is opened by a request of its own, so that the tuner can tell a board that does not
 answer from a candidate that does not.
@@ -6,116 +6,153 @@ answer from a candidate that does not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
+from tvm_flow.measure.kernel_timer import KernelTimer, time_in_turns, time_one
 from tvm_flow.remote import bundle_trial
 from tvm_flow.remote.address import Address
 from tvm_flow.remote.health import Throttled, require_steady
+from tvm_flow.remote.protocol import (
+    LOST,
+    THROTTLED,
+    BundleAnswer,
+    BundleRequest,
+    OpenAnswer,
+    OpenRequest,
+)
 from tvm_flow.remote.session import BoardSession, SessionExpired, SessionLost
-from tvm_flow.support.channel import Message
+from tvm_flow.tuning.records.record import OK
 from tvm_flow.tuning.worker import kernel_run
 from tvm_flow.tuning.worker.kernel_build import SYMBOL, one_line
-from tvm_flow.tuning.worker.kernel_run import Clock, cold_copies
+from tvm_flow.tuning.worker.kernel_run import cold_copies, outcome_of, problem_of
 from tvm_flow.tuning.worker.problem import Problem, WrongResult
+from tvm_flow.tuning.worker.protocol import (
+    Answer,
+    Candidate,
+    CompareRequest,
+    Comparison,
+    Handlers,
+    MeasureRequest,
+    Outcome,
+    PrepareRequest,
+    TrialRequest,
+)
+
+A = TypeVar("A", bound=Answer)
+
+
+def handlers() -> Handlers:
+    """What a board worker does."""
+    desk = BoardDesk()
+    return {
+        PrepareRequest: kernel_run.prepare,
+        OpenRequest: desk.open,
+        MeasureRequest: desk.measure,
+        CompareRequest: desk.compare,
+        BundleRequest: desk.run_bundle,
+    }
 
 
 class BoardDesk:
-    """The worker's side of the tuner's requests; it has one session at a time."""
+    """The worker's side of the tuner's requests; it has one session at a time, for one request."""
 
     def __init__(self) -> None:
         self._session: BoardSession | None = None
 
-    def handle(self, request: Message) -> Message:
-        """Answer ``prepare``, ``open``, ``measure``, ``compare`` or ``bundle``.
+    def open(self, request: OpenRequest) -> OpenAnswer:
+        """Open the session; ``lost`` where the board gives none."""
+        self._session = None
+        host, port = request.host, request.port
+        try:
+            self._session = opened = BoardSession(host, port, request.match_key, request.limit_s)
+            place = str(Address(host, port))
+            return OpenAnswer(OK, "", opened.status(), opened.ours, opened.arch(), place)
+        except Exception as error:  # TVM raises what it likes
+            return OpenAnswer(LOST, one_line(error))
 
-        Besides the statuses of a trial an answer may have ``lost`` (the session broke: whose fault
-        it was, the tuner finds out) and ``throttled`` (the board was too hot or slow to be
-        believed).
-        """
-        if request["action"] == "prepare":
-            return kernel_run.handle(request)
-        if request["action"] == "open":
-            return self._open(request)
+    def measure(self, request: MeasureRequest) -> Outcome:
+        """Check and time one candidate; see :func:`tvm_flow.tuning.worker.kernel_run.measure`."""
+
+        def timed(session: BoardSession) -> Outcome:
+            given = problem_of(request)
+            timer = _candidate(session, given, request.candidate, request, "candidate-0.so")
+            steady = require_steady(session)
+            time_one(timer, request.settings.budget_s, request.best_s)
+            steady(session)
+            return outcome_of(timer)
+
+        return self._in_session(Outcome, timed)
+
+    def compare(self, request: CompareRequest) -> Comparison:
+        """Check several candidates in one session, then time them in turns."""
+
+        def timed(session: BoardSession) -> Comparison:
+            given = problem_of(request)
+            timers = [
+                _candidate(session, given, candidate, request, f"candidate-{at}.so")
+                for at, candidate in enumerate(request.candidates)
+            ]
+            steady = require_steady(session)
+            time_in_turns(timers, request.settings.budget_s, request.rounds)
+            steady(session)
+            return Comparison(OK, "", tuple(map(outcome_of, timers)))
+
+        return self._in_session(Comparison, timed)
+
+    def run_bundle(self, request: BundleRequest) -> BundleAnswer:
+        """See :func:`tvm_flow.remote.bundle_trial.compare`."""
+        return self._in_session(
+            BundleAnswer, lambda session: bundle_trial.compare(session, request)
+        )
+
+    def _in_session(self, answer: type[A], action: Callable[[BoardSession], A]) -> A:
+        """What ``action`` makes of the session, or an ``answer`` of what went wrong."""
         session, self._session = self._session, None  # closed when this method is left
         assert session is not None
         try:
-            if request["action"] == "bundle":
-                return bundle_trial.compare(session, request)
-            action = _measure if request["action"] == "measure" else _compare
-            return action(session, kernel_run.prepare(request), request)
+            return action(session)
         except Exception as error:  # of the candidate, the session or the board
-            return _failed(session, error)
-
-    def _open(self, request: Message) -> Message:
-        self._session = None
-        host, port, match_key = request["seat"]
-        try:
-            self._session = BoardSession(host, port, match_key, request["limit_s"])
-            return {"status": "ok", "board": self._session.status(), "ours": self._session.ours,
-                    "arch": self._session.arch(), "place": str(Address(host, port))}  # fmt: skip
-        except Exception as error:  # TVM raises what it likes
-            return {"status": "lost", "cause": one_line(error)}
+            return answer(*_failure(session, error))
 
 
-def _failed(session: BoardSession, error: Exception) -> Message:
+def _failure(session: BoardSession, error: Exception) -> tuple[str, str]:
+    """Status and cause."""
     if isinstance(error, WrongResult):
-        return {"status": "wrong_result", "cause": str(error)[:300]}
+        return "wrong_result", str(error)[:300]
     if isinstance(error, Throttled):
-        return {"status": "throttled", "cause": str(error)}
+        return THROTTLED, str(error)
     meaning = session.failure(error)
     if isinstance(meaning, SessionLost):
-        return {"status": "lost", "cause": one_line(error)}
+        return LOST, one_line(error)
     if isinstance(meaning, SessionExpired):
-        return {"status": "timeout", "cause": "the board ended it at the session's limit"}
-    return {"status": "run_error", "cause": one_line(error)}
-
-
-def _measure(session: BoardSession, given: Problem, request: Message) -> Message:
-    """Check and time one candidate; see :func:`tvm_flow.tuning.worker.kernel_run.measure`."""
-    clock = _candidate(session, given, request["libraries"][0], request, "candidate-0.so")
-    steady = require_steady(session)
-    kernel_run.time_one(clock, request["budget_s"], request["best_s"])
-    steady(session)
-    return {"status": "ok", **clock.summary()}
-
-
-def _compare(session: BoardSession, given: Problem, request: Message) -> Message:
-    """Check several candidates in one session, then time them in turns."""
-    clocks = [
-        _candidate(session, given, library, request, f"candidate-{at}.so")
-        for at, library in enumerate(request["libraries"])
-    ]
-    steady = require_steady(session)
-    kernel_run.time_in_turns(clocks, request["budget_s"], request["rounds"])
-    steady(session)
-    return {"status": "ok", "results": [clock.summary() for clock in clocks]}
+        return "timeout", "the board ended it at the session's limit"
+    return "run_error", one_line(error)
 
 
 def _candidate(
-    session: BoardSession, given: Problem, library: Message, request: Message, name: str
-) -> Clock:
-    """Upload a library, compare what it computes with the reference, and wind its clock."""
-    session.upload(Path(library["path"]), name)
+    session: BoardSession, given: Problem, candidate: Candidate, request: TrialRequest, name: str
+) -> KernelTimer:
+    """Upload a library, compare what it computes with the reference, and make its timer."""
+    session.upload(candidate.library, name)
     session.load(name)
-    shapes = library["shapes"]
     outputs = [np.full(array.shape, np.nan, np.float32) for array in given.expected]
     values = [*given.given, *outputs]
     arguments = [
-        session.tensor(array.reshape(shape)) for array, shape in zip(values, shapes, strict=True)
+        session.tensor(array.reshape(shape))
+        for array, shape in zip(values, candidate.shapes, strict=True)
     ]
     session.run(name, SYMBOL, arguments)
-    given.check_values(_downloaded(given, arguments), request["tolerance"])
-    copies = cold_copies(given, request["cpu"]["l2_bytes"]) if session.ours else 1
+    given.check_values(_downloaded(given, arguments), request.settings.tolerance)
+    copies = cold_copies(given, request.kernel.device.l2_bytes) if session.ours else 1
     sets = [arguments, *(_fresh_weights(session, given, arguments) for _ in range(copies - 1))]
 
     def timed(number: int) -> float:
         return session.time(name, SYMBOL, number, sets)
 
-    return Clock(timed, one_thread=False)  # the clock that counts is the board's
+    return KernelTimer(timed, one_thread=False)  # the clock that counts is the board's
 
 
 def _downloaded(given: Problem, arguments: Sequence[Any]) -> list[Any]:

@@ -15,10 +15,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tvm_flow.runtime.bundle import Bundle, load
     from tvm_flow.runtime.inputs import load_input, top_k
     from tvm_flow.runtime.manifest import Manifest, TensorSpec
     from tvm_flow.runtime.sample import CheckReport, check, run_image
-    from tvm_flow.runtime.session import Bundle, load
     from tvm_flow.runtime.stats import Timing, max_rel_error, summarise, worst_rel_error
 
 __all__ = [
@@ -41,7 +41,7 @@ _MODULES = {
     "inputs": ("load_input", "top_k"),
     "manifest": ("Manifest", "TensorSpec"),
     "sample": ("CheckReport", "check", "run_image"),
-    "session": ("Bundle", "load"),
+    "bundle": ("Bundle", "load"),
     "stats": ("Timing", "max_rel_error", "summarise", "worst_rel_error"),
 }
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tvm_flow.runtime.bundle import Bundle, load
 from tvm_flow.runtime.inputs import load_input, top_k
 from tvm_flow.runtime.sample import check
-from tvm_flow.runtime.session import Bundle, load
 from tvm_flow.support.errors import TvmFlowError
 
 

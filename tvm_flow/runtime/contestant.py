@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_flow.runtime.session import Bundle, load
+from tvm_flow.runtime.bundle import Bundle, load
 
 Array = NDArray[np.float32]
 

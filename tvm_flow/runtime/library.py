@@ -37,8 +37,7 @@ def open_program(path: PathLike[str] | str, weights: Sequence[NDArray[Any]]) -> 
     load_runtime()
     try:
         library = ffi.load_module(path)
-        vm = library["vm_load_executable"]()
-        vm["vm_initialization"](_CPU, 0, _POOLED_ALLOCATOR)
+        vm = start_machine(library)
         # ``main`` with its last parameters bound; True: its result is returned
         vm["save_function"]("main", _BOUND, True, *weights)
         return Program(library, vm, vm[_BOUND])
@@ -49,6 +48,14 @@ def open_program(path: PathLike[str] | str, weights: Sequence[NDArray[Any]]) -> 
             why=reason[-1] if reason else type(error).__name__,
             fix="compile the bundle again",
         ) from error
+
+
+def start_machine(library: Any) -> Any:
+    """The Relax virtual machine of a loaded network, ready on the CPU. ``library`` and what is
+    returned are modules whose functions are found by name: here, or on a board."""
+    vm = library["vm_load_executable"]()
+    vm["vm_initialization"](_CPU, 0, _POOLED_ALLOCATOR)
+    return vm
 
 
 def load_runtime() -> None:

@@ -6,9 +6,6 @@ import ctypes
 import os
 import platform
 
-# e_machine of the ELF header, https://www.sco.com/developers/gabi/latest/ch4.eheader.html
-ELF_MACHINES = {"x86_64": 62, "aarch64": 183}
-
 # LLVM's name of a feature that changes which instructions generated code may use -> its name in
 # /proc/cpuinfo on x86, or (auxv entry, bit) on AArch64 (Linux: arch/arm64 uapi/asm/hwcap.h).
 X86_FLAGS = {

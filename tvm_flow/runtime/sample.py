@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tvm_flow.runtime.bundle import Bundle, load
 from tvm_flow.runtime.inputs import load_input, top_k
-from tvm_flow.runtime.session import Bundle, load
 from tvm_flow.runtime.stats import worst_rel_error
 from tvm_flow.support.errors import NumericsError
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import struct
 from typing import Any
 
-from tvm_flow.runtime import digests, machine
+from tvm_flow.runtime import digests, elf, machine
 from tvm_flow.runtime.manifest import REWRITE, Manifest, Place
 from tvm_flow.support.errors import BundleError
 
@@ -54,23 +53,22 @@ def verify_files(directory: Place, manifest: Manifest) -> None:
 
 
 def elf_machine(path: Place) -> int:
-    """``e_machine`` of a little-endian 64-bit ELF file. Raises :class:`BundleError`."""
-    with open(path, "rb") as file:
-        header = file.read(20)
-    if len(header) < 20 or header[:6] != b"\x7fELF\x02\x01":
-        raise BundleError(f"{path} is not a 64-bit little-endian ELF library", fix=REWRITE)
-    return int(struct.unpack_from("<H", header, 18)[0])
+    """``e_machine`` of a library. Raises :class:`BundleError`."""
+    try:
+        return elf.machine_of(path)
+    except elf.NotElf as error:
+        what = f"{path} is not a 64-bit little-endian ELF library"
+        raise BundleError(what, fix=REWRITE) from error
 
 
 def verify_machine(directory: Place, manifest: Manifest) -> None:
     """The library's architecture and CPU features are those of this machine."""
     target, here = manifest.target, machine.arch()
     found = elf_machine(os.path.join(directory, LIBRARY))
-    if found != machine.ELF_MACHINES.get(here):
-        made_for = {number: name for name, number in machine.ELF_MACHINES.items()}
+    if found != elf.MACHINES.get(here):
         raise BundleError(
             f"{directory} cannot run here",
-            why=f"{LIBRARY} is for {made_for.get(found, f'ELF machine {found}')} "
+            why=f"{LIBRARY} is for {elf.arch_name(found)} "
             f"(target {target['board']}), this machine is {here}",
             fix="copy it to the board, or compile with --target native",
         )

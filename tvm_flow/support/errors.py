@@ -100,3 +100,8 @@ class EnvironmentFault(TvmFlowError):
     """The installation is unusable: wrong versions, missing linker, broken ABI."""
 
     exit_code = 10
+
+
+class MessageError(EnvironmentFault):
+    """A worker process and the one that started it do not understand each other: their versions
+    differ, or one of them has an error."""

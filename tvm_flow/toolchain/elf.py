@@ -1,6 +1,6 @@
 """What a shared library or a program asks of the machine it is loaded on, read from its ELF file.
 
-Only 64-bit little-endian files are read, which is what every board here runs.
+Its header is read by :mod:`tvm_flow.runtime.elf`, which every bundle carries.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
+from tvm_flow.runtime.elf import HEADER_BYTES, NotElf, arch_name, machine_in, machine_of
+
 # ELF specification and the GNU symbol versioning supplement
 _PT_LOAD, _PT_DYNAMIC = 1, 2
 _DT_NULL, _DT_STRTAB, _DT_VERNEED, _DT_VERNEEDNUM = 0, 5, 0x6FFFFFFE, 0x6FFFFFFF
-_HEADER_BYTES, _PROGRAM_HEADER_BYTES = 64, 56
-
-
-class NotElf(ValueError):
-    """Not a 64-bit little-endian ELF file, or one that is cut off."""
+_PROGRAM_HEADER_BYTES = 56
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,14 @@ class _Image:
 
     def text(self, offset: int) -> str:
         return self.data[offset : self.data.index(b"\0", offset)].decode("ascii")
+
+
+def elf_arch(path: str | PathLike[str]) -> str:
+    """Of an ELF file: ``x86_64``, ``aarch64``, ``ELF machine N``; else ``not an ELF file``."""
+    try:
+        return arch_name(machine_of(path))
+    except NotElf:
+        return "not an ELF file"
 
 
 def needed_versions(path: str | PathLike[str]) -> dict[str, frozenset[str]]:
@@ -88,8 +94,7 @@ def _needed_versions(data: bytes) -> dict[str, frozenset[str]]:
 
 def _load(data: bytes) -> tuple[_Image, dict[int, int]]:
     """The file with its segments, and its dynamic section as tag -> value."""
-    if len(data) < _HEADER_BYTES or data[:6] != b"\x7fELF\x02\x01":
-        raise NotElf("no 64-bit little-endian ELF header")
+    machine_in(data[:HEADER_BYTES])
     (table,) = struct.unpack_from("<Q", data, 32)
     (count,) = struct.unpack_from("<H", data, 56)
     segments, dynamic_at = [], None

@@ -12,7 +12,6 @@ import importlib.util
 import os
 import platform
 import shutil
-import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -23,12 +22,12 @@ from typing import ClassVar
 
 from tvm_flow.support.cache import cache_root
 from tvm_flow.support.errors import CompileError, EnvironmentFault
+from tvm_flow.toolchain.elf import elf_arch
 
 ZIG_PIN = "ziglang==0.17.1"
 LINK_TIMEOUT_S = 120
 # The first C++ build on a machine also builds libc++ for the target: about a minute on two cores.
 CPP_TIMEOUT_S = 900
-ELF_MACHINES = {62: "x86_64", 183: "aarch64"}  # e_machine, ELF specification
 
 PathLike = str | os.PathLike[str]
 
@@ -177,16 +176,6 @@ def compile_c(source: PathLike, output: PathLike, *, arch: str, glibc: str) -> P
         command += ["-fno-sanitize=undefined", "-c", str(source), "-o", str(temporary)]
         _run(command, f"Compiling {Path(source).name}", LINK_TIMEOUT_S, _zig_environment())
     return Path(output)
-
-
-def elf_arch(path: PathLike) -> str:
-    """Of an ELF file: ``x86_64``, ``aarch64``, ``machine N``; else ``not an ELF file``."""
-    with open(path, "rb") as file:
-        header = file.read(20)
-    if len(header) < 20 or header[:4] != b"\x7fELF":
-        return "not an ELF file"
-    (machine,) = struct.unpack_from("<H", header, 18)
-    return ELF_MACHINES.get(machine, f"machine {machine}")
 
 
 def _zig_environment() -> dict[str, str]:

@@ -9,19 +9,33 @@ import numpy as np
 from tvm import tirx
 
 from tvm_flow.schedules.contract.base import Array, Cpu
+from tvm_flow.schedules.contract.dtypes import FLOAT32, INT32
 from tvm_flow.schedules.cpu.emit import gelu
-from tvm_flow.schedules.cpu.emit.vector import Expr, Value, bind, f32, horner, maximum, minimum
+from tvm_flow.schedules.cpu.emit.vector import (
+    Expr,
+    Value,
+    bind,
+    constant,
+    convert,
+    dtype_of,
+    f32,
+    horner,
+    maximum,
+    minimum,
+    reinterpret,
+)
 
 #: activation of a value of some width
 Activation = Callable[[Value, int], Expr]
 
 
 def _clip(x: Expr, low: float, high: float, width: int) -> Expr:
-    return minimum(maximum(x, f32(low, width)), f32(high, width))
+    dtype = dtype_of(x)
+    return minimum(maximum(x, constant(low, width, dtype)), constant(high, width, dtype))
 
 
 def _relu(x: Value, width: int) -> Expr:
-    return maximum(x(), f32(0.0, width))
+    return maximum(x(), constant(0, width, dtype_of(x())))
 
 
 def _exp(x: Value, width: int) -> Expr:
@@ -30,12 +44,8 @@ def _exp(x: Value, width: int) -> Expr:
     n = bind(tirx.floor(t() + f32(0.5, width)), width)
     f = bind(t() - n(), width)
     series = tuple(math.log(2) ** k / math.factorial(k) for k in range(7))
-    as_int = tirx.Cast("int32" if width == 1 else f"int32x{width}", n())
-    one = tirx.IntImm("int32", 127)
-    bits = as_int + (one if width == 1 else tirx.Broadcast(one, width))
-    shift = tirx.IntImm("int32", 1 << 23)
-    scaled = bits * (shift if width == 1 else tirx.Broadcast(shift, width))
-    power = tirx.reinterpret("float32" if width == 1 else f"float32x{width}", scaled)
+    bits = convert(n(), INT32) + constant(127, width, INT32)
+    power = reinterpret(bits * constant(1 << 23, width, INT32), FLOAT32)
     return horner([f32(c, width) for c in series], f) * power
 
 
@@ -60,15 +70,35 @@ _EMIT: dict[str, Activation] = {
 }
 
 NAMES = tuple(_EMIT)
+#: Exact in any type; the rest is computed in fp32.
+_EXACT = frozenset({"none", "relu", "relu6"})
 
 
 def emitter(name: str, cpu: Cpu) -> Activation:
-    """What emits activation ``name`` for ``cpu``."""
-    return gelu.piecewise if name == "gelu" and cpu.lookup else _EMIT[name]
+    """What emits activation ``name`` for ``cpu``; the result is of the value's type.
+
+    Emitting raises ``ValueError`` for integers, whose scale is not known here, unless the
+    activation is a comparison only.
+    """
+    if name in _EXACT:
+        return _EMIT[name]
+    return _in_fp32(name, gelu.piecewise if name == "gelu" and cpu.lookup else _EMIT[name])
+
+
+def _in_fp32(name: str, act: Activation) -> Activation:
+    def emit(x: Value, width: int) -> Expr:
+        dtype = dtype_of(x())
+        if not dtype.is_float:
+            raise ValueError(f"{name} of {dtype} depends on its scale: convert it to fp32 first")
+        if dtype is FLOAT32:
+            return act(x, width)
+        return convert(act(bind(convert(x(), FLOAT32), width), width), dtype)
+
+    return emit
 
 
 def reference(name: str, x: Array) -> Array:
-    """The same in float64 numpy, rounded to float32 once."""
+    """The same in float64 numpy, rounded to the type of ``x`` once."""
     v = x.astype(np.float64)
     erf = np.vectorize(math.erf, otypes=[np.float64])
     table: dict[str, Callable[[], np.ndarray]] = {
@@ -81,4 +111,4 @@ def reference(name: str, x: Array) -> Array:
         "sigmoid": lambda: 1 / (1 + np.exp(-v)),
         "silu": lambda: v / (1 + np.exp(-v)),
     }
-    return table[name]().astype(np.float32)
+    return table[name]().astype(x.dtype)

@@ -9,7 +9,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from tvm_flow.schedules.contract.base import Cpu, Family, Workload
+from tvm_flow.schedules.contract.base import Cpu, Family, InvalidKnobs, Workload
 
 #: TVM's operator pattern kind that no fusion touches
 OPAQUE = 8
@@ -19,15 +19,18 @@ OPAQUE = 8
 def prim_func(
     family: Family, workload: Workload, cpu: Cpu, name: str
 ) -> Iterator[dict[str, tirx.Buffer]]:
-    """Open a TIR function named ``name`` and yield flat fp32 views of its buffers by name.
+    """Open a TIR function named ``name`` and yield flat views of its buffers by name.
 
     The parameters keep their 4-D shapes, which the caller's tensors must have; the kernel
-    addresses elements by their offset.
+    addresses elements by their offset. Raises :class:`InvalidKnobs` for a workload of a type that
+    the family has no kernels for.
     """
+    if workload.dtype not in family.dtypes:
+        raise InvalidKnobs(f"{family.op} has no kernel for {workload.dtype}")
     with T.prim_func():
         T.func_name(name)
         params = {
-            spec.name: T.arg(spec.name, T.buffer(spec.shape, "float32"))
+            spec.name: T.arg(spec.name, T.buffer(spec.shape, spec.dtype))
             for spec in family.arguments(workload, cpu)
         }
         T.func_attr(
@@ -39,6 +42,6 @@ def prim_func(
             }
         )
         yield {
-            key: T.decl_buffer((int(np.prod(param.shape)),), "float32", data=param.data)
+            key: T.decl_buffer((int(np.prod(param.shape)),), param.dtype, data=param.data)
             for key, param in params.items()
         }

@@ -22,9 +22,19 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from tvm_flow.schedules.contract.base import Cpu, Knobs
+from tvm_flow.schedules.contract.dtypes import FLOAT32, DType
 from tvm_flow.schedules.cpu.emit.packing import Panels, balanced
 from tvm_flow.schedules.cpu.emit.reduction import Group, Reduction, Segment, Tile, Turn, Weights
-from tvm_flow.schedules.cpu.emit.vector import Expr, f32, load, loop, registers, store
+from tvm_flow.schedules.cpu.emit.vector import (
+    Expr,
+    constant,
+    convert,
+    dtype_of,
+    load,
+    loop,
+    registers,
+    store,
+)
 
 #: called per output vector: value reader, tile row, tile col, channel offset, width, valid lanes
 Epilogue = Callable[[Callable[[], Expr], Expr, Expr, Expr, int, int], None]
@@ -44,12 +54,11 @@ def microkernel(
     widths = group.widths(lanes)
     # one buffer per panel: LLVM keeps an accumulator array in registers only if all accesses to
     # it have one vector width
-    acc = [registers(tile.pixels * w) for w in widths]
+    acc = [registers(tile.pixels * w, weights.sums) for w in widths]
     with T.unroll(0, tile.rows) as i, T.unroll(0, tile.cols) as j:
         for panel, width in enumerate(widths):
             at = (group.first + panel) * lanes
-            start = f32(0.0, width) if weights.bias is None else load(weights.bias, at, width)
-            store(acc[panel], start, (i * tile.cols + j) * width, width)
+            store(acc[panel], _start(weights, at, width), (i * tile.cols + j) * width, width)
     for segment in segments:
         Reduction(tile, segment, weights, group, acc, unroll, turn).emit()
     with T.unroll(0, tile.rows) as i, T.unroll(0, tile.cols) as j:
@@ -59,6 +68,13 @@ def microkernel(
             channel = (group.first + panel) * lanes
             read = partial(load, acc[panel], where, width)
             epilogue(read, i, j, channel, width, valid)
+
+
+def _start(weights: Weights, at: Expr, width: int) -> Expr:
+    """What sums begin with."""
+    if weights.bias is None:
+        return constant(0, width, weights.sums)
+    return convert(load(weights.bias, at, width), weights.sums)
 
 
 def for_groups(
@@ -196,16 +212,16 @@ def turn_of(weights: Weights, number: Expr, count: int) -> Turn | None:
     """The turn of tile ``number`` of ``count`` with one group of panels, where fetching ahead pays:
     not for what stays in a near cache anyway, and not with so many tiles that the first one hardly
     matters. On NEON cores it has not been measured."""
-    bytes_ = 4 * weights.k * weights.panels.padded
+    bytes_ = dtype_of(weights.buffer).bytes * weights.k * weights.panels.padded
     few = count <= MOST_TURNS and bytes_ >= FEWEST_BYTES
     return Turn(number, count) if few and not weights.by_lane and not weights.pitch else None
 
 
-def apart(pitch: int, lanes: int) -> int:
+def apart(pitch: int, lanes: int, dtype: DType = FLOAT32) -> int:
     """A pitch of scratch pixels that does not put a whole register tile into one set of L1: at a
     multiple of 4 KiB only as many pixels fit as L1 has ways. Measured: a block of 512 channels at
     14 x 14 with a tile of 14 pixels took 2.58 instead of 1.85 ms (Zen 5, 12 ways)."""
-    return pitch + lanes if 4 * pitch % SET_BYTES == 0 else pitch
+    return pitch + lanes if dtype.bytes * pitch % SET_BYTES == 0 else pitch
 
 
 def for_rows(

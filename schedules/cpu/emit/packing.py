@@ -55,21 +55,21 @@ class Panels:
 
 
 def pack_matrix(matrix: Array, lanes: int) -> Array:
-    """K x N -> flat panels, K * padded elements."""
+    """K x N -> flat panels, K * padded elements of the same type."""
     k, n = matrix.shape
     panels = Panels(n, lanes)
     parts = []
     for index in range(panels.count):
-        panel = np.zeros((k, panels.width(index)), np.float32)
+        panel = np.zeros((k, panels.width(index)), matrix.dtype)
         panel[:, : panels.valid(index)] = matrix[:, index * lanes : index * lanes + lanes]
         parts.append(panel.reshape(-1))
     return np.ascontiguousarray(np.concatenate(parts))
 
 
 def pack_vector(vector: Array, lanes: int) -> Array:
-    """N -> padded N (bias in the panels' order)."""
+    """N -> padded N of the same type (bias in the panels' order)."""
     panels = Panels(vector.shape[0], lanes)
-    out = np.zeros(panels.padded, np.float32)
+    out = np.zeros(panels.padded, vector.dtype)
     out[: panels.n] = vector
     return out
 

@@ -14,9 +14,12 @@ from functools import partial
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from tvm_flow.schedules.contract.dtypes import DType
 from tvm_flow.schedules.cpu.emit.packing import Panels
 from tvm_flow.schedules.cpu.emit.vector import (
     Expr,
+    convert,
+    dtype_of,
     load,
     prefetch,
     registers,
@@ -81,6 +84,11 @@ class Weights:
     by_lane: int = 0  # vector registers, where products may take a lane of a vector of A
     pitch: int = 0
 
+    @property
+    def sums(self) -> DType:
+        """Element type of the product's sums."""
+        return dtype_of(self.buffer).accumulator
+
     def at(self, panel: Expr, k_index: Expr, width: int) -> Expr:
         """Address of row ``k_index`` of a panel of ``width`` columns."""
         first = panel * self.panels.lanes
@@ -120,8 +128,8 @@ class Turn:
 class Reduction:
     """acc += A(segment) * B(group) over the segment's whole reduction; :meth:`emit` writes it.
 
-    ``acc``: one accumulator array per panel of ``group``; the reduction is unrolled ``unroll``
-    times.
+    ``acc``: one accumulator array per panel of ``group``, of the type of the weights' sums, to
+    which factors are widened; the reduction is unrolled ``unroll`` times.
     """
 
     def __init__(
@@ -175,7 +183,7 @@ class Reduction:
             return
         weights, lanes, panels = self.weights, self.weights.panels.lanes, len(self.widths)
         start = weights.at(self.group.first + panels, 0, lanes)
-        line = CACHE_LINE // 4
+        line = CACHE_LINE // dtype_of(weights.buffer).bytes
         lines = -(-self.unroll * panels * lanes // (line * self.turn.count))
         at = start + (self.turn.number * weights.k + k_index) * lines * line // self.unroll
         for n in range(lines):
@@ -189,7 +197,7 @@ class Reduction:
 
     def _four_steps(self, a_base: Expr, k_index: Expr) -> None:
         """Four elements of A per pixel in one load; each product then takes one lane of it."""
-        quads = registers(4 * self.tile.pixels)
+        quads = registers(4 * self.tile.pixels, dtype_of(self.segment.buffer))
         with self._pixels(a_base) as (pixel, at):
             store(quads, load(self.segment.buffer, at, 4), pixel * 4, 4)
         for kk in range(4):
@@ -206,8 +214,9 @@ class Reduction:
 
     def _multiply(self, pixel: Expr, k_index: Expr, a: Callable[[int], Expr]) -> None:
         """Products of one element of A with a row of every panel."""
-        weights = self.weights
+        weights, dtype = self.weights, self.weights.sums
         for panel, width in enumerate(self.widths):
             b = load(weights.buffer, weights.at(self.group.first + panel, k_index, width), width)
-            total = load(self.acc[panel], pixel * width, width) + a(width) * b
+            total = load(self.acc[panel], pixel * width, width)
+            total = total + convert(a(width), dtype) * convert(b, dtype)
             store(self.acc[panel], total, pixel * width, width)

@@ -1,7 +1,7 @@
 """Copy a block of input rows into a scratch with zero borders, vectorised.
 
 A microkernel over the scratch needs no boundary test. Only the channels that are read are copied:
-for PConv that is the first quarter.
+for PConv that is the first quarter. A scratch of a wider type than the input widens what it gets.
 """
 
 from __future__ import annotations
@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from tvm_flow.schedules.cpu.emit.vector import Expr, f32, for_vectors, load, store
+from tvm_flow.schedules.cpu.emit.vector import (
+    Expr,
+    constant,
+    convert,
+    dtype_of,
+    for_vectors,
+    load,
+    store,
+)
 
 
 @dataclass(frozen=True)
@@ -20,7 +28,7 @@ class Source:
 
     ``h, w``: spatial size; ``channels`` of the tensor; ``first``, ``count``: the channels read;
     ``pw``: zero columns on the left and, unless ``right`` says otherwise, on the right;
-    ``nchw``: channel-major layout.
+    ``nchw``: channel-major layout; ``zero``: what stands for zero in a quantised tensor.
     """
 
     buffer: tirx.Buffer
@@ -32,6 +40,7 @@ class Source:
     pw: int
     nchw: bool = False
     right: int = -1  # zero columns on the right, where they are not ``pw``
+    zero: int = 0
 
     @property
     def width(self) -> int:
@@ -44,15 +53,22 @@ class Source:
         return self.pw if self.right < 0 else self.right
 
 
-def _fill(buffer: tirx.Buffer, base: Expr, count: int, lanes: int) -> None:
-    for_vectors(count, lanes, lambda at, width: store(buffer, f32(0.0, width), base + at, width))
+def _fill(buffer: tirx.Buffer, base: Expr, count: int, lanes: int, zero: int) -> None:
+    def fill(at: Expr, width: int) -> None:
+        store(buffer, constant(zero, width, dtype_of(buffer)), base + at, width)
+
+    for_vectors(count, lanes, fill)
 
 
 def copy_run(
     dst: tirx.Buffer, to: Expr, src: tirx.Buffer, at: Expr, count: int, lanes: int
 ) -> None:
-    """Copy ``count`` consecutive elements."""
-    for_vectors(count, lanes, lambda k, width: store(dst, load(src, at + k, width), to + k, width))
+    """Copy ``count`` consecutive elements, as elements of ``dst``."""
+
+    def copy(k: Expr, width: int) -> None:
+        store(dst, convert(load(src, at + k, width), dtype_of(dst)), to + k, width)
+
+    for_vectors(count, lanes, copy)
 
 
 def stage_rows(
@@ -79,7 +95,7 @@ def _row(source: Source, pad: tirx.Buffer, to: Expr, at: Expr, y: Expr, lanes: i
     inside = tirx.all(y >= 0, y < source.h)
     with T.If(inside):
         with T.Then():
-            _fill(pad, to, source.pw * unit, lanes)
+            _fill(pad, to, source.pw * unit, lanes, source.zero)
             body = to + source.pw * unit
             if source.nchw or source.count == source.channels:
                 copy_run(pad, body, source.buffer, at, source.w * unit, lanes)
@@ -88,6 +104,6 @@ def _row(source: Source, pad: tirx.Buffer, to: Expr, at: Expr, y: Expr, lanes: i
                     copy_run(
                         pad, body + x * unit, source.buffer, at + x * source.channels, unit, lanes
                     )
-            _fill(pad, body + source.w * unit, source.after * unit, lanes)
+            _fill(pad, body + source.w * unit, source.after * unit, lanes, source.zero)
         with T.Else():
-            _fill(pad, to, source.width * unit, lanes)
+            _fill(pad, to, source.width * unit, lanes, source.zero)

@@ -36,7 +36,15 @@ from tvm_flow.schedules.cpu.emit.microkernel import (
     shared,
 )
 from tvm_flow.schedules.cpu.emit.packing import Panels, pack_matrix
-from tvm_flow.schedules.cpu.emit.vector import Expr, bind, for_vectors, load, store
+from tvm_flow.schedules.cpu.emit.vector import (
+    Expr,
+    bind,
+    convert,
+    dtype_of,
+    for_vectors,
+    load,
+    store,
+)
 
 #: in the order of :func:`pack_weights`
 _B11, _B21, _T2, _T1, _B22, _T3, _T4 = range(7)
@@ -67,7 +75,7 @@ def pack_weights(matrix: Array, lanes: int) -> Array:
     t1 = b12 - b11
     t2 = b22 - t1
     sides = (b11, b21, t2, t1, b22, b22 - b12, b21 - t2)  # the last is -T4
-    return np.concatenate([pack_matrix(side.astype(np.float32), lanes) for side in sides])
+    return np.concatenate([pack_matrix(side.astype(matrix.dtype), lanes) for side in sides])
 
 
 @dataclass(frozen=True)
@@ -98,19 +106,21 @@ class Strassen:
     @property
     def sum_pitch(self) -> int:
         """Elements per pixel of a sum of A."""
-        return apart(self.k // 2, self.lanes)
+        return apart(self.k // 2, self.lanes, dtype_of(self.weight))
 
     @property
     def product_pitch(self) -> int:
         """Elements per pixel of a product."""
-        return apart(self.n // 2, self.lanes)
+        return apart(self.n // 2, self.lanes, dtype_of(self.weight).accumulator)
 
     def emit(self) -> None:
         """Sums of A, then the seven products."""
         rows, sums, products = self.half_rows, self.sum_pitch, self.product_pitch
-        s1, s2, s3, s4 = (T.alloc_buffer((rows * sums,), "float32") for _ in range(4))
-        total = T.alloc_buffer((rows * products,), "float32")  # P1, then P1 + P6, then + P7
-        p5 = T.alloc_buffer((rows * products,), "float32")
+        dtype = dtype_of(self.weight)
+        s1, s2, s3, s4 = (T.alloc_buffer((rows * sums,), dtype) for _ in range(4))
+        # P1, then P1 + P6, then + P7
+        total = T.alloc_buffer((rows * products,), dtype.accumulator)
+        p5 = T.alloc_buffer((rows * products,), dtype.accumulator)
         self._sums(s1, s2, s3, s4)
         self._product(self._part(0, 0), _B11, self._to(total))
         self._product(self._part(0, 1), _B21, self._finish(0, 0, total))
@@ -211,7 +221,8 @@ class Strassen:
         (row, column), (p, i, j) = quarter, pixel
         value = _sum(value, terms, (p + j) * self.product_pitch + channel, width)
         channel = channel + column * (self.n // 2)
-        done = bind(value + load(self.bias, channel, width), width)
+        bias = convert(load(self.bias, channel, width), dtype_of(value))
+        done = bind(value + bias, width)
         self.epilogue(p + row * (self.rows - self.half_rows))(done, i, j, channel, width, valid)
 
 

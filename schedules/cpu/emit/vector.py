@@ -1,6 +1,8 @@
 """Small vocabulary for writing vector TIR: loads, stores, constants, bound values.
 
-A vector of width 1 is a scalar throughout, so generators need no special case for tails.
+A vector of width 1 is a scalar throughout, so generators need no special case for tails. Values
+have the element type of what they were loaded from; :func:`convert` and :func:`reinterpret` change
+it, nothing else does.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from typing import Any, TypeAlias
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from tvm_flow.schedules.contract.dtypes import FLOAT32, INT32, DType
+
 #: a TIR expression, or a Python number where TVM takes one
 Expr: TypeAlias = Any
 #: what reads a value that may be read more than once
@@ -21,9 +25,41 @@ Value: TypeAlias = Callable[[], Expr]
 LOOKUP_ENTRIES = 32
 
 
-def f32(value: float, width: int = 1) -> Expr:
-    """A constant repeated over ``width`` lanes."""
-    return splat(tirx.FloatImm("float32", float(value)), width)
+def dtype_of(source: tirx.Buffer | Expr) -> DType:
+    """Element type of a buffer or of a (vector) value."""
+    dtype = source.dtype if isinstance(source, tirx.Buffer) else source.ty.dtype
+    return DType(str(dtype.with_lanes(1)))
+
+
+def constant(value: float, width: int, dtype: DType) -> Expr:
+    """A constant repeated over ``width`` lanes; of an integer type, ``value`` is a whole number."""
+    return splat(_number(value, dtype), width)
+
+
+def f32(value: float, width: int) -> Expr:
+    """:func:`constant` for what is computed in fp32 whatever the tensors hold."""
+    return constant(value, width, FLOAT32)
+
+
+def _number(value: float, dtype: DType) -> Expr:
+    if dtype.is_float:
+        return tirx.FloatImm(dtype, float(value))
+    if value != int(value):
+        raise ValueError(f"{value} is no {dtype}")
+    return tirx.IntImm(dtype, int(value))
+
+
+def convert(value: Expr, dtype: DType) -> Expr:
+    """The same number in every lane as another type: widened, narrowed or rounded towards zero."""
+    if dtype_of(value) is dtype:
+        return value
+    return tirx.Cast(dtype.vector(value.ty.dtype.lanes), value)
+
+
+def reinterpret(value: Expr, dtype: DType) -> Expr:
+    """The same bits as lanes of another type, as many as they fill."""
+    size = value.ty.dtype.lanes * dtype_of(value).bytes
+    return tirx.reinterpret(dtype.vector(size // dtype.bytes), value)
 
 
 def splat(scalar: Expr, width: int) -> Expr:
@@ -53,19 +89,19 @@ def prefetch(buffer: tirx.Buffer, base: Expr | int) -> None:
     T.evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, *hints))
 
 
-def registers(count: int) -> tirx.Buffer:
-    """A small fp32 array that LLVM keeps in registers.
+def registers(count: int, dtype: DType = FLOAT32) -> tirx.Buffer:
+    """A small array that LLVM keeps in registers.
 
     Without the annotation TVM allocates "local" arrays from the workspace pool, and accumulators
     become memory.
     """
     keep = {"disable_lower_builtin": tirx.IntImm("int32", 1)}
-    return T.alloc_buffer((count,), "float32", scope="local", annotations=keep)
+    return T.alloc_buffer((count,), dtype, scope="local", annotations=keep)
 
 
 def bind(value: Expr, width: int) -> Value:
     """Compute ``value`` once; the result reads it back (from a register after LLVM's mem2reg)."""
-    slot = registers(width)
+    slot = registers(width, dtype_of(value))
     store(slot, value, 0, width)
     return lambda: load(slot, 0, width)
 
@@ -97,9 +133,9 @@ def horner(coefficients: Sequence[Expr], x: Value) -> Expr:
     return y
 
 
-def constants(values: Sequence[float]) -> Expr:
+def constants(values: Sequence[float], dtype: DType = FLOAT32) -> Expr:
     """A vector of different constants."""
-    lanes = [tirx.FloatImm("float32", value) for value in values]
+    lanes = [_number(value, dtype) for value in values]
     return tirx.Shuffle(lanes, [tirx.IntImm("int32", i) for i in range(len(lanes))])
 
 
@@ -110,9 +146,9 @@ def lookup(table: Sequence[Expr], index: Expr) -> Expr:
     cores with :attr:`tvm_flow.schedules.contract.base.Cpu.lookup` only.
     """
     low, high = table
-    bits = tirx.reinterpret("int32x16", index)
+    bits = reinterpret(index, INT32)
     name = "llvm.x86.avx512.vpermi2var.ps.512"
-    return tirx.call_llvm_pure_intrin("float32x16", name, low, bits, high)
+    return tirx.call_llvm_pure_intrin(FLOAT32.vector(LOOKUP_ENTRIES // 2), name, low, bits, high)
 
 
 def take(vector: Expr, start: int, count: int) -> Expr:
@@ -132,7 +168,7 @@ def pick(vectors: Sequence[Expr], lanes: Sequence[int | None], width: int) -> Ex
         return vectors[0]
     sources = list(vectors)
     if None in lanes:
-        sources.append(f32(0.0, width))
+        sources.append(constant(0, width, dtype_of(vectors[0])))
     order = [width * len(vectors) if lane is None else lane for lane in lanes]
     return tirx.Shuffle(sources, [tirx.IntImm("int32", lane) for lane in order])
 
@@ -189,8 +225,9 @@ def load_valid(buffer: tirx.Buffer, base: Expr, width: int, valid: int) -> Expr:
     """A ``width``-lane vector whose first ``valid`` lanes are read; the rest are zero."""
     if valid >= width:
         return load(buffer, base, width)
-    slot = registers(width)
-    store(slot, f32(0.0, width), 0, width)
+    dtype = dtype_of(buffer)
+    slot = registers(width, dtype)
+    store(slot, constant(0, width, dtype), 0, width)
     for offset, part in pieces(valid, width):
         store(slot, load(buffer, base + offset, part), offset, part)
     return load(slot, 0, width)

@@ -20,7 +20,15 @@ from tvm_flow.schedules.cpu.emit.microkernel import for_flat, parallel, tile_cou
 from tvm_flow.schedules.cpu.emit.packing import balanced
 from tvm_flow.schedules.cpu.emit.reduction import Tile
 from tvm_flow.schedules.cpu.emit.sliding import Sliding
-from tvm_flow.schedules.cpu.emit.vector import Expr, bind, for_vectors, load, registers, store
+from tvm_flow.schedules.cpu.emit.vector import (
+    Expr,
+    bind,
+    dtype_of,
+    for_vectors,
+    load,
+    registers,
+    store,
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,10 @@ class WindowShape(Sliding):
 
 @dataclass(frozen=True)
 class Accumulation:
-    """What is done in a window: ``start``, one ``tap``, ``finish`` (read, channel, width)."""
+    """What is done in a window: ``start``, one ``tap``, ``finish`` (read, channel, width).
+
+    Sums are of the type of ``start``; ``x`` comes to ``tap`` as it is in memory.
+    """
 
     start: Callable[[Expr, int], Expr]
     tap: Callable[[Expr, Expr, Expr, int, Expr, int], Expr]  # acc, x, dy, dx, channel, width
@@ -108,7 +119,7 @@ class RowSweep:
         """One tile of pixels of one channel panel. Input rows come one after the other, each for
         all output rows of the tile that it is a tap of."""
         s, how = self.shape, self.how
-        acc = registers(tile.pixels * width)
+        acc = registers(tile.pixels * width, dtype_of(how.start(channel, width)))
         for i in range(tile.pixels):
             store(acc, how.start(channel, width), i * width, width)
         for y in range((tile.rows - 1) * s.sh + s.kh):

@@ -29,7 +29,17 @@ from tvm_flow.schedules.cpu.emit.microkernel import (
     shared,
 )
 from tvm_flow.schedules.cpu.emit.packing import Panels, pack_matrix
-from tvm_flow.schedules.cpu.emit.vector import Expr, f32, for_vectors, load, loop, registers, store
+from tvm_flow.schedules.cpu.emit.vector import (
+    Expr,
+    constant,
+    convert,
+    dtype_of,
+    for_vectors,
+    load,
+    loop,
+    registers,
+    store,
+)
 
 Matrix = Sequence[Sequence[float]]
 
@@ -65,7 +75,7 @@ def pack_weights(weight: Array, m: int, lanes: int) -> Array:
     """OIHW 3x3 weights -> G g G^T per position, each packed as a [ci, co] matrix."""
     g = np.array(_MATRICES[m][1], np.float64)
     u = np.einsum("ai,ocij,bj->abco", g, weight.astype(np.float64), g)
-    flat = u.reshape(positions(m), *u.shape[2:]).astype(np.float32)
+    flat = u.reshape(positions(m), *u.shape[2:]).astype(weight.dtype)
     return np.concatenate([pack_matrix(matrix, lanes) for matrix in flat])
 
 
@@ -108,8 +118,9 @@ class Winograd:
     def emit(self) -> None:
         """Input transform, products, output transform."""
         count, stride = positions(self.m), self.tiles * self.ci
-        v = T.alloc_buffer((count * stride,), "float32")
-        out = T.alloc_buffer((count * self.tiles * self.panels.padded,), "float32")
+        dtype = dtype_of(self.weight)
+        v = T.alloc_buffer((count * stride,), dtype)
+        out = T.alloc_buffer((count * self.tiles * self.panels.padded,), dtype.accumulator)
         down = self.tiles // self.across
         with parallel(down, self.threads) as ty, T.serial(0, self.across) as tx:
             self._input(v, ty, tx)
@@ -161,8 +172,9 @@ class Winograd:
 
             def write(i: int, j: int, value: Expr) -> None:
                 if i < vy and j < vx:
-                    slot = registers(width)
-                    store(slot, value + load(self.bias, channel, width), 0, width)
+                    slot = registers(width, dtype_of(value))
+                    bias = convert(load(self.bias, channel, width), dtype_of(value))
+                    store(slot, value + bias, 0, width)
                     row, column = tirx.IntImm("int32", i), tirx.IntImm("int32", j)
                     finish(lambda: load(slot, 0, width), row, column, channel, width, valid)
 
@@ -197,9 +209,10 @@ def _both_sides(
 ) -> None:
     """``write(i, j, (M x M^T)[i, j])`` for the square array ``read``: columns, then rows."""
     rows, n = len(matrix), len(matrix[0])
-    half = registers(rows * n * width)
+    dtype = dtype_of(read(0, 0))
+    half = registers(rows * n * width, dtype)
     for j in range(n):
-        column = registers(n * width)
+        column = registers(n * width, dtype)
         for i in range(n):
             store(column, read(i, j), i * width, width)
         for i in range(rows):
@@ -218,9 +231,10 @@ def _combine(row: Sequence[float], values: Sequence[Callable[[], Expr]], width: 
     for c, value in sorted(zip(row, values, strict=True), key=lambda pair: -pair[0]):
         if c == 0:
             continue
-        term = value() if abs(c) == 1 else value() * f32(abs(c), width)
+        dtype = dtype_of(value())
+        term = value() if abs(c) == 1 else value() * constant(abs(c), width, dtype)
         if total is None:
-            total = term if c > 0 else f32(0.0, width) - term
+            total = term if c > 0 else constant(0, width, dtype) - term
         else:
             total = total + term if c > 0 else total - term
     assert total is not None

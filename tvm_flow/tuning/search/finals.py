@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tvm_flow.schedules.contract.base import Knobs
-from tvm_flow.tuning.search.pipeline import Job, Pipeline
 from tvm_flow.tuning.search.state import TaskState
-from tvm_flow.tuning.worker.runner import Outcome
+from tvm_flow.tuning.search.trial_queue import Job, TrialQueue
+from tvm_flow.tuning.worker.protocol import Outcome
 
 Comparison = list[tuple[Knobs, Outcome]]
 
@@ -29,16 +29,14 @@ def finalists(state: TaskState, most: int) -> list[Knobs]:
     return chosen
 
 
-def compare(
-    pipeline: Pipeline, state: TaskState, most: int, idle: Callable[[], None]
-) -> Comparison:
+def compare(queue: TrialQueue, state: TaskState, most: int, idle: Callable[[], None]) -> Comparison:
     """Measure the finalists again, fastest first; empty if one of them failed this time. ``idle``
     is called again and again meanwhile.
 
     The caller records them in this order: should it be killed in between, the winner is there.
     """
     candidates = finalists(state, most)
-    outcomes = pipeline.compare([Job(state, knobs) for knobs in candidates], idle)
+    outcomes = queue.compare([Job(state, knobs) for knobs in candidates], idle)
     if any(outcome.median_s is None for outcome in outcomes):
         return []
     pairs = list(zip(candidates, outcomes, strict=True))

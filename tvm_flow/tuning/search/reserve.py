@@ -13,9 +13,9 @@ from statistics import fmean, median
 
 from tvm_flow.tuning.records.record import freeze
 from tvm_flow.tuning.search import finals
-from tvm_flow.tuning.search.pipeline import Job, Pipeline
 from tvm_flow.tuning.search.scheduler import contenders
 from tvm_flow.tuning.search.state import TaskState
+from tvm_flow.tuning.search.trial_queue import Job, TrialQueue
 
 _TYPICAL_BUILD_S, _TYPICAL_RUN_S = 0.3, 0.06  # until this run knows better
 #: All finalists of a task are timed until the last of them is steady; a trial waits for itself
@@ -57,11 +57,11 @@ class Pace:
 
 
 class Reserve:
-    """The reserve of a run whose candidates go through ``pipeline`` and whose tasks are compared
+    """The reserve of a run whose candidates go through ``queue`` and whose tasks are compared
     with ``finalists`` candidates each."""
 
-    def __init__(self, pipeline: Pipeline, finalists: int) -> None:
-        self._pipeline, self._finalists = pipeline, finalists
+    def __init__(self, queue: TrialQueue, finalists: int) -> None:
+        self._queue, self._finalists = queue, finalists
         self._pace = Pace({}, {})
         self._comparison_s = 0.0
         self._due = 0.0
@@ -75,12 +75,12 @@ class Reserve:
         return self._drain_s() + self._comparison_s
 
     def _drain_s(self) -> float:
-        """Until the candidates in the pipeline are built and measured. Where both go on at once it
+        """Until the candidates in the queue are built and measured. Where both go on at once it
         takes less, but there the last is measured after it was built, and the sum is small."""
-        unbuilt, unmeasured = self._pipeline.on_their_way
+        unbuilt, unmeasured = self._queue.on_their_way
         builds = sum(self._pace.build_s(job) for job in unbuilt)
         runs = sum(self._pace.run_s(job) for job in unmeasured)
-        return builds / self._pipeline.builders + runs / self._pipeline.runner.slots
+        return builds / self._queue.builders + runs / self._queue.runner.slots
 
     def _compare_s(self, states: Iterable[TaskState]) -> float:
         return _UNREST * sum(
@@ -91,8 +91,8 @@ class Reserve:
         """Tasks are compared one after the other, each on one board; only what an earlier run built
         is built again."""
         jobs = [Job(state, knobs) for knobs in finals.finalists(state, self._finalists)]
-        builds = [self._pace.build_s(job) for job in jobs if not self._pipeline.keeps(job)]
-        builders = min(self._pipeline.builders, max(1, len(builds)))
+        builds = [self._pace.build_s(job) for job in jobs if not self._queue.keeps(job)]
+        builders = min(self._queue.builders, max(1, len(builds)))
         trials = [self._pace.run_s(job) for job in jobs]
         calls = [state.times[freeze(job.knobs)] for job in jobs]
-        return sum(builds) / builders + self._pipeline.runner.compare_s(trials, calls)
+        return sum(builds) / builders + self._queue.runner.compare_s(trials, calls)

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tvm_flow.backends import CPU, Backend
-from tvm_flow.ir.tasks import Task, describe
+from tvm_flow.ir.tasks import Task
 from tvm_flow.schedules.contract.base import Knobs
-from tvm_flow.support.channel import Message
 from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions
 from tvm_flow.tuning.records.record import FrozenKnobs, Record, freeze
@@ -18,6 +17,7 @@ from tvm_flow.tuning.records.store import RecordStore, in_space
 from tvm_flow.tuning.search.cost_model import Features, Lesson
 from tvm_flow.tuning.search.proposals import Search, in_order
 from tvm_flow.tuning.search.report import TaskReport
+from tvm_flow.tuning.worker.protocol import KernelRequest
 
 #: A new best counts as an improvement only if it is this much faster: less is noise.
 _IMPROVEMENT = 0.99
@@ -37,7 +37,7 @@ class TaskState:
     """
 
     task: Task
-    kernel: Message
+    kernel: KernelRequest
     macs: int
     peak_gflops: float
     default: Knobs
@@ -85,7 +85,7 @@ class TaskState:
         )
         state = cls(
             task,
-            describe(task.workload, board, device),
+            KernelRequest.of(task.workload, family, board, device),
             family.macs(task.workload),
             backend.peak_gflops(board, threads),
             default,

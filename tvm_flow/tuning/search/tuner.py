@@ -13,7 +13,7 @@ from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions, check_limits
 from tvm_flow.tuning.records.store import RecordStore
 from tvm_flow.tuning.search.report import OnEvent, TuneReport
-from tvm_flow.tuning.search.session import Session
+from tvm_flow.tuning.search.run import TunerRun
 from tvm_flow.tuning.search.state import TaskState
 from tvm_flow.tuning.worker.bench import Bench, LocalBench
 from tvm_flow.tuning.worker.cores import confined
@@ -65,7 +65,7 @@ def tune_tasks(
     options = replace(
         options or TuneOptions(), cold_bytes=backend.weight_bytes(merged, board, threads)
     )
-    run = Session(
+    run = TunerRun(
         board, store, threads=threads, seed=seed, options=options, on_event=on_event, bench=bench
     )
     run.target, run.limit_s = trials, None if minutes is None else 60 * minutes

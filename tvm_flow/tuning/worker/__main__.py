@@ -1,20 +1,26 @@
-"""A worker of the tuner: ``python -m tvm_flow.tuning.worker build|run|board|model [CORE,CORE]``.
+"""A worker of the tuner: ``python -m tvm_flow.tuning.worker MODULE:FUNCTION [CORE,CORE]``.
 
-It speaks :mod:`tvm_flow.support.channel` on its standard streams; whatever libraries and kernels
-print goes to standard error. A candidate may crash it: then the tuner starts another.
+The function makes what answers requests, see :class:`~tvm_flow.tuning.worker.protocol.WorkerRole`.
+A worker speaks :mod:`tvm_flow.support.channel` on its standard streams; whatever libraries and
+kernels print goes to standard error. A candidate may crash it: then the tuner starts another.
 """
 
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from tvm_flow.support import channel
 from tvm_flow.support.channel import Closed, Message
+from tvm_flow.support.messages import from_message, to_message
+
+if TYPE_CHECKING:
+    from tvm_flow.tuning.worker.protocol import Handlers
 
 
 def _private_streams() -> tuple[int, int]:
@@ -27,45 +33,37 @@ def _private_streams() -> tuple[int, int]:
     return incoming, outgoing
 
 
-def _handler(role: str) -> Callable[[Message], Message]:
+def _made(handlers: str, options: Message) -> Handlers:
+    """What the role's function makes; only this role's modules are imported."""
     # tvm_ffi imports torch when it can, for the sake of a Windows problem: 2 s per worker.
     sys.modules["torch"] = None  # type: ignore[assignment]
     import tvm  # noqa: F401, PLC0415
 
     del sys.modules["torch"]  # scipy, should a family use it, stumbles over the None
-    if role == "build":
-        from tvm_flow.tuning.worker import kernel_build  # noqa: PLC0415  (only what the role needs)
-
-        return kernel_build.handle
-    if role == "board":
-        from tvm_flow.remote import trials  # noqa: PLC0415
-
-        return trials.BoardDesk().handle
-    if role == "model":
-        from tvm_flow.modelled import worker  # noqa: PLC0415
-
-        return worker.handle
-    from tvm_flow.tuning.worker import kernel_run  # noqa: PLC0415
-
-    return kernel_run.handle
+    module, _, function = handlers.partition(":")
+    made: Handlers = getattr(importlib.import_module(module), function)(**options)
+    return made
 
 
-def main(role: str, cores: str = "") -> None:
+def main(handlers: str, cores: str = "") -> None:
     """Answer requests until the tuner closes the pipe."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # candidates are expected to crash
     if cores:
         os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
     incoming, outgoing = _private_streams()
-    handle = _handler(role)
+    answers = _made(handlers, channel.receive(incoming))
+    from tvm_flow.tuning.worker.protocol import Order  # noqa: PLC0415  (imports TVM)
+
     gc.freeze()  # a collection would go through TVM's modules each time
     channel.send(outgoing, {"ready": os.getpid()})
     while True:
-        message = channel.receive(incoming)
+        order = from_message(channel.receive(incoming), Order)
+        request: Any = from_message(order.request, *answers)
         # Should the tuner be killed while a kernel loops for ever, nobody else would end us.
-        signal.setitimer(signal.ITIMER_REAL, message.pop("alarm_s"))
-        answer = handle(message)
+        signal.setitimer(signal.ITIMER_REAL, order.alarm_s)
+        answer = answers[type(request)](request)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        channel.send(outgoing, answer)
+        channel.send(outgoing, to_message(answer))
 
 
 if __name__ == "__main__":

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Protocol
 
 from tvm_flow.backends import CPU, Backend
-from tvm_flow.support.channel import Message
 from tvm_flow.support.errors import UsageError
 from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions
-from tvm_flow.tuning.worker.builder import Built
+from tvm_flow.tuning.worker.builder import BuiltKernel
 from tvm_flow.tuning.worker.cores import CorePlan, plan_cores
-from tvm_flow.tuning.worker.runner import Outcome, Runner
+from tvm_flow.tuning.worker.protocol import KernelRequest, Outcome
+from tvm_flow.tuning.worker.runner import Runner
 
 
 class TrialRunner(Protocol):
@@ -24,10 +24,10 @@ class TrialRunner(Protocol):
 
     slots: int
 
-    def submit(self, kernel: Message, built: Built, best_s: float) -> Future[Outcome]:
+    def submit(self, kernel: KernelRequest, built: BuiltKernel, best_s: float) -> Future[Outcome]:
         """Start one trial; ``best_s`` is the best time of its task so far (or infinity)."""
 
-    def compare(self, kernel: Message, built: Sequence[Built]) -> Future[list[Outcome]]:
+    def compare(self, kernel: KernelRequest, built: Sequence[BuiltKernel]) -> Future[list[Outcome]]:
         """Start measuring several candidates side by side; all fail if one does."""
 
     def compare_s(self, trials_s: Sequence[float], calls_s: Sequence[float]) -> float:

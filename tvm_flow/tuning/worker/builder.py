@@ -11,16 +11,23 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from tvm_flow.support.channel import Message
+from tvm_flow.tuning.records.record import OK
 from tvm_flow.tuning.worker.cores import CorePlan
 from tvm_flow.tuning.worker.process import WorkerCrashed, WorkerExpired, WorkerProcess
+from tvm_flow.tuning.worker.protocol import (
+    BUILD,
+    BuildAnswer,
+    BuildRequest,
+    Candidate,
+    KernelRequest,
+)
 
 #: A kernel's library is small and short-lived; threads would only take cores from each other.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TVM_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
-class Built:
+class BuiltKernel:
     """Outcome of a build. ``status``: ``ok``, ``invalid`` (these knobs have no kernel: not a
     trial), ``build_error`` or ``timeout``; with ``ok`` the library and its argument shapes.
     ``seconds``: how long it took."""
@@ -32,9 +39,10 @@ class Built:
     seconds: float = 0.0
 
     @property
-    def message(self) -> Message:
-        """What the run worker is told."""
-        return {"path": str(self.library), "shapes": self.shapes}
+    def candidate(self) -> Candidate:
+        """What the run worker is told, where the build went well."""
+        assert self.library is not None
+        return Candidate(self.library, self.shapes)
 
     def discard(self) -> None:
         if self.library is not None:
@@ -43,10 +51,8 @@ class Built:
 
 @dataclass(frozen=True)
 class _Job:
-    future: Future[Built]
-    kernel: Message
-    knobs: dict[str, int]
-    library: Path
+    future: Future[BuiltKernel]
+    request: BuildRequest
 
 
 class Builder:
@@ -63,7 +69,7 @@ class Builder:
         self._held = self._closed = False
         self._loud = 0  # workers at work on measuring cores
         self._workers = [
-            WorkerProcess("build", plan.cores_of(n), _ENVIRONMENT, folder / f"build-{n}.log")
+            WorkerProcess(BUILD, plan.cores_of(n), _ENVIRONMENT, folder / f"build-{n}.log")
             for n in range(plan.builders)
         ]
         loud = [bool({*worker.cores} & {*plan.measure}) for worker in self._workers]
@@ -91,10 +97,10 @@ class Builder:
             self._held = on
             self._change.notify_all()
 
-    def submit(self, kernel: Message, knobs: Mapping[str, int]) -> Future[Built]:
-        """Start building; ``kernel`` is from :func:`tvm_flow.ir.tasks.describe`."""
+    def submit(self, kernel: KernelRequest, knobs: Mapping[str, int]) -> Future[BuiltKernel]:
+        """Start building."""
         library = self._folder / f"candidate-{next(self._numbers)}.so"
-        job = _Job(Future(), kernel, dict(knobs), library)
+        job = _Job(Future(), BuildRequest(kernel, dict(knobs), library))
         with self._change:
             self._jobs.append(job)
             self._change.notify_all()
@@ -116,7 +122,7 @@ class Builder:
         """One worker's thread: build what comes until closed."""
         while (job := self._next(loud)) is not None:
             try:
-                built: Built | Exception = self._build(worker, job)
+                built: BuiltKernel | Exception = self._build(worker, job.request)
             except Exception as error:  # it is for whoever waits
                 built = error
             with self._change:
@@ -137,16 +143,14 @@ class Builder:
             self._loud += loud
             return self._jobs.popleft()
 
-    def _build(self, worker: WorkerProcess, job: _Job) -> Built:
-        request = {**job.kernel, "knobs": job.knobs, "library": str(job.library)}
+    def _build(self, worker: WorkerProcess, request: BuildRequest) -> BuiltKernel:
         began = time.monotonic()
         try:
-            answer = worker.request(request, self._timeout_s)
+            answer = worker.request(request, BuildAnswer, self._timeout_s)
         except WorkerCrashed as error:
-            return Built("build_error", f"compiler: {error}")
+            return BuiltKernel("build_error", f"compiler: {error}")
         except WorkerExpired as error:
-            return Built("timeout", f"build: {error}")
-        if answer["status"] != "ok":
-            return Built(answer["status"], answer["cause"])
-        shapes = tuple(tuple(shape) for shape in answer["shapes"])
-        return Built("ok", "", job.library, shapes, time.monotonic() - began)
+            return BuiltKernel("timeout", f"build: {error}")
+        if not answer.ok:
+            return BuiltKernel(answer.status, answer.cause)
+        return BuiltKernel(OK, "", request.library, answer.shapes, time.monotonic() - began)

@@ -6,49 +6,52 @@ import importlib
 
 import tvm
 
-from tvm_flow.schedules.contract.base import Cpu, InvalidKnobs, Workload
+from tvm_flow.schedules.contract.base import InvalidKnobs, Workload
 from tvm_flow.schedules.cpu.lowering import compile_kernel
 from tvm_flow.schedules.registry import lookup
-from tvm_flow.support.channel import Message
 from tvm_flow.support.errors import CompileError
 from tvm_flow.toolchain.linker import find_linker
 from tvm_flow.toolchain.thread_pool import pool_objects
+from tvm_flow.tuning.records.record import OK
+from tvm_flow.tuning.worker.protocol import BuildAnswer, BuildRequest, Handlers
 
 #: Name of the only function in a candidate's library.
 SYMBOL = "candidate"
 
 
-def handle(request: Message) -> Message:
-    """Build ``workload`` with ``knobs`` into the file ``library``.
+def handlers() -> Handlers:
+    """What a build worker does."""
+    return {BuildRequest: build}
 
-    The answer's ``status`` is ``ok`` (with the ``shapes`` of the kernel's arguments), ``invalid``
-    (no kernel exists for these knobs) or ``build_error`` with its ``cause``.
-    """
-    importlib.import_module(request["family_module"])  # registers the family
-    workload, cpu = Workload.parse(request["workload"]), Cpu(**request["cpu"])
+
+def build(request: BuildRequest) -> BuildAnswer:
+    """Build one kernel; the answer's ``status`` is ``ok``, ``invalid`` or ``build_error``."""
+    asked = request.kernel
+    importlib.import_module(asked.family_module)  # registers the family
+    workload = Workload.parse(asked.workload)
     try:
-        family = lookup(workload.op, request["target"]["kind"])
-        kernel = family.build(workload, cpu, request["knobs"], SYMBOL)
+        family = lookup(workload.op, asked.target["kind"])
+        kernel = family.build(workload, asked.device, request.knobs, SYMBOL)
     except InvalidKnobs as error:
-        return {"status": "invalid", "cause": one_line(error)}
+        return BuildAnswer("invalid", one_line(error))
     except Exception as error:  # a fault of the generator is a fault of this candidate only
-        return {"status": "build_error", "cause": f"generator: {one_line(error)}"}
+        return BuildAnswer("build_error", f"generator: {one_line(error)}")
     try:
         # as in a bundle: with other pass settings the tuner would rank other code
-        built = compile_kernel(kernel.with_attr("global_symbol", SYMBOL), request["target"])
-        linker = find_linker(request["arch"]).fcompile
-        pool = pool_objects(request["arch"], request["glibc"], cpu.threads)
-        built.export_library(request["library"], fcompile=linker, addons=pool)
+        built = compile_kernel(kernel.with_attr("global_symbol", SYMBOL), asked.target)
+        linker = find_linker(asked.arch).fcompile
+        pool = pool_objects(asked.arch, asked.glibc, asked.device.threads)
+        built.export_library(str(request.library), fcompile=linker, addons=pool)
     except CompileError as error:
-        return {"status": "build_error", "cause": one_line(error)}
+        return BuildAnswer("build_error", one_line(error))
     except Exception as error:  # TVM raises many types
-        return {"status": "build_error", "cause": f"compiler: {one_line(error)}"}
-    return {"status": "ok", "shapes": _shapes(kernel)}
+        return BuildAnswer("build_error", f"compiler: {one_line(error)}")
+    return BuildAnswer(OK, "", _shapes(kernel))
 
 
-def _shapes(kernel: tvm.tirx.PrimFunc) -> list[list[int]]:
+def _shapes(kernel: tvm.tirx.PrimFunc) -> tuple[tuple[int, ...], ...]:
     """Shapes the kernel declares: it may see an argument as a line of numbers."""
-    return [[int(extent) for extent in parameter.ty.shape] for parameter in kernel.params]
+    return tuple(tuple(int(extent) for extent in parameter.ty.shape) for parameter in kernel.params)
 
 
 def one_line(error: BaseException) -> str:

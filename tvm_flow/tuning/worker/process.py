@@ -10,10 +10,15 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
 from tvm_flow.support import channel
-from tvm_flow.support.channel import Closed, Expired, Message
+from tvm_flow.support.channel import Closed, Expired
 from tvm_flow.support.errors import EnvironmentFault
+from tvm_flow.support.messages import from_message, to_message
+from tvm_flow.tuning.worker.protocol import Answer, Order, WorkerRole
+
+A = TypeVar("A", bound=Answer)
 
 #: Importing TVM on a slow and busy board takes a while.
 START_TIMEOUT_S = 120.0
@@ -38,7 +43,7 @@ class WorkerProcess:
 
     Parameters
     ----------
-    role: ``"build"``, ``"run"`` or ``"model"``.
+    role: what it does.
     cores: ids of the cores it may use; empty for all.
     environment: variables added to ours.
     log: file for what it prints (also crash messages of libraries).
@@ -47,7 +52,7 @@ class WorkerProcess:
     """
 
     def __init__(
-        self, role: str, cores: Sequence[int], environment: Mapping[str, str], log: Path
+        self, role: WorkerRole, cores: Sequence[int], environment: Mapping[str, str], log: Path
     ) -> None:
         self.role, self.cores, self.log = role, tuple(cores), log
         self._environment = dict(environment)
@@ -55,16 +60,17 @@ class WorkerProcess:
         self._stopped = False
         self._lock = threading.Lock()
 
-    def request(self, message: Message, timeout_s: float) -> Message:
-        """Ask and wait for the answer.
+    def request(self, request: Any, answer: type[A], timeout_s: float) -> A:
+        """Ask and wait for the ``answer``; both are dataclasses of a protocol.
 
         Raises :class:`WorkerCrashed`, :class:`WorkerExpired` (the next request then starts a new
         process), :class:`WorkerStopped`, or ``EnvironmentFault`` if no worker can be started.
         """
         process = self.start()
+        order = to_message(Order(timeout_s + ORPHAN_SLACK_S, to_message(request)))
         try:
-            channel.send(_fd(process.stdin), {**message, "alarm_s": timeout_s + ORPHAN_SLACK_S})
-            return channel.receive(_fd(process.stdout), timeout_s)
+            channel.send(_fd(process.stdin), order)
+            return from_message(channel.receive(_fd(process.stdout), timeout_s), answer)
         except Expired:
             self._kill()
             raise WorkerExpired(f"no answer within {timeout_s:g} s") from None
@@ -90,13 +96,14 @@ class WorkerProcess:
                 return self._process
             self._process = process = self._spawn()
         try:
+            channel.send(_fd(process.stdin), self.role.options)
             channel.receive(_fd(process.stdout), START_TIMEOUT_S)
         except (Closed, Expired) as error:
             self._kill()
             if self._stopped:
                 raise WorkerStopped from None
             raise EnvironmentFault(
-                f"The {self.role} worker of the tuner does not start",
+                f"The {self.role.name} worker of the tuner does not start",
                 why=_last_line(self.log),
                 fix="tvm-flow doctor",
             ) from error
@@ -104,7 +111,7 @@ class WorkerProcess:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-        command = [sys.executable, "-m", "tvm_flow.tuning.worker", self.role]
+        command = [sys.executable, "-m", "tvm_flow.tuning.worker", self.role.handlers]
         with open(self.log, "ab") as log:
             return subprocess.Popen(
                 [*command, ",".join(map(str, self.cores))],

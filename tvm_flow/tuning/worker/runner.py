@@ -5,34 +5,31 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
-from tvm_flow.support.channel import Message
+from tvm_flow.measure.kernel_timer import REPEATS
 from tvm_flow.tuning.options import TuneOptions
 from tvm_flow.tuning.records.record import OK
-from tvm_flow.tuning.worker.builder import Built
+from tvm_flow.tuning.worker.builder import BuiltKernel
 from tvm_flow.tuning.worker.cores import CorePlan
-from tvm_flow.tuning.worker.kernel_run import REPEATS
 from tvm_flow.tuning.worker.process import WorkerCrashed, WorkerExpired, WorkerProcess
+from tvm_flow.tuning.worker.protocol import (
+    RUN,
+    Answer,
+    CompareRequest,
+    Comparison,
+    KernelRequest,
+    MeasureRequest,
+    Outcome,
+    PrepareRequest,
+    TrialRequest,
+    TrialSettings,
+    WorkerRole,
+)
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a trial: a status of :mod:`tvm_flow.tuning.records.record`; times in seconds
-    per call.
-
-    ``disturbed``: share of repeats that were thrown away because something else had the core.
-    ``spent_s``: how long the trial took, the computing of its task's reference left out.
-    """
-
-    status: str
-    cause: str = ""
-    median_s: float | None = None
-    p10_s: float | None = None
-    p90_s: float | None = None
-    disturbed: float = 0.0
-    spent_s: float = 0.0
+A = TypeVar("A", bound=Answer)
 
 
 def compare_s(
@@ -47,13 +44,13 @@ def compare_s(
 
 class Runner:
     """One worker of the given ``role``. ``folder`` keeps reference outputs for the next one after
-    a crash; ``extra`` is added to every request."""
+    a crash."""
 
     slots = 1
 
     def __init__(
         self, plan: CorePlan, folder: Path, options: TuneOptions, seed: int, *,
-        role: str = "run", extra: Message | None = None,
+        role: WorkerRole = RUN,
     ) -> None:  # fmt: skip
         environment = {
             "TVM_NUM_THREADS": str(len(plan.measure)),
@@ -62,25 +59,19 @@ class Runner:
             "OPENBLAS_NUM_THREADS": "1",  # a spinning pool would disturb
         }
         self._options = options
-        self._common = {
-            "seed": seed,
-            "cache": str(folder),
-            "tolerance": options.tolerance,
-            "cold_bytes": options.cold_bytes,
-            **(extra or {}),
-        }
-        self._worker = WorkerProcess(role, plan.measure, environment, folder / f"{role}.log")
+        self._settings = TrialSettings.of(options, folder, seed)
+        self._worker = WorkerProcess(role, plan.measure, environment, folder / f"{role.name}.log")
         self._prepared: set[str] = set()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="runner")
-        self._pool.submit(self._worker.start)  # it gets ready while the first candidate is built
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="runner")
+        self._executor.submit(self._worker.start)  # ready when the first candidate is built
 
-    def submit(self, kernel: Message, built: Built, best_s: float) -> Future[Outcome]:
+    def submit(self, kernel: KernelRequest, built: BuiltKernel, best_s: float) -> Future[Outcome]:
         """Start one trial; ``best_s`` is the best time of its task so far (or infinity)."""
-        return self._pool.submit(self._measure, kernel, built, best_s)
+        return self._executor.submit(self._measure, kernel, built, best_s)
 
-    def compare(self, kernel: Message, built: Sequence[Built]) -> Future[list[Outcome]]:
+    def compare(self, kernel: KernelRequest, built: Sequence[BuiltKernel]) -> Future[list[Outcome]]:
         """Start measuring several candidates in turns; all fail if one does."""
-        return self._pool.submit(self._compare, kernel, built)
+        return self._executor.submit(self._compare, kernel, built)
 
     def compare_s(self, trials_s: Sequence[float], calls_s: Sequence[float]) -> float:
         """Seconds that :meth:`compare` may be expected to take."""
@@ -92,42 +83,44 @@ class Runner:
 
     def close(self) -> None:
         """Kill the worker, also a busy one."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._executor.shutdown(wait=False, cancel_futures=True)
         self._worker.stop()
-        self._pool.shutdown(wait=True)
+        self._executor.shutdown(wait=True)
 
-    def _measure(self, kernel: Message, built: Built, best_s: float) -> Outcome:
-        # JSON has no infinity; a year is as good
-        extra = {"libraries": [built.message], "best_s": min(best_s, 3e7)}
-        answer = self._ask(kernel, {"action": "measure", **extra}, self._options.trial_timeout_s)
-        return Outcome(**answer)
+    def _measure(self, kernel: KernelRequest, built: BuiltKernel, best_s: float) -> Outcome:
+        request = MeasureRequest(kernel, self._settings, built.candidate, best_s)
+        prepared = self._prepare(request)
+        if not prepared.ok:
+            return Outcome(prepared.status, prepared.cause)
+        began = time.monotonic()
+        outcome = self._ask(request, Outcome, self._options.trial_timeout_s)
+        return replace(outcome, spent_s=time.monotonic() - began)
 
-    def _compare(self, kernel: Message, built: Sequence[Built]) -> list[Outcome]:
-        options = self._options
-        request = {
-            "action": "compare",
-            "libraries": [candidate.message for candidate in built],
-            "rounds": options.final_rounds,
-        }
-        answer = self._ask(kernel, request, options.trial_timeout_s * (1 + len(built)))
-        if answer["status"] != OK:
-            return [Outcome(**answer)] * len(built)
-        return [Outcome(OK, **result) for result in answer["results"]]
+    def _compare(self, kernel: KernelRequest, built: Sequence[BuiltKernel]) -> list[Outcome]:
+        candidates = tuple(one.candidate for one in built)
+        request = CompareRequest(kernel, self._settings, candidates, self._options.final_rounds)
+        prepared = self._prepare(request)
+        if not prepared.ok:
+            return Comparison(prepared.status, prepared.cause).of_each(len(built))
+        timeout_s = self._options.trial_timeout_s * (1 + len(built))
+        return self._ask(request, Comparison, timeout_s).of_each(len(built))
 
-    def _ask(self, kernel: Message, request: Message, timeout_s: float) -> Message:
-        """The worker's answer, or a status for its death; the reference is computed before."""
-        common = {**kernel, **self._common, "budget_s": self._options.trial_budget_s}
+    def _prepare(self, request: TrialRequest) -> Answer:
+        """Have the reference computed, once per workload: it may take longer than a trial."""
+        workload = request.kernel.workload
+        if workload in self._prepared:
+            return Answer(OK)
+        first = PrepareRequest(request.kernel, request.settings)
+        answer = self._ask(first, Answer, self._options.prepare_timeout_s)
+        if answer.ok:
+            self._prepared.add(workload)
+        return answer
+
+    def _ask(self, request: TrialRequest, answer: type[A], timeout_s: float) -> A:
+        """The worker's answer, or one that tells of its death."""
         try:
-            if kernel["workload"] not in self._prepared:
-                request_first = {**common, "action": "prepare"}
-                answer = self._worker.request(request_first, self._options.prepare_timeout_s)
-                if answer["status"] != OK:
-                    return answer
-                self._prepared.add(kernel["workload"])
-            began = time.monotonic()
-            answer = self._worker.request({**common, **request}, timeout_s)
-            return {**answer, "spent_s": time.monotonic() - began}
+            return self._worker.request(request, answer, timeout_s)
         except WorkerCrashed as error:
-            return {"status": "crashed", "cause": str(error)}
+            return answer("crashed", str(error))
         except WorkerExpired as error:
-            return {"status": "timeout", "cause": str(error)}
+            return answer("timeout", str(error))

@@ -1,4 +1,4 @@
-"""One run of the tuner: keeps the pipeline fed, records what comes out, compares finalists."""
+"""One run of the tuner: feeds the queue of trials, records what comes out, compares finalists."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from tvm_flow.tuning.records.record import OK, Record, freeze
 from tvm_flow.tuning.records.store import RecordStore
 from tvm_flow.tuning.search import finals
 from tvm_flow.tuning.search.cost_model import CostModel
-from tvm_flow.tuning.search.pipeline import Job, Pipeline
 from tvm_flow.tuning.search.report import EventKind, OnEvent, Phase, TuneEvent, TuneReport
 from tvm_flow.tuning.search.reserve import Reserve
 from tvm_flow.tuning.search.scheduler import batch_size, contenders, next_task
 from tvm_flow.tuning.search.state import TaskState
+from tvm_flow.tuning.search.trial_queue import Job, TrialQueue
 from tvm_flow.tuning.worker.bench import Bench, TrialRunner
 from tvm_flow.tuning.worker.builder import Builder
 from tvm_flow.tuning.worker.cores import CorePlan
-from tvm_flow.tuning.worker.runner import Outcome
+from tvm_flow.tuning.worker.protocol import Outcome
 
 _STEP_S = 0.5  # longest wait before limits are looked at again
 _MOST_RESERVED = 0.4  # share of the time limit
 _NOISE = 0.2  # share of disturbed repeats from which the user is told
 
 
-class Session:
+class TunerRun:
     """State of a run; :meth:`go` does all the work, :meth:`report` tells how far it is."""
 
     def __init__(
@@ -57,10 +57,10 @@ class Session:
         self.stopped, self.interrupted, self.last_cause = "", False, ""
         self._learnt_at = 0
         self._disturbed: list[float] = []
-        self._pipeline: Pipeline
+        self._queue: TrialQueue
         self._reserve: Reserve
         self._runner: TrialRunner | None = None
-        self._queue: list[Job] = []
+        self._proposed: list[Job] = []
         self._told: tuple[str, ...] = ()
         self._phase: Phase = "search"
 
@@ -79,8 +79,8 @@ class Session:
             runner = self.bench.runner(self.board, plan, Path(name), self.options, self.seed)
             stack.callback(runner.close)
             self._runner = runner
-            self._pipeline = Pipeline(builder, runner, plan.overlap, self.options.finalists)
-            self._reserve = Reserve(self._pipeline, self.options.finalists)
+            self._queue = TrialQueue(builder, runner, plan.overlap, self.options.finalists)
+            self._reserve = Reserve(self._queue, self.options.finalists)
             self._tell("start", f"{len(self.states)} tasks on {self.board.title}")
             self._search()
             self._compare()
@@ -88,9 +88,9 @@ class Session:
     def _search(self) -> None:
         while True:
             self._fill()
-            if not self._pipeline.busy:
+            if not self._queue.busy:
                 return
-            for job, outcome in self._pipeline.step(_STEP_S):
+            for job, outcome in self._queue.step(_STEP_S):
                 self._finish(job, outcome)
             self._tell_waiting()
 
@@ -102,18 +102,18 @@ class Session:
         self._told = notes
 
     def _fill(self) -> None:
-        """Keep the pipeline busy as long as the limits allow."""
-        while self._pipeline.room > 0:
+        """Keep the workers busy as long as the limits allow."""
+        while self._queue.room > 0:
             self.stopped = self._why_stop()
             if self.stopped:
-                self._queue.clear()
+                self._proposed.clear()
                 return
-            self._queue = [job for job in self._queue if not job.state.settled()]
-            if not self._queue and not self._propose():
-                if not self._pipeline.busy:
+            self._proposed = [job for job in self._proposed if not job.state.settled()]
+            if not self._proposed and not self._propose():
+                if not self._queue.busy:
                     self.stopped = "nothing left to try or to gain"
                 return
-            self._pipeline.feed(self._queue.pop(0))
+            self._queue.feed(self._proposed.pop(0))
 
     def _why_stop(self) -> str:
         if self._elapsed() >= self._search_limit():
@@ -122,10 +122,10 @@ class Session:
         return "" if left is None or left > 0 else f"{self.target} trials are done"
 
     def _trials_left(self) -> int | None:
-        """Trials that may still be started: those in the pipeline are taken as spent."""
+        """Trials that may still be started: those in the queue are taken as spent."""
         if self.target is None:
             return None
-        return self.target - sum(state.trials for state in self.states) - self._pipeline.load
+        return self.target - sum(state.trials for state in self.states) - self._queue.load
 
     def _search_limit(self) -> float:
         """Seconds after which the rest of the time belongs to what is on its way already and to the
@@ -148,7 +148,7 @@ class Session:
             batch = state.search.propose(
                 count, self.model, state.good(), 0.0 if first else self.options.epsilon
             )
-            self._queue = [Job(state, knobs) for knobs in batch]
+            self._proposed = [Job(state, knobs) for knobs in batch]
             if batch:
                 return True
         return False
@@ -201,7 +201,7 @@ class Session:
             if self.limit_s is not None and self._elapsed() >= self.limit_s:
                 return
             most = self.options.finalists
-            results = finals.compare(self._pipeline, state, most, self._tell_waiting)
+            results = finals.compare(self._queue, state, most, self._tell_waiting)
             for knobs, outcome in results:
                 self._record(Job(state, knobs), outcome, "final")
                 assert outcome.median_s is not None

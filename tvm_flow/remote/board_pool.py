@@ -42,7 +42,7 @@ class Closing(Exception):
     """The tuner is shutting down."""
 
 
-class SeatFinder:
+class BoardPool:
     """Boards of one key, one seat at a time; from several threads.
 
     ``aside``: addresses of boards not to use, and why; where the tracker offers one of them, it is

@@ -13,8 +13,8 @@ from tvm_flow.schedules.contract.base import Knobs
 from tvm_flow.tuning.records.record import FrozenKnobs, freeze
 from tvm_flow.tuning.search.state import TaskState
 from tvm_flow.tuning.worker.bench import TrialRunner
-from tvm_flow.tuning.worker.builder import Builder, Built
-from tvm_flow.tuning.worker.runner import Outcome
+from tvm_flow.tuning.worker.builder import Builder, BuiltKernel
+from tvm_flow.tuning.worker.protocol import Outcome
 
 _TURN = 16  # candidates built before any is measured, where a core does both
 _AHEAD = 2  # built candidates in stock per builder
@@ -35,21 +35,21 @@ class Shelf:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._kept: dict[str, dict[FrozenKnobs, tuple[float, Built]]] = {}
+        self._kept: dict[str, dict[FrozenKnobs, tuple[float, BuiltKernel]]] = {}
 
-    def put(self, job: Job, built: Built, seconds: float) -> None:
+    def put(self, job: Job, built: BuiltKernel, seconds: float) -> None:
         kept = self._kept.setdefault(job.state.task.workload.key, {})
         kept[freeze(job.knobs)] = seconds, built
         default = freeze(job.state.default)
         for knobs in sorted(kept.keys() - {default}, key=lambda k: kept[k][0])[self._most :]:
             kept.pop(knobs)[1].discard()
 
-    def get(self, job: Job) -> Built | None:
+    def get(self, job: Job) -> BuiltKernel | None:
         kept = self._kept.get(job.state.task.workload.key, {})
         return kept[freeze(job.knobs)][1] if freeze(job.knobs) in kept else None
 
 
-class Pipeline:
+class TrialQueue:
     """Feed it jobs while :attr:`room` lasts; :meth:`step` gives back those that are done.
 
     With ``overlap`` building and measuring go on at once; else builders on measuring cores pause
@@ -64,9 +64,9 @@ class Pipeline:
         self._measuring = overlap  # whether trials may begin
         self._shelf = Shelf(finalists)
         self._numbers = itertools.count()
-        self._building: dict[Future[Built], tuple[int, Job]] = {}
-        self._ready: list[tuple[int, Job, Built]] = []  # a heap: first fed, first measured
-        self._running: dict[Future[Outcome], tuple[Job, Built]] = {}
+        self._building: dict[Future[BuiltKernel], tuple[int, Job]] = {}
+        self._ready: list[tuple[int, Job, BuiltKernel]] = []  # a heap: first fed, first measured
+        self._running: dict[Future[Outcome], tuple[Job, BuiltKernel]] = {}
 
     @property
     def busy(self) -> bool:
@@ -74,7 +74,7 @@ class Pipeline:
 
     @property
     def load(self) -> int:
-        """Candidates in the pipeline."""
+        """Candidates that are built, wait or are measured."""
         return len(self._building) + len(self._ready) + len(self._running)
 
     @property
