@@ -8,10 +8,11 @@ STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow lint format bench lock clean
+.PHONY: help venv system-packages demo test test-slow lint format bench lock clean
 
 help:
 	@echo "make demo       set up, then trace, tune, compile, check and compare FasterNet-T0"
+	@echo "make system-packages  install what emulated and modelled boards need (apt-get)"
 	@echo "make test       run the default tests (twelve minutes on 2 cores)"
 	@echo "make test-slow  run the tests marked slow as well"
 	@echo "make lint       ruff and mypy"
@@ -32,6 +33,26 @@ $(STAMP): requirements.lock requirements-nodeps.lock pyproject.toml
 	@$(PIP) --no-deps -r requirements-nodeps.lock
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
+
+# Emulated and modelled boards, and the tests of them, need these; nothing else here does.
+SYSTEM_PACKAGES := tvm_flow/data/system-packages.txt
+
+system-packages:
+	@missing=; names=$$(awk '!/^#/ { print $$1 }' $(SYSTEM_PACKAGES)); \
+	if ! command -v apt-get >/dev/null; then \
+	  echo "error: the system packages are not installed: there is no apt-get here (Debian and" \
+	    "Ubuntu have it). Fix: install by its own means what Debian calls" $$names; exit 1; fi >&2; \
+	for name in $$names; do \
+	  [ "$$(dpkg-query -W -f '$${db:Status-Status}' $$name 2>/dev/null)" = installed ] || \
+	    missing="$$missing $$name"; done; \
+	if [ -z "$$missing" ]; then echo "All system packages are there:" $$names; exit 0; fi; \
+	sudo=; if [ "$$(id -u)" != 0 ]; then sudo=sudo; command -v sudo >/dev/null || { \
+	  echo "error: installing$$missing takes root's rights, and there is no sudo." \
+	    "Fix: as root, apt-get install$$missing" >&2; exit 1; }; fi; \
+	echo "Installing$$missing ..."; \
+	$$sudo apt-get -qq update && \
+	$$sudo env DEBIAN_FRONTEND=noninteractive \
+	  apt-get install -y -qq --no-install-recommends $$missing >/dev/null
 
 demo: venv
 	@$(BIN)/tvm-flow demo

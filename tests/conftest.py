@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import signal
 
+pytest_plugins = ["tests.support.system"]
+
 
 def pytest_configure() -> None:
     """Ctrl-C works in the programs under test, however the test run itself was started.
