@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import signal
 
-pytest_plugins = ["tests.support.system"]
+pytest_plugins = [
+    "tests.support.system",
+    "tests.support.tiers",
+    "tests.support.shards",
+]
 
 
 def pytest_configure() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,13 @@ from tvm_flow.support.system_packages import COMMAND, lacking
 
 #: In a report's properties: this test did not run for want of these packages.
 _LACKED = "lacked_system_packages"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--lacking-to", metavar="FILE", type=Path,
+        help="write the line about tests that lack system packages there as well",
+    )  # fmt: skip
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -48,11 +56,14 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, obj
         for report in reporter.stats.get("skipped", [])
         if _LACKED in dict(report.user_properties)
     ]
+    said = ""
     if lacked:
         names = sorted({name for one in lacked for name in one.split()})
-        reporter.write_line(
+        said = (
             f"{len(lacked)} TESTS SKIPPED because this machine lacks {', '.join(names)}. "
-            f"To run them: {COMMAND}",
-            yellow=True, bold=True,
-        )  # fmt: skip
+            f"To run them: {COMMAND}"
+        )
+        reporter.write_line(said, yellow=True, bold=True)
+    if (copy := session.config.getoption("--lacking-to")) is not None:
+        copy.write_text(f"{said}\n" if said else "", encoding="utf-8")
     return answer
