@@ -8,12 +8,15 @@ STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow lint format bench lock clean
+.PHONY: help venv system-packages demo test test-fast test-slow lint format bench lock clean
 
 help:
 	@echo "make demo       set up, then trace, tune, compile, check and compare FasterNet-T0"
+	@echo "make system-packages  install what emulated and modelled boards need (apt-get)"
 	@echo "make test       run the default tests (twelve minutes on 2 cores)"
-	@echo "make test-slow  run the tests marked slow as well"
+	@echo "make test-fast  run the unit tests (under a minute on one core)"
+	@echo "make test-slow SHARD=k/n  run the k-th of n parts of the slow tests; what has passed on the"
+	@echo "                same sources is not run again, unless with AGAIN=1"
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      the benchmarks behind the README's table"
 	@echo "make clean      remove the virtual environment and build products"
@@ -33,23 +36,52 @@ $(STAMP): requirements.lock requirements-nodeps.lock pyproject.toml
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
+# Emulated and modelled boards, and the tests of them, need these; nothing else here does.
+SYSTEM_PACKAGES := tvm_flow/data/system-packages.txt
+
+system-packages:
+	@missing=; names=$$(awk '!/^#/ { print $$1 }' $(SYSTEM_PACKAGES)); \
+	if ! command -v apt-get >/dev/null; then \
+	  echo "error: the system packages are not installed: there is no apt-get here (Debian and" \
+	    "Ubuntu have it). Fix: install by its own means what Debian calls" $$names; exit 1; fi >&2; \
+	for name in $$names; do \
+	  [ "$$(dpkg-query -W -f '$${db:Status-Status}' $$name 2>/dev/null)" = installed ] || \
+	    missing="$$missing $$name"; done; \
+	if [ -z "$$missing" ]; then echo "All system packages are there:" $$names; exit 0; fi; \
+	sudo=; if [ "$$(id -u)" != 0 ]; then sudo=sudo; command -v sudo >/dev/null || { \
+	  echo "error: installing$$missing takes root's rights, and there is no sudo." \
+	    "Fix: as root, apt-get install$$missing" >&2; exit 1; }; fi; \
+	echo "Installing$$missing ..."; \
+	$$sudo apt-get -qq update && \
+	$$sudo env DEBIAN_FRONTEND=noninteractive \
+	  apt-get install -y -qq --no-install-recommends $$missing >/dev/null
+
 demo: venv
 	@$(BIN)/tvm-flow demo
 
 # Two runs beside each other, on a core each: tests that only compile and compute, and those that
-# start processes and measure time. The first one's log is shown when both are done.
+# measure time or wait for processes. The first one's log is shown when both are done, and last of
+# all what either left out for want of system packages. tests/support/tiers.py says which is which.
 DEFAULT := -m "not slow and not board and not gpu"
-COMPUTE := tests/schedules tests/passes tests/frontend tests/test_zoo.py tests/test_models.py \
-	tests/test_committed_records.py tests/test_digits.py tests/test_compat.py tests/modelled
+ONE_CORE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 test: venv
 	@mkdir -p build
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(DEFAULT) $(COMPUTE) >build/test-compute.log 2>&1 & \
-	  compute=$$!; $(BIN)/python -m pytest $(DEFAULT) $(COMPUTE:%=--ignore=%); code=$$?; \
-	  wait $$compute || code=1; cat build/test-compute.log; exit $$code
+	@$(ONE_CORE) $(DEFAULT) --tier unit,compile >build/test-compile.log 2>&1 & compile=$$!; \
+	  $(BIN)/python -m pytest $(DEFAULT) --tier process --lacking-to build/test-process.lacking; \
+	  code=$$?; wait $$compile || code=1; cat build/test-compile.log; \
+	  cat build/test-process.lacking; exit $$code
+
+test-fast: venv
+	$(ONE_CORE) $(DEFAULT) --tier unit
+
+# A shard takes every Nth slow test. What has passed is kept below build/slow for this state of the
+# sources, and left out by the next run on the same; AGAIN=1 runs it again.
+SHARD ?= 1/1
 
 test-slow: venv
-	$(BIN)/python -m pytest -m "not gpu"
+	$(if $(AGAIN),rm -rf build/slow)
+	$(BIN)/python -m pytest -m "slow and not board and not gpu" --shard $(SHARD) --resume build/slow
 
 lint: venv
 	$(BIN)/ruff check .

@@ -4,6 +4,12 @@ import signal
 
 import pytest
 
+pytest_plugins = [
+    "tests.support.system",
+    "tests.support.tiers",
+    "tests.support.shards",
+]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Here and not beside the test: pytest reads options from the outermost conftest only."""

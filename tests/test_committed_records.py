@@ -35,7 +35,7 @@ def committed() -> list[tuple[str, Record]]:
 
 RECORDS = committed()
 #: One in so many is in the default suite, the others are slow tests.
-EVERY = 4
+EVERY = 8
 
 
 def test_the_repository_ships_records() -> None:

@@ -25,9 +25,9 @@ from tvm_flow.schedules.registry import lookup
 from tvm_flow.support.errors import EnvironmentFault, TuningError, UsageError
 from tvm_flow.support.messages import from_message, to_message
 from tvm_flow.targets import Board
-from tvm_flow.tuning.worker import kernel_build
-from tvm_flow.tuning.worker.problem import problem
-from tvm_flow.tuning.worker.protocol import BuildRequest, KernelRequest
+from tvm_flow.tuning.worker.__main__ import kernel_build
+from tvm_flow.tuning.worker.__main__.problem import problem
+from tvm_flow.tuning.worker.__main__.protocol import BuildRequest, KernelRequest
 
 pytestmark = pytest.mark.timeout(60)
 A72 = targets.load("rk3399")
@@ -72,6 +72,7 @@ def executed(trace: Trace, mnemonic: str) -> int:
     )
 
 
+@pytest.mark.system("model")
 @pytest.mark.parametrize("workload", [POINTWISE, DEPTHWISE], ids=lambda w: w.op)
 def test_every_multiplication_is_counted(workload: Workload, tmp_path: Path) -> None:
     """Four lanes each; at the border, depthwise leaves out taps that fall outside."""
@@ -85,6 +86,7 @@ def test_every_multiplication_is_counted(workload: Workload, tmp_path: Path) -> 
         assert found == (14 * 3 - 2) ** 2 * 32 < macs
 
 
+@pytest.mark.system("model")
 def test_cycles_are_near_the_bound_of_the_core(tmp_path: Path) -> None:
     """One FMLA of four lanes a cycle; a good kernel takes little more."""
     trace = traced(POINTWISE, tmp_path)
@@ -95,6 +97,7 @@ def test_cycles_are_near_the_bound_of_the_core(tmp_path: Path) -> None:
     assert cost.instructions > bound
 
 
+@pytest.mark.system("model")
 def test_a_small_tile_is_slower(tmp_path: Path) -> None:
     """One sum at a time waits for itself."""
     default = lookup("conv2d").default(POINTWISE, cpu_of(A72))
@@ -103,6 +106,7 @@ def test_a_small_tile_is_slower(tmp_path: Path) -> None:
     assert slow > 1.5 * kernel_cycles(traced(POINTWISE, tmp_path), analyser(A72))
 
 
+@pytest.mark.system("model")
 def test_caches_of_the_board_count(tmp_path: Path) -> None:
     trace = traced(POINTWISE, tmp_path)
     assert trace.l1.random + trace.l1.streamed < 3 * trace.lines
@@ -110,6 +114,7 @@ def test_caches_of_the_board_count(tmp_path: Path) -> None:
     assert trace.lines * 64 > 4 * (14 * 14 * (32 + 64) + 32 * 64)
 
 
+@pytest.mark.system("model")
 def test_vectors_across_two_lines_are_counted(tmp_path: Path) -> None:
     """58 channels are 232 bytes: one vector in eight starts 8 bytes before the end of a line."""
     apart, across = (traced(depthwise.workload(n=1, h=14, w=14, c=c), tmp_path) for c in (32, 58))
@@ -119,6 +124,7 @@ def test_vectors_across_two_lines_are_counted(tmp_path: Path) -> None:
     assert [cost.splits for cost in costs] == [apart.splits, across.splits]
 
 
+@pytest.mark.system("model")
 def test_the_core_in_order_pays_for_latency() -> None:
     """A chain of dependent sums and the same number of independent ones."""
     chain = ["fmla v0.4s, v1.4s, v2.s[0]"] * 8
@@ -145,6 +151,7 @@ def test_a_trace_without_code_is_refused(tmp_path: Path) -> None:
         read_trace(tmp_path / "trace.txt")
 
 
+@pytest.mark.system("model")
 def test_what_llvm_does_not_know_counts_as_nothing() -> None:
     x86 = replace(analyser(A72), triple="x86_64-linux-gnu", cpu="znver4", known={})
     codes = [*["90"] * 20, "f048010580e91300", "c5fc1185"]  # nop, lock add, the half of a vmovups
@@ -154,6 +161,7 @@ def test_what_llvm_does_not_know_counts_as_nothing() -> None:
     assert found[-2].startswith("addq")
 
 
+@pytest.mark.system("model")
 def test_atomic_instructions_are_left_out() -> None:
     orin = analyser(targets.load("jetson-orin"))
     lines = orin.disassemble(["4100e0b8", "41ac40a9"])  # ldaddal w0, w1, [x2]; ldp x1, x11, [x2]
@@ -162,6 +170,7 @@ def test_atomic_instructions_are_left_out() -> None:
     assert orin.cycles([lines])[0] > 0
 
 
+@pytest.mark.system("model")
 @pytest.mark.parametrize(
     ("hidden", "package"),
     [("qemu", "qemu-user"), ("llvm", "llvm-19"), ("libc", "libc6-arm64-cross")],

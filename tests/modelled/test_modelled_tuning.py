@@ -21,9 +21,9 @@ from tvm_flow.modelled.bench import ModelledBench
 from tvm_flow.schedules.contract.base import Workload
 from tvm_flow.support.errors import TuningError
 from tvm_flow.tuning.options import TuneOptions
-from tvm_flow.tuning.records.record import Record
-from tvm_flow.tuning.records.store import RecordStore
-from tvm_flow.tuning.search.tuner import tune_tasks
+from tvm_flow.tuning.records.store.record import Record
+from tvm_flow.tuning.records.store.store import RecordStore
+from tvm_flow.tuning.search.proposals.tuner import tune_tasks
 
 pytestmark = pytest.mark.timeout(120)
 ROOT = Path(__file__).parents[2]
@@ -36,6 +36,7 @@ def cli(*arguments: str | Path) -> Done:
     return NURSERY.run(arguments, cwd=ROOT, environment=given, timeout_s=100)
 
 
+@pytest.mark.system("model")
 def test_records_of_the_command_line_say_modelled(tmp_path: Path) -> None:
     given = ("tune", NET, "--target", "rk3399", "--runner", "modelled", "--trials", "3")
     done = cli(*given, "--records", tmp_path, "--json")
@@ -59,6 +60,7 @@ def tune(folder: Path, work: Workload, trials: int) -> list[Record]:
     return store.records
 
 
+@pytest.mark.system("model")
 @pytest.mark.parametrize(
     "fault", [faulty_family.CRASH, faulty_family.WRONG, faulty_family.OUTSIDE, faulty_family.INPUT]
 )
@@ -70,6 +72,7 @@ def test_nothing_wrong_gets_a_time(fault: int, tmp_path: Path) -> None:
     assert {record.status for record in records if not record.knobs["fault"]} == {"ok"}
 
 
+@pytest.mark.system("model")
 def test_a_kernel_that_never_ends_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,6 +85,7 @@ def test_a_kernel_that_never_ends_is_killed(
     assert not emulators
 
 
+@pytest.mark.system("model")
 def test_less_work_is_modelled_as_faster(tmp_path: Path) -> None:
     """The kernel does its work ``waste`` times over."""
     records = tune(tmp_path, faulty_family.workload(1 << 10), 12)

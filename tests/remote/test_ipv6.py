@@ -53,7 +53,9 @@ def lab6(native_server: Path, tmp_path: Path) -> Iterator[Lab]:
     tracker.stop()
 
 
-@pytest.mark.parametrize("listens", ["127.0.0.1", "::1", "[::1]"])
+@pytest.mark.parametrize(
+    "listens", ["127.0.0.1", "[::1]", pytest.param("::1", marks=pytest.mark.slow)]
+)
 def test_kernels_are_tuned_over_ipv6(lab6: Lab, listens: str) -> None:
     """On a board that listens there too, and on one that only its tracker sees there."""
     board = lab6.board(arguments=["--host", listens])

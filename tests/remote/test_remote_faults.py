@@ -72,7 +72,10 @@ def test_frozen_board_that_thaws_is_used_again(lab: Lab) -> None:
     assert not report.failures
 
 
-@pytest.mark.parametrize("fault", [CRASH, HANG, WRONG, UNWRITTEN, INPUT])
+@pytest.mark.parametrize(
+    "fault",
+    [CRASH, HANG, WRONG, *(pytest.param(f, marks=pytest.mark.slow) for f in (UNWRITTEN, INPUT))],
+)
 def test_bad_candidates_are_recorded_and_the_board_survives(lab: Lab, fault: int) -> None:
     board = lab.board()
     report = lab.tune(workload(faults=fault), trials=6)

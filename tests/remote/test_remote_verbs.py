@@ -131,6 +131,7 @@ def test_bundle_and_eager_are_compared_on_a_board(
         )
 
 
+@pytest.mark.system("emulate")
 def test_emulated_rk3399_from_tuning_to_the_bundle(lab: Lab, tmp_path: Path) -> None:
     """Tracker, emulated board, a few trials over the network, a bundle from the records, and its
     result on the board against PyTorch's: the whole way, without a board."""

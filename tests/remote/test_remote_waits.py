@@ -119,6 +119,7 @@ def test_a_board_of_another_architecture_is_named(lab: Lab, verb: str) -> None:
     assert "cannot open shared object" not in said
 
 
+@pytest.mark.system("emulate")
 def test_an_emulated_board_is_no_board_of_this_machine(lab: Lab) -> None:
     if BOARD.arch == "aarch64":
         pytest.skip("emulated boards are of this machine's architecture")

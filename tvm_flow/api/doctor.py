@@ -24,6 +24,7 @@ from pathlib import Path
 
 from tvm_flow import targets
 from tvm_flow.support.errors import TvmFlowError
+from tvm_flow.support.system_packages import COMMAND, lacking
 from tvm_flow.toolchain.linker import find_linker, has_zig, zig
 
 PYTHON = (3, 11)
@@ -37,7 +38,7 @@ BUSY_CORES = 0.5  # a load above this disturbs timings
 @dataclass(frozen=True)
 class Check:
     """One finding. ``fix`` is a command or an edit, empty where ``ok``. A ``warning`` that is not
-    ok leaves the installation usable but its timings doubtful."""
+    ok leaves the installation usable, but its timings doubtful or boards without a stand-in."""
 
     name: str
     ok: bool
@@ -58,6 +59,7 @@ def diagnose(tuning_logs: Path = Path("tuning_logs")) -> list[Check]:
         lambda: [abi()],
         code_generation,
         lambda: [cpp_compiler()],
+        system_packages,
         lambda: [cores()],
         lambda: [governor()],
         lambda: [tuning_folder(tuning_logs)],
@@ -148,6 +150,17 @@ def cpp_compiler() -> Check:
         return Check(name, False, "the package ziglang is not installed", fix)
     ok, said = _run([zig(), "c++", "--version"])
     return Check(name, ok, said.partition("\n")[0] if ok else f"zig {said}", "" if ok else fix)
+
+
+def system_packages() -> list[Check]:
+    """What emulated and modelled boards need of the system; nothing else does."""
+    checks = []
+    for name, use in (("emulated boards", "emulate"), ("modelled boards", "model")):
+        missing = " ".join(lacking(use))
+        detail = f"not installed: {missing}" if missing else "everything is installed"
+        fix = f"sudo apt-get install {missing} (in a checkout: {COMMAND})" if missing else ""
+        checks.append(Check(name, not missing, detail, fix, warning=True))
+    return checks
 
 
 def cores() -> Check:
