@@ -224,7 +224,7 @@ def test_second_tuner_is_told_who_holds_the_log(folder: Path) -> None:
 def test_lock_of_a_killed_tuner_is_free(folder: Path) -> None:
     code = textwrap.dedent("""
         import os, signal, sys
-        from tvm_flow.tuning.records import RecordStore
+        from tvm_flow.tuning.records.store import RecordStore
         from tvm_flow.tuning.record import Record
         with RecordStore(sys.argv[1]).writing() as store:
             store.add(Record("a()", {"x": 1}, 1, "timeout"))
@@ -259,7 +259,7 @@ def test_full_and_read_only_file_systems(tmp_path: Path, options: str) -> None:
     code = textwrap.dedent("""
         import sys
         from tvm_flow.errors import RecordError
-        from tvm_flow.tuning.records import RecordStore
+        from tvm_flow.tuning.records.store import RecordStore
         from tvm_flow.tuning.record import Record
         count = 0
         try:

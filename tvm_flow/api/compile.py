@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_flow.api.boards import board_of, layout_of, records_of
+from tvm_flow.api.boards import board_of, layout_of, store_of
 from tvm_flow.targets import Board
-from tvm_flow.tuning.records.store import RecordStore
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,7 +22,9 @@ class CompileReport(os.PathLike[str]):
     """A bundle that was written; usable wherever its path is.
 
     ``kernels``: distinct kernels of the network, ``tuned`` of them built from a tuning record
-    found in ``records``, the others with the default schedule. ``verified``: the self-check made
+    found in ``records`` or in ``committed_records`` (those installed with tvm-flow; ``None`` in a
+    checkout, and where other records are named), the others with the default schedule.
+    ``verified``: the self-check made
     before the bundle was put in place, ``None`` where this machine cannot run it. ``notes``:
     remarks for the user, one line each. ``macs``: multiply-accumulates of one run. Sizes are in
     bytes: of ``model.so``, of the C++ runner with TVM's runtime (0 without them), of all files.
@@ -37,6 +38,7 @@ class CompileReport(os.PathLike[str]):
     kernels: int
     tuned: int
     records: Path
+    committed_records: Path | None
     verified: CheckReport | None
     macs: int
     library_bytes: int
@@ -59,6 +61,7 @@ class CompileReport(os.PathLike[str]):
             "kernels": self.kernels,
             "tuned": self.tuned,
             "records": str(self.records),
+            "committed_records": str(self.committed_records) if self.committed_records else None,
             "verified": check is not None,
             "max_rel_error": check.max_rel_error if check else None,
             "tolerance": check.tolerance if check else None,
@@ -108,7 +111,7 @@ def compile(
     """
     layout = layout_of(layout)
     board = board_of(target, threads)
-    store = RecordStore(records_of(board, records), board.log_name)
+    store = store_of(board, records)
     # TVM and torch take seconds to import: what can be refused without them is refused by now
     from tvm_flow.api import network_to_bundle  # noqa: PLC0415
     from tvm_flow.api.networks import load_model  # noqa: PLC0415

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_flow import targets
-from tvm_flow.api.boards import board_of, layout_of, records_of
+from tvm_flow.api.boards import board_of, layout_of, store_of
 from tvm_flow.api.compile import CompileReport
 from tvm_flow.support.errors import ModelError, TvmFlowError, UsageError
 from tvm_flow.targets import Board
-from tvm_flow.tuning.records.store import RecordStore
 
 if TYPE_CHECKING:
     from torch import nn
@@ -78,7 +77,7 @@ def compile_all(
             on_start(board.name)
         report, failure = None, None
         try:
-            store = RecordStore(records_of(board, records), board.log_name)
+            store = store_of(board, records)
             report = network_to_bundle.build(
                 loaded, folder / board.name, board, store, layout=layout, labels=labels, runner=True
             )

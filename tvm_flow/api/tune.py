@@ -6,17 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tvm_flow.api.boards import board_of, records_of
+from tvm_flow.api.boards import board_of, store_of
 from tvm_flow.remote.address import parse_address
 from tvm_flow.remote.client import boards_of
 from tvm_flow.support.errors import UsageError
 from tvm_flow.targets import Board
 from tvm_flow.tuning.options import check_limits
-from tvm_flow.tuning.records.store import RecordStore
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from tvm_flow.tuning.records.store import RecordStore
     from tvm_flow.tuning.search.report import OnEvent, TuneReport
     from tvm_flow.tuning.worker.bench import Bench
 
@@ -37,7 +37,7 @@ def prepare(
     """
     check_limits(trials, minutes)
     board = board_of(target, threads)
-    return board, RecordStore(records_of(board, records), board.log_name)
+    return board, store_of(board, records)
 
 
 def tune(

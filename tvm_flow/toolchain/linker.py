@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from tvm_flow.support.cache import cache_root
 from tvm_flow.support.errors import CompileError, EnvironmentFault
+from tvm_flow.support.user_folders import cache_root
 
 ZIG_PIN = "ziglang==0.17.1"
 LINK_TIMEOUT_S = 120

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tvm_flow.support import channel
 from tvm_flow.support.channel import Closed, Expired, Message
+from tvm_flow.support.child import child_environment
 from tvm_flow.support.errors import EnvironmentFault
 
 #: Importing TVM on a slow and busy board takes a while.
@@ -103,7 +104,6 @@ class WorkerProcess:
         return process
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         command = [sys.executable, "-m", "tvm_flow.tuning.worker", self.role]
         with open(self.log, "ab") as log:
             return subprocess.Popen(
@@ -111,7 +111,7 @@ class WorkerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, "PYTHONPATH": path, **self._environment},
+                env=child_environment(**self._environment),
                 start_new_session=True,  # Ctrl-C is for the tuner, which then ends its workers
                 bufsize=0,
             )
