@@ -123,7 +123,7 @@ def test_missing_packaging(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "packaging.requirements", None)
     (check,) = doctor.packages()
     assert_failed(check, "not installed", "pip install")
-    assert check.fix.endswith(" packaging")
+    assert " packaging" in check.fix
 
 
 def test_committed_records(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -174,8 +174,8 @@ def test_no_linker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(linker, "has_zig", lambda: False)
     monkeypatch.setattr(doctor, "has_zig", lambda: False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert_failed(doctor.linker("aarch64", tmp_path), "No linker for aarch64", linker.ZIG_PIN)
-    assert_failed(doctor.cpp_compiler(), "ziglang is not installed", linker.ZIG_PIN)
+    assert_failed(doctor.linker("aarch64", tmp_path), "No linker for aarch64", linker.ZIG_RANGE)
+    assert_failed(doctor.cpp_compiler(), "ziglang is not installed", linker.ZIG_RANGE)
 
 
 def test_linker_that_fails(tmp_path: Path) -> None:

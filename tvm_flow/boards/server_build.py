@@ -13,7 +13,7 @@ from tvm_flow.boards.libraries import LIBRARIES, runtime_libraries
 from tvm_flow.support.cache import cached_folder
 from tvm_flow.support.resources import package_file
 from tvm_flow.toolchain.elf import version_key
-from tvm_flow.toolchain.linker import ZIG_PIN, build_cpp
+from tvm_flow.toolchain.linker import build_cpp, zig_version
 
 SERVER = "board_server"
 #: The oldest C library of a supported board (JetPack 4), and what TVM's runtime libraries need.
@@ -70,7 +70,7 @@ def board_program(name: str, sources: Sequence[Path], arch: str, glibc: str) -> 
 
 def _digest(sources: Sequence[Path], *settings: str) -> str:
     versions = [metadata.version(package) for package in LIBRARIES]
-    digest = hashlib.sha256(repr([ZIG_PIN, *versions, *settings]).encode())
+    digest = hashlib.sha256(repr([zig_version(), *versions, *settings]).encode())
     for path in sources:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]

@@ -18,7 +18,7 @@ from tvm_flow.runtime import machine
 from tvm_flow.support.errors import CompileError
 from tvm_flow.support.resources import package_file
 from tvm_flow.support.user_folders import cache_root
-from tvm_flow.toolchain.linker import ZIG_PIN, compile_c, find_linker, has_zig
+from tvm_flow.toolchain.linker import compile_c, find_linker, has_zig, zig_version
 
 _GLIBC = "2.27"  # as old as any that is compiled for; the source needs nothing newer
 #: On a Zen 5 server cores on one L3 gave 39 to 66 ns within minutes, those on two 210.
@@ -54,7 +54,7 @@ def _library() -> ctypes.CDLL | None:
     """Compiled once per machine. A comparison does not fail for want of it."""
     arch = machine.arch()
     source = package_file("measure", "core_distance.c")
-    digest = hashlib.sha256(f"{ZIG_PIN} {_GLIBC}".encode() + source.read_bytes()).hexdigest()
+    digest = hashlib.sha256(f"{zig_version()} {_GLIBC}".encode() + source.read_bytes()).hexdigest()
     path = cache_root() / f"core-distance-{arch}-{digest[:16]}.so"
     try:
         if not path.exists():

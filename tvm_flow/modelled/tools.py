@@ -17,7 +17,7 @@ from pathlib import Path
 from tvm_flow.support.errors import EnvironmentFault
 from tvm_flow.support.resources import package_file
 from tvm_flow.support.user_folders import cache_root
-from tvm_flow.toolchain.linker import ZIG_PIN, build_cpp
+from tvm_flow.toolchain.linker import build_cpp, zig_version
 
 #: LLVM 17 is the first with models of Neoverse N1 and Zen 4 (Debian 12 offers 19).
 _LLVM = range(22, 16, -1)
@@ -145,6 +145,6 @@ def _ffi_headers() -> Path:
 
 def _cached(name: str, arch: str, suffix: str, settings: Sequence[str]) -> Path:
     """Where a helper is kept: one file per version of its source, compiler and settings."""
-    digest = hashlib.sha256(repr([ZIG_PIN, _GLIBC, *settings]).encode())
+    digest = hashlib.sha256(repr([zig_version(), _GLIBC, *settings]).encode())
     digest.update(package_file("modelled", f"{name}.cc").read_bytes())
     return cache_root() / "modelled" / f"{name}-{arch}-{digest.hexdigest()[:16]}{suffix}"

@@ -31,6 +31,5 @@ def checkout() -> Path | None:
     """The root of the checkout that ``tvm_flow`` is imported from, ``None`` for an installed one
     (an unpacked source distribution is none either: its records are inside the package)."""
     root = package_file().parent
-    return (
-        root if all((root / name).exists() for name in ("pyproject.toml", "tuning_logs")) else None
-    )
+    marks = (root / "pyproject.toml", root / "tuning_logs")
+    return root if all(mark.exists() for mark in marks) else None

@@ -6,7 +6,7 @@ import hashlib
 
 from tvm_flow.support.resources import package_file
 from tvm_flow.support.user_folders import cache_root
-from tvm_flow.toolchain.linker import ZIG_PIN, compile_c, has_zig
+from tvm_flow.toolchain.linker import compile_c, has_zig, zig_version
 
 
 def pool_objects(arch: str, glibc: str, threads: int) -> list[str]:
@@ -18,7 +18,7 @@ def pool_objects(arch: str, glibc: str, threads: int) -> list[str]:
     if threads < 2 or not has_zig():
         return []
     source = package_file("toolchain", "thread_pool.c")
-    digest = hashlib.sha256(f"{ZIG_PIN} {arch} {glibc}".encode() + source.read_bytes())
+    digest = hashlib.sha256(f"{zig_version()} {arch} {glibc}".encode() + source.read_bytes())
     path = cache_root() / f"pool-{arch}-{digest.hexdigest()[:16]}.o"
     if not path.exists():
         compile_c(source, path, arch=arch, glibc=glibc)
