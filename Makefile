@@ -1,10 +1,16 @@
 # tvm-flow: `make demo` sets everything up and runs the main job; `make test` runs the tests.
-PYTHON ?= python3.11
+# The first of these that runs; any from 3.11 to 3.13 serves: make PYTHON=python3.12
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
+	  $$name -c '' 2>/dev/null && echo $$name && break; done)
 # More arguments for pip, such as another index; see Requirements in README.md.
 PIP_ARGS ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# The exact versions, per Python; the others are installed without what they ask for.
+VERSION := import sys; print("%d.%d" % sys.version_info[:2])
+LOCK   := requirements/lock-$$($(BIN)/python -c '$(VERSION)').txt
+NO_DEPS := requirements/lock-no-deps.txt
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
@@ -23,16 +29,16 @@ help:
 
 venv: $(STAMP)
 
-$(STAMP): requirements.lock requirements-nodeps.lock pyproject.toml
-	@$(PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
-	  echo "error: $(PYTHON) is not a Python 3.11 with venv." \
-	    "Fix: apt-get install python3.11 python3.11-venv, or make PYTHON=path/to/python3.11"; \
+$(STAMP): $(wildcard requirements/*.txt) pyproject.toml
+	@"$(PYTHON)" -c 'import ensurepip' && test -f requirements/lock-$$("$(PYTHON)" -c '$(VERSION)').txt || { \
+	  echo "error: $(or $(PYTHON),python3) is not a Python 3.11, 3.12 or 3.13 with venv." \
+	    "Fix: apt-get install python3 python3-venv, or make PYTHON=path/to/python3.12"; \
 	  exit 1; } >&2
 	@echo "Installing into $(VENV) (about a minute plus the download) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) setuptools==80.9.0
-	@$(PIP) -r requirements.lock
-	@$(PIP) --no-deps -r requirements-nodeps.lock
+	@$(PIP) -r $(LOCK)
+	@$(PIP) --no-deps -r $(NO_DEPS)
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -96,8 +102,11 @@ bench: venv
 	$(BIN)/python -m benchmarks.zoo
 
 lock: venv
-	$(BIN)/python -m pip list --format=freeze --exclude-editable \
-	  | grep -v -E '^(pip|setuptools|wheel|xgboost|tvm-flow)==' | sed 's/+cpu//' > requirements.lock
+	{ echo "# Exact versions of everything the project runs and tests with, for one Python."; \
+	  echo "# Installed by 'make venv'. Made from what is installed in .venv with 'make lock'."; \
+	  $(BIN)/python -m pip list --format=freeze --exclude-editable \
+	  | grep -v -E '^(pip|setuptools|wheel|xgboost|tvm-flow)==' | sed 's/+cpu//'; } > $(VENV)/lock
+	mv $(VENV)/lock "$(LOCK)"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

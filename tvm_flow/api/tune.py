@@ -19,9 +19,9 @@ from tvm_flow.remote.client import boards_of
 from tvm_flow.support.errors import UsageError
 from tvm_flow.targets import Board
 from tvm_flow.tuning.options import check_limits
-from tvm_flow.tuning.records.store import RecordStore
 
 if TYPE_CHECKING:
+    from tvm_flow.tuning.records.store import RecordStore
     from tvm_flow.tuning.search.report import OnEvent, TuneReport
     from tvm_flow.tuning.worker.bench import Bench
 

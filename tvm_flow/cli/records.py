@@ -44,14 +44,16 @@ def folder_of(folder: Path | None, target: str, records: Path | None) -> Path:
 
 def show(folder: Folder = None, target: Target = "native", records: Records = None) -> Answer:
     """List what is recorded: trials, failures and the best time of every workload."""
+    from tvm_flow.api.boards import board_of, store_of  # noqa: PLC0415
     from tvm_flow.tuning.records.store import RecordStore  # noqa: PLC0415
 
-    store = RecordStore(folder_of(folder, target, records))
+    store = RecordStore(folder) if folder else store_of(board_of(target), records)
     rows = list(_rows(store))
     failures = Counter(r.status for r in store.records if not r.ok)
     causes = Counter(f"{r.status}: {r.cause}" for r in store.records if not r.ok)
     data = {
         "directory": str(store.directory),
+        "committed": str(store.committed) if store.committed else None,
         "target": store.target,
         "records": len(store),
         "failures": dict(failures),
@@ -85,7 +87,8 @@ def _tables(data: dict[str, Any]) -> Iterable[RenderableType]:
     from tvm_flow.schedules.contract.base import Workload  # noqa: PLC0415 - imports TVM
     from tvm_flow.tuning.search.progress import short_name  # noqa: PLC0415
 
-    yield line(f"{data['directory']}: {data['records']} records", "bold")
+    folders = " and ".join(filter(None, (data["committed"], data["directory"])))
+    yield line(f"{folders}: {data['records']} records", "bold")
     if data["workloads"]:
         made = table("kernel", ">threads", ">trials", ">best", "label", "record")
         for row in data["workloads"]:

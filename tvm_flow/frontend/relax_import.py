@@ -255,6 +255,8 @@ def _slice_scatter(reader: _Reader, var: Any, call: Any) -> Value | None:
     if step != 1:
         return None
     start, stop, _ = slice(start, stop).indices(x.shape[axis])
+    if (start, stop) == (0, x.shape[axis]):
+        return update  # PyTorch before 2.9 writes x[:, a:b] = u with one of these for the batch
     attrs = {"axis": axis, "start": start, "stop": stop}
     return Node("slice_scatter", [x, update], x.shape, attrs, dtype=x.dtype)
 

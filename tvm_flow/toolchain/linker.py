@@ -17,14 +17,16 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import ClassVar
 
-from tvm_flow.support.cache import cache_root
 from tvm_flow.support.errors import CompileError, EnvironmentFault
+from tvm_flow.support.user_folders import cache_root
 from tvm_flow.toolchain.elf import elf_arch
 
-ZIG_PIN = "ziglang==0.17.1"
+#: As in pyproject.toml.
+ZIG_RANGE = "ziglang>=0.13"
 LINK_TIMEOUT_S = 120
 # The first C++ build on a machine also builds libc++ for the target: about a minute on two cores.
 CPP_TIMEOUT_S = 900
@@ -106,13 +108,21 @@ def find_linker(arch: str, explicit: PathLike | None = None) -> Linker:
     raise EnvironmentFault(
         f"No linker for {arch}",
         why=f"neither the package ziglang nor one of {', '.join(candidates)} is installed",
-        fix=f"python -m pip install {ZIG_PIN}",
+        fix=f"python -m pip install '{ZIG_RANGE}'",
     )
 
 
 def has_zig() -> bool:
     """Whether the wheel with linker and C++ compiler is installed."""
     return importlib.util.find_spec("ziglang") is not None
+
+
+def zig_version() -> str:
+    """Of the installed wheel, ``"none"`` without one: part of the names of what is cached."""
+    try:
+        return metadata.version("ziglang")
+    except metadata.PackageNotFoundError:
+        return "none"
 
 
 def zig() -> str:
@@ -148,7 +158,7 @@ def build_cpp(
         raise EnvironmentFault(
             f"No C++ compiler for {arch}",
             why="the package ziglang is not installed",
-            fix=f"python -m pip install {ZIG_PIN}",
+            fix=f"python -m pip install '{ZIG_RANGE}'",
         )
     with _replacing(Path(output)) as temporary:
         command = [zig(), "c++", "-target", f"{arch}-linux-gnu.{glibc}", "-O2", "-std=c++17", "-s"]
