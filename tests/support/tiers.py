@@ -30,6 +30,7 @@ TIER_OF = {
     "bundle/test_publish.py": "unit",
     "bundle/test_stats.py": "unit",
     "cli": "process",
+    "cli/test_cli_bad_input.py": "compile",
     "cli/test_cli_compile_all.py": "compile",
     "frontend": "compile",
     "frontend/test_frontend_load.py": "unit",
