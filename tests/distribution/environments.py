@@ -7,15 +7,17 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import venv
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+#: Versions of Python that the metadata names and that have a lock.
+PYTHONS = ("3.11", "3.12", "3.13")
 BUILD_TIMEOUT_S, INSTALL_TIMEOUT_S, RUN_TIMEOUT_S = 120, 1800, 300
 #: What setuptools must see; building leaves files behind, so it is done in a copy.
 SOURCES = ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "tvm_flow", "schedules",
            "targets", "tuning_logs")  # fmt: skip
+_VERSION = "import ensurepip, sys; print('%d.%d' % sys.version_info[:2])"
 _BUILD = """
 import sys
 from setuptools import build_meta
@@ -81,11 +83,23 @@ class Installed:
         return run(list(command), self.work, RUN_TIMEOUT_S, XDG_DATA_HOME=str(self.data)).stdout
 
 
+def interpreter(version: str) -> Path | None:
+    """A Python of that version with ``venv``, in ``PATH`` or among pyenv's; or ``None``."""
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = [shutil.which(f"python{version}"), *sorted(versions.glob(f"{version}.*/bin/python"))]
+    for path in map(Path, filter(None, found)):
+        # pyenv's shims are there for every version, and fail for those not switched on
+        done = subprocess.run([path, "-c", _VERSION], capture_output=True, text=True, check=False)
+        if done.returncode == 0 and done.stdout.strip() == version:
+            return path
+    return None
+
+
 def linked(folder: Path, wheel: Path) -> Installed:
     """The wheel beside the packages of this environment, which are found through a ``.pth`` file:
     seconds instead of minutes. Python does not read ``.pth`` files in a folder that one names, so
     that an editable installation of the checkout is out of sight."""
-    made = _create(folder, with_pip=False)
+    made = _create(folder, Path(sys.executable), "--without-pip")
     scheme = {"base": str(folder / "env"), "platbase": str(folder / "env")}
     site = Path(sysconfig.get_path("purelib", "venv", vars=scheme))
     places = {sysconfig.get_path(kind) for kind in ("purelib", "platlib")}
@@ -95,19 +109,20 @@ def linked(folder: Path, wheel: Path) -> Installed:
     return made
 
 
-def locked(folder: Path, wheel: Path) -> Installed:
-    """The exact versions of this Python's lock, then the wheel alone: what a user gets."""
-    made = _create(folder, with_pip=True)
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+def locked(folder: Path, wheel: Path, python: Path = Path(sys.executable)) -> Installed:
+    """The exact versions of the lock for ``python``, then the wheel alone."""
+    made = _create(folder, python)
+    version = made.execute(made.python, "-c", _VERSION).strip()
     pip: list[str | Path] = [made.python, "-m", "pip", "install", "--quiet"]
     locks = ROOT / "requirements"
+    run([*pip, "setuptools==80.9.0"], folder, INSTALL_TIMEOUT_S)
     run([*pip, "-r", locks / f"lock-{version}.txt"], folder, INSTALL_TIMEOUT_S)
     run([*pip, "--no-deps", "-r", locks / "lock-no-deps.txt"], folder, INSTALL_TIMEOUT_S)
     run([*pip, "--no-index", "--no-deps", wheel], folder, INSTALL_TIMEOUT_S)
     return made
 
 
-def _create(folder: Path, *, with_pip: bool) -> Installed:
-    venv.create(folder / "env", symlinks=True, with_pip=with_pip)
+def _create(folder: Path, python: Path, *options: str) -> Installed:
+    run([python, "-m", "venv", *options, folder / "env"], folder, BUILD_TIMEOUT_S)
     (folder / "work").mkdir()
     return Installed(folder / "env" / "bin" / "python", folder / "work", folder / "data")

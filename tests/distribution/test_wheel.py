@@ -22,15 +22,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.boards.farm import Tracker, until
 from tests.cli.conftest import accepted, tvm_flow
 from tests.distribution.environments import (
+    PYTHONS,
     ROOT,
     Installed,
     build,
     clean,
-    copy_sources,
     linked,
     locked,
 )
@@ -43,21 +45,6 @@ NETWORK = "shufflenet_v2_x0_5"
 INSTALL_TIMEOUT_S = 3600
 #: Files of the checkout's packages that are nobody else's business.
 LEFT_OUT = re.compile(r"__pycache__|/\.|/local\.jsonl$|\.torn$")
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copy_sources(tmp_path_factory.mktemp("source") / "tvm-flow")
-
-
-@pytest.fixture(scope="module")
-def sdist(source: Path) -> Path:
-    return build("sdist", source, source.parent / "dist")
-
-
-@pytest.fixture(scope="module")
-def wheel(source: Path) -> Path:
-    return build("wheel", source, source.parent / "dist")
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +110,24 @@ def test_the_source_distribution_makes_the_same_wheel(
 def test_metadata(wheel: Path) -> None:
     data = described(wheel)
     assert data["Version"] == __version__
-    exact = [line for line in data.get_all("Requires-Dist", []) if "==" in line.partition(";")[0]]
-    assert sorted(line.partition("=")[0] for line in exact) == ["apache-tvm", "apache-tvm-ffi"]
+    assert data["Requires-Python"] == ">=3.11"
+    needed = [line for line in data.get_all("Requires-Dist", []) if "extra ==" not in line]
+    exact = sorted(line.partition("=")[0] for line in needed if "==" in line)
+    assert exact == ["apache-tvm", "apache-tvm-ffi"], "nobody could have another version of it"
+    assert all(re.search("[<>=]=", line) for line in needed)
+
+
+@pytest.mark.parametrize("version", PYTHONS)
+def test_locks_satisfy_the_metadata(wheel: Path, version: str) -> None:
+    """Every requirement, also of the extras, has one exact version that is in its range."""
+    lock = (ROOT / "requirements" / f"lock-{version}.txt").read_text()
+    lock += (ROOT / "requirements" / "lock-no-deps.txt").read_text()
+    found = re.findall(r"^([\w.-]+)==(\S+)$", lock, re.M)
+    locked_versions = {canonicalize_name(name): number for name, number in found}
+    assert len(locked_versions) == len(found)
+    for line in described(wheel).get_all("Requires-Dist", []):
+        wanted = Requirement(line)
+        assert wanted.specifier.contains(locked_versions[canonicalize_name(wanted.name)]), line
 
 
 def test_an_installed_wheel_finds_its_files(quick: Installed) -> None:
