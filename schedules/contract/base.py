@@ -140,7 +140,7 @@ class Workload:
     @property
     def dtype(self) -> DType:
         """Element type of the operator's input. Raises ``ValueError`` for an unknown one."""
-        return DType(dict(self.params).get("dtype", FLOAT32))
+        return DType(str(dict(self.params).get("dtype", FLOAT32)))
 
     def text(self, name: str) -> str:
         return str(dict(self.params)[name])

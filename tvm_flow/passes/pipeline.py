@@ -150,5 +150,5 @@ def _read(node: Node, source: Node) -> int:
     if "channels" in node.attrs or "bc0" in node.attrs:
         width = node.attrs.get("channels", node.attrs.get("bcp", 0) // 2)
         if source.shape[-1] in (node.attrs.get("icp"), node.attrs.get("cp"), node.attrs.get("bcp")):
-            return int(np.prod(source.shape[:-1])) * width * 4
+            return int(np.prod(source.shape[:-1])) * width * source.element_bytes
     return source.bytes

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tvm_flow.remote import bundle_trial
 from tvm_flow.remote.address import Address
 from tvm_flow.remote.health import Throttled, require_steady
@@ -102,8 +100,7 @@ def _candidate(
     session.upload(Path(library["path"]), name)
     session.load(name)
     shapes = library["shapes"]
-    outputs = [np.full(array.shape, np.nan, np.float32) for array in given.expected]
-    values = [*given.given, *outputs]
+    values = [*given.given, *given.unwritten()]
     arguments = [
         session.tensor(array.reshape(shape)) for array, shape in zip(values, shapes, strict=True)
     ]

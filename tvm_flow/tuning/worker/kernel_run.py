@@ -233,7 +233,7 @@ def _copied_weights(given: Problem, cold_bytes: int) -> list[dict[int, Array]]:
         copy = {}
         for at in given.weights:
             values = given.given[at]
-            copy[at] = block[start : start + values.nbytes].view(np.float32).reshape(values.shape)
+            copy[at] = block[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
             copy[at][...] = values
             start += -(-values.nbytes // _LINE) * _LINE
         copies.append(copy)
