@@ -26,6 +26,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from tvm_flow.schedules.contract.base import Cpu, Family, Knobs, Workload
+from tvm_flow.schedules.contract.dtypes import FLOAT32
 
 _BLOCK = "knobs"
 _PREFIX = "tvm_flow.knob."
@@ -39,7 +40,7 @@ def placeholder(workload: Workload) -> tvm.IRModule:
     """
     with IRBuilder() as builder, T.prim_func():
         T.func_name("main")
-        out = T.arg("out", T.buffer((1,), "float32"))
+        out = T.arg("out", T.buffer((1,), FLOAT32))
         T.func_attr({_WORKLOAD: workload.key, "tirx.noalias": True})
         with T.sblock(_BLOCK):
             T.reads()

@@ -19,7 +19,7 @@ import numpy as np
 import tvm
 from numpy.typing import NDArray
 
-from tvm_flow.schedules.contract.base import Array, Cpu, TensorSpec, Workload
+from tvm_flow.schedules.contract.base import Array, Cpu, Family, TensorSpec, Workload
 from tvm_flow.schedules.contract.dtypes import FLOAT32, DType
 from tvm_flow.schedules.registry import lookup
 
@@ -137,7 +137,13 @@ def problem(key: str, cpu: Cpu, *, kind: str, family_module: str, seed: int, cac
     """The problem of one workload; the reference outputs are kept in the folder ``cache``."""
     importlib.import_module(family_module)
     workload = Workload.parse(key)
-    family = lookup(workload.op, kind)
+    file = Path(cache) / f"{hashlib.sha256(f'{key} {seed}'.encode()).hexdigest()[:24]}.npz"
+    return pose(lookup(workload.op, kind), workload, cpu, seed=seed, file=file)
+
+
+def pose(family: Family, workload: Workload, cpu: Cpu, *, seed: int, file: Path) -> Problem:
+    """Random inputs and weights of the types that ``family`` says, and what comes out of them: as
+    ``file`` has it, or else computed and saved there."""
     specs = tuple(family.arguments(workload, cpu))
     rng = np.random.default_rng(seed)
     inputs = [_random(rng, spec.shape, spec.dtype, 1.0) for spec in specs if spec.role == "input"]
@@ -146,7 +152,6 @@ def problem(key: str, cpu: Cpu, *, kind: str, family_module: str, seed: int, cac
         for name, shape in sorted(family.weight_shapes(workload).items())
     }
     packed = _as_said(specs, "weight", family.pack(workload, cpu, weights))
-    file = Path(cache) / f"{hashlib.sha256(f'{key} {seed}'.encode()).hexdigest()[:24]}.npz"
     if file.exists():  # a worker before this one crashed
         return Problem(specs, (*inputs, *packed), _saved(file))
     outputs = _as_said(specs, "output", family.reference(workload, inputs, weights))
