@@ -84,8 +84,10 @@ class _Emitter:
         var, symbol, choice = self.function(workload)
         packed = family.pack(workload, self.cpu, plain_weights(node))
         args = [self.values[id(source)] for source in node.inputs]
-        args += [relax.const(array, "float32") for array in packed]
-        outputs = [s for s in family.arguments(workload, self.cpu) if s.role == "output"]
+        specs = family.arguments(workload, self.cpu)
+        constants = zip(packed, (s for s in specs if s.role == "weight"), strict=True)
+        args += [relax.const(array, spec.dtype) for array, spec in constants]
+        output = next(spec for spec in specs if spec.role == "output")
         self.kernels.append(
             KernelInfo(
                 symbol=symbol,
@@ -99,8 +101,8 @@ class _Emitter:
                 bytes=family.bytes_moved(workload, self.cpu),
             )
         )
-        call = relax.call_tir(var, args, relax.TensorType(outputs[0].shape, "float32"))
-        if outputs[0].shape == node.shape:
+        call = relax.call_tir(var, args, relax.TensorType(output.shape, output.dtype))
+        if output.shape == node.shape:
             return call
         return relax.op.reshape(self.builder.emit(call), node.shape)
 
@@ -158,8 +160,8 @@ def _act_relax(node: Node, sources: list[relax.Expr]) -> relax.Expr:
     x = sources[0]
 
     def hard() -> relax.Expr:
-        shifted = relax.op.add(x, relax.const(np.float32(3)))
-        return relax.op.divide(relax.op.clip(shifted, 0, 6), relax.const(np.float32(6)))
+        shifted = relax.op.add(x, relax.const(3, node.dtype))
+        return relax.op.divide(relax.op.clip(shifted, 0, 6), relax.const(6, node.dtype))
 
     table = {
         "relu": lambda: relax.op.nn.relu(x),

@@ -9,7 +9,7 @@ import numpy as np
 from tvm import tirx
 
 from tvm_flow.schedules.contract.base import Array, Cpu
-from tvm_flow.schedules.contract.dtypes import FLOAT32, INT32
+from tvm_flow.schedules.contract.dtypes import FLOAT32, INT32, DType
 from tvm_flow.schedules.cpu.emit import gelu
 from tvm_flow.schedules.cpu.emit.vector import (
     Expr,
@@ -88,8 +88,7 @@ def emitter(name: str, cpu: Cpu) -> Activation:
 def _in_fp32(name: str, act: Activation) -> Activation:
     def emit(x: Value, width: int) -> Expr:
         dtype = dtype_of(x())
-        if not dtype.is_float:
-            raise ValueError(f"{name} of {dtype} depends on its scale: convert it to fp32 first")
+        _require_scale(name, dtype)
         if dtype is FLOAT32:
             return act(x, width)
         return convert(act(bind(convert(x(), FLOAT32), width), width), dtype)
@@ -97,8 +96,15 @@ def _in_fp32(name: str, act: Activation) -> Activation:
     return emit
 
 
+def _require_scale(name: str, dtype: DType) -> None:
+    if name not in _EXACT and not dtype.is_float:
+        raise ValueError(f"{name} of {dtype} depends on its scale: convert it to fp32 first")
+
+
 def reference(name: str, x: Array) -> Array:
-    """The same in float64 numpy, rounded to the type of ``x`` once."""
+    """The same in float64 numpy, rounded to the type of ``x`` once. Raises ``ValueError`` as
+    :func:`emitter` does."""
+    _require_scale(name, DType.of(x))
     v = x.astype(np.float64)
     erf = np.vectorize(math.erf, otypes=[np.float64])
     table: dict[str, Callable[[], np.ndarray]] = {

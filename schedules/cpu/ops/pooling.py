@@ -64,7 +64,7 @@ class Pool2d(WeightlessFamily):
         fill = LOWEST if is_max else 0.0
         view = windows(x, (s.kh, s.kw), (s.sh, s.sw), (s.ph, s.pw), fill)
         y = view.max(axis=(4, 5)) if is_max else view.mean(axis=(4, 5), dtype=np.float64)
-        return [np.ascontiguousarray(y, np.float32)]
+        return [np.ascontiguousarray(y, x.dtype)]
 
     def macs(self, workload: Workload) -> int:
         return 0
@@ -111,7 +111,7 @@ class GlobalPool(WeightlessFamily):
     def reference(
         self, workload: Workload, inputs: Sequence[Array], weights: Mapping[str, Array]
     ) -> list[Array]:
-        return [inputs[0].mean(axis=(1, 2), dtype=np.float64).astype(np.float32)]
+        return [inputs[0].mean(axis=(1, 2), dtype=np.float64).astype(inputs[0].dtype)]
 
     def macs(self, workload: Workload) -> int:
         return 0

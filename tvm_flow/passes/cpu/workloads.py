@@ -6,6 +6,7 @@ import numpy as np
 
 from tvm_flow.ir.graph import Array, Node
 from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.schedules.contract.dtypes import FLOAT32
 from tvm_flow.schedules.cpu.emit import strassen
 from tvm_flow.schedules.cpu.ops import pooling as pool
 from tvm_flow.schedules.cpu.ops import transpose
@@ -59,7 +60,7 @@ def _pconv_candidates(node: Node, direct: Workload) -> list[Workload]:
     channels, pixels = node.attrs["cc"], node.shape[1] * node.shape[2]
     small = channels >= PCONV_F2_CHANNELS and pixels <= PCONV_F2_PIXELS
     two, four = (_with(direct, wino=m) for m in (2, 4))
-    large = 36 * 4 * channels**2 > PCONV_WEIGHT_BYTES
+    large = 36 * node.element_bytes * channels**2 > PCONV_WEIGHT_BYTES
     pays = channels >= WINOGRAD_CHANNELS and pixels >= 49 and not large
     wino = [two, four] if small else [four, two]
     plain = [*wino, direct] if pays else [direct, *wino]
@@ -107,8 +108,8 @@ def _winograd_cost(m: int, h: int, w: int) -> int:
 
 
 def plain_weights(node: Node) -> dict[str, Array]:
-    """Weights under the names the family's ``pack`` expects, fp32 and contiguous."""
-    return {k: np.ascontiguousarray(v, np.float32) for k, v in node.weights.items()}
+    """Weights under the names the family's ``pack`` expects, contiguous."""
+    return {k: np.ascontiguousarray(v) for k, v in node.weights.items()}
 
 
 def _conv2d(node: Node) -> Workload:
@@ -155,7 +156,7 @@ def _pconv(node: Node) -> Workload:
 
 
 def _permute(node: Node) -> Workload | None:
-    if len(node.shape) != 4 or node.dtype != "float32":
+    if len(node.shape) != 4 or node.dtype != FLOAT32:
         return None
     axes = node.attrs["axes"]
     n, *rest = node.inputs[0].shape

@@ -17,7 +17,6 @@ from dataclasses import asdict
 from functools import lru_cache
 from typing import Any, TypeVar
 
-import numpy as np
 import tvm
 
 from tvm_flow.measure.kernel_timer import KernelTimer, no_absences, time_in_turns, time_one
@@ -178,7 +177,7 @@ def _copied_weights(given: Problem, cold_bytes: int) -> list[dict[int, Array]]:
         copy = {}
         for at in given.weights:
             values = given.given[at]
-            copy[at] = block[start : start + values.nbytes].view(np.float32).reshape(values.shape)
+            copy[at] = block[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
             copy[at][...] = values
             start += -(-values.nbytes // _LINE) * _LINE
         copies.append(copy)

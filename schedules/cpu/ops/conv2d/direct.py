@@ -24,6 +24,7 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 
 from tvm_flow.schedules.contract.base import Array, Cpu, Family, Knobs, Space, TensorSpec, Workload
+from tvm_flow.schedules.contract.dtypes import FLOAT32
 from tvm_flow.schedules.cpu.emit import activations
 from tvm_flow.schedules.cpu.emit.kernel import prim_func
 from tvm_flow.schedules.cpu.emit.microkernel import Weights, tile_count
@@ -87,7 +88,7 @@ class Conv2d(Family):
         if s.mix:
             both = np.stack([rest.pop(0)[..., s.bc0 : s.bc0 + s.co], y], axis=-1)
             y = both.reshape(*y.shape[:3], 2 * s.co)
-        return [np.ascontiguousarray(y, np.float32)]
+        return [np.ascontiguousarray(y)]
 
     def macs(self, workload: Workload) -> int:
         s = Shape.of(workload)
@@ -161,7 +162,7 @@ def default_tile(s: Shape, cpu: Cpu, act: str) -> Knobs:
         mt = -(-s.ow // -(-s.ow // mt))
         th = max(1, min(s.oh, most // mt, 2)) if s.ow == mt else 1
     # Weights that do not stay in L2 are read once per task: tasks of few panels and many rows.
-    streamed = 4 * s.k * s.co > cpu.l2_bytes
+    streamed = FLOAT32.bytes * s.k * s.co > cpu.l2_bytes
     most = 14 if streamed else min(28, s.oh // (4 * cpu.threads))
     rows = max(th, even_rows(s.oh, max(1, most), 1 if streamed else cpu.threads, s.n))
     knobs = {"nv": nv, "mt": mt, "ku": 4, "order": 1, "th": th, "rb": rows}

@@ -98,7 +98,7 @@ class PointwiseNchw(Family):
         x = inputs[0].transpose(0, 2, 3, 1)
         y = conv2d_nhwc(x, weights["weight"], weights["bias"], (1, 1), (0, 0))
         y = activations.reference(workload.text("act"), y)
-        return [np.ascontiguousarray(y.transpose(0, 3, 1, 2), np.float32)]
+        return [np.ascontiguousarray(y.transpose(0, 3, 1, 2))]
 
     def macs(self, workload: Workload) -> int:
         return int(np.prod(_shape(workload)))
@@ -110,7 +110,7 @@ class PointwiseNchw(Family):
         # the sums of a pixel left over have registers beside the tile's
         most = 8 if h * w % cpu.lanes == 1 else co
         # a block's inputs in half of L2, and blocks for all threads
-        fit = cpu.l2_bytes // (2 * 4 * ci * cpu.lanes)
+        fit = cpu.l2_bytes // (2 * workload.dtype.bytes * ci * cpu.lanes)
         return {
             "nv": nv,
             "mt": max(1, min(co, most, cpu.tile_pixels(nv, 3), cpu.resident_pixels(ci))),
@@ -230,7 +230,7 @@ class _LastPixel:
 
     def stage(self, image: Expr) -> None:
         """Copy the pixel's input channels side by side."""
-        self.column = T.alloc_buffer((self.ci,), "float32")
+        self.column = T.alloc_buffer((self.ci,), self.args["x"].dtype)
         with T.serial(0, self.ci) as k:
             store(self.column, self.args["x"][(image * self.ci + k + 1) * self.pixels - 1], k, 1)
 

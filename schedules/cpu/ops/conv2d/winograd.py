@@ -68,9 +68,10 @@ class Conv2dWinograd(Family):
     def default(self, workload: Workload, cpu: Cpu) -> Knobs:
         m, h, w, n = (workload[k] for k in ("m", "h", "w", "n"))
         across, down = -(-w // m), -(-h // m)
-        per_row = 4 * winograd.positions(m) * across * (workload["ci"] + workload["co"])
+        size = workload.dtype.bytes * winograd.positions(m)
+        per_row = size * across * (workload["ci"] + workload["co"])
         fit = max(1, cpu.l2_bytes // 2 // per_row)
-        weights = 4 * winograd.positions(m) * workload["ci"] * workload["co"]
+        weights = size * workload["ci"] * workload["co"]
         # Threads that share out rows stream all weights each, for few tiles (512 channels at 7 x 7:
         # 641 us on two threads of Zen 5; 333 where they share each product instead).
         split = cpu.threads > 1 and n == 1 and weights > cpu.l2_bytes
@@ -130,7 +131,7 @@ def _block(
     right = winograd.covered(w, m) + 1 - w
     source = Source(args["x"], h, w, workload["icp"], workload["ic0"], ci, 1, right=right)
     need, pitch = winograd.covered(rows, m) + 2, source.width * ci
-    pad = T.alloc_buffer((need * pitch,), "float32")
+    pad = T.alloc_buffer((need * pitch,), source.buffer.dtype)
     stage_rows(source, pad, image, first - 1, need, need, cpu.lanes)
     act, res = activations.emitter(workload.text("act"), cpu), workload.text("res")
 

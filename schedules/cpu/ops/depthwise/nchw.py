@@ -32,6 +32,7 @@ from tvm_flow.schedules.cpu.emit.sliding import Sliding
 from tvm_flow.schedules.cpu.emit.vector import (
     Expr,
     bind,
+    dtype_of,
     load,
     pick,
     prefetch,
@@ -41,9 +42,6 @@ from tvm_flow.schedules.cpu.emit.vector import (
 )
 from tvm_flow.schedules.cpu.reference import depthwise_nhwc
 from tvm_flow.schedules.registry import register
-
-#: bytes
-ELEMENT = 4
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ class DepthwiseNchw(Family):
         x = inputs[0].transpose(0, 2, 3, 1)
         y = depthwise_nhwc(x, weights["weight"], weights["bias"], (s.sh, s.sw), (s.ph, s.pw))
         y = activations.reference(workload.text("act"), y)
-        return [np.ascontiguousarray(y.transpose(0, 3, 1, 2), np.float32)]
+        return [np.ascontiguousarray(y.transpose(0, 3, 1, 2))]
 
     def macs(self, workload: Workload) -> int:
         s = Shape.of(workload)
@@ -94,7 +92,7 @@ class DepthwiseNchw(Family):
 
     def default(self, workload: Workload, cpu: Cpu) -> Knobs:
         s = Shape.of(workload)
-        far = 4 * s.n * s.c * s.h * s.w > cpu.l2_bytes and not cpu.by_lane
+        far = workload.dtype.bytes * s.n * s.c * s.h * s.w > cpu.l2_bytes and not cpu.by_lane
         return {"th": min(s.oh, _rows(s, cpu, far)), "ahead": 4 if far else 0}
 
     def space(self, workload: Workload, cpu: Cpu) -> Space:
@@ -146,7 +144,8 @@ class _Emitter:
         self, s: Shape, width: int, act: Activation, args: Mapping[str, tirx.Buffer], ahead: int
     ) -> None:
         self.s, self.width, self.act, self.args = s, width, act, args
-        self.ahead = ahead * 1024 // ELEMENT
+        self.element = dtype_of(args["x"]).bytes
+        self.ahead = ahead * 1024 // self.element
 
     def image(self, image: Expr, height: int) -> None:
         """Image ``image`` of the n * c there are, ``height`` output rows at a time."""
@@ -159,7 +158,7 @@ class _Emitter:
         s = self.s
         if self.ahead:
             start = T.bind((image * s.h + row * s.sh) * s.w + self.ahead)
-            for at in range(0, rows * s.sh * s.w, CACHE_LINE // ELEMENT):
+            for at in range(0, rows * s.sh * s.w, CACHE_LINE // self.element):
                 prefetch(self.args["x"], start + at)
         for spots in self._spots():
             if spots.count == 1:

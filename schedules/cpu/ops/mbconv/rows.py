@@ -128,7 +128,7 @@ class MbConv(Family):
         if w["mix"]:
             both = np.stack([rest.pop(0)[..., w["bc0"] : w["bc0"] + w["co"]], y], axis=-1)
             y = both.reshape(*y.shape[:3], 2 * w["co"])
-        return [np.ascontiguousarray(y, np.float32)]
+        return [np.ascontiguousarray(y)]
 
     def macs(self, workload: Workload) -> int:
         w, last = workload, last_pointwise(workload)
@@ -187,8 +187,8 @@ class _Walk:
         self.w, self.cpu, self.knobs, self.args, self.image = w, cpu, knobs, args, image
         self.pitch = Panels(w["hid"], cpu.lanes).padded
         self.window, self.last = window(w, self.pitch), last_pointwise(w)
-        self.ring = T.alloc_buffer((w["k"] * w["w"] * self.pitch,), "float32")
-        self.line = T.alloc_buffer((self.last.ow * w["hid"],), "float32")
+        self.ring = T.alloc_buffer((w["k"] * w["w"] * self.pitch,), args["x"].dtype)
+        self.line = T.alloc_buffer((self.last.ow * w["hid"],), args["x"].dtype)
 
     def emit(self, first: Expr, stop: Expr) -> None:
         s, args, k = self.window, self.args, self.w["k"]

@@ -59,7 +59,7 @@ class MbConvWhole(MbConv):
             "mt1": one["mt"], "nv1": one["nv"],
             "mt2": two["mt"], "nv2": two["nv"],
             "ku": 4,
-            "order": int(8 * 4 * w["hid"] * max(w["ci"], w["co"]) > cpu.l2_bytes),
+            "order": int(8 * w.dtype.bytes * w["hid"] * max(w["ci"], w["co"]) > cpu.l2_bytes),
             "tile": min(last.ow, 7 if cpu.by_lane else 4),
             "th": min(last.oh, 1 if cpu.by_lane else 4 if cpu.registers >= 32 else 3),
         }  # fmt: skip
@@ -139,8 +139,8 @@ class _Share:
 
     def emit(self, args: Args, image: Expr, chunk: Expr) -> None:
         w, s, last = self.w, self.window, self.last
-        hidden = T.alloc_buffer((self.hidden * s.w * self.pitch,), "float32")
-        swept = T.alloc_buffer((self.rows * last.ow * w["hid"],), "float32")
+        hidden = T.alloc_buffer((self.hidden * s.w * self.pitch,), args["x"].dtype)
+        swept = T.alloc_buffer((self.rows * last.ow * w["hid"],), args["x"].dtype)
         first = T.bind(tirx.Min(chunk * self.rows, tirx.IntImm("int32", last.oh - self.rows)))
         top = tirx.Max(first * s.sh - s.ph, tirx.IntImm("int32", 0))
         top = T.bind(tirx.Min(top, tirx.IntImm("int32", s.h - self.hidden)))

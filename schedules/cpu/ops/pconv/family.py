@@ -39,6 +39,7 @@ from tvm_flow.schedules.contract.base import (
     TensorSpec,
     Workload,
 )
+from tvm_flow.schedules.contract.dtypes import FLOAT32
 from tvm_flow.schedules.cpu.emit import activations, strassen, winograd
 from tvm_flow.schedules.cpu.emit.kernel import prim_func
 from tvm_flow.schedules.cpu.emit.microkernel import inner_threads, parallel
@@ -215,7 +216,7 @@ def _default_split(s: Shape, cpu: Cpu) -> bool:
 
 
 def _weight_bytes(s: Shape) -> int:
-    return 4 * sum(k * n for _, _, k, n in products(s))
+    return FLOAT32.bytes * sum(k * n for _, _, k, n in products(s))
 
 
 def _default_rows(s: Shape, cpu: Cpu) -> int:
@@ -224,10 +225,11 @@ def _default_rows(s: Shape, cpu: Cpu) -> int:
     Weights that fit L2 leave it half to the scratch; larger ones are streamed once per tile, so
     tiles are then as large as the threads allow.
     """
-    per_row = 4 * s.w * (s.c + 2 * s.cc + s.n1)
+    per_row = FLOAT32.bytes * s.w * (s.c + 2 * s.cc + s.n1)
     share = -(-s.h // max(1, cpu.threads // s.n))
     if s.strassen:  # its sums are read and written seven times: they must stay near
-        per_row += 4 * s.w * max(strassen.scratch_per_row(k, n) for *_, k, n in products(s)[1:])
+        sums = max(strassen.scratch_per_row(k, n) for *_, k, n in products(s)[1:])
+        per_row += FLOAT32.bytes * s.w * sums
         most = min(share, max(cpu.l2_bytes // 2 // per_row, -(-_STRASSEN_PIXELS // s.w)))
     elif _weight_bytes(s) > cpu.l2_bytes // 2:
         most = max(1, min(share, 2 * cpu.l2_bytes // per_row))
