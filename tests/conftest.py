@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -37,3 +38,11 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle for this machine; tests that change one take a copy."""
+    from tests.bundle.networks import write  # noqa: PLC0415 - imports TVM and torch
+
+    return write(tmp_path_factory.mktemp("bundles") / "tiny")

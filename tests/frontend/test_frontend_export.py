@@ -29,7 +29,7 @@ from tvm_flow.support.errors import ImportUnsupportedError, ModelError
 IMAGE = (1, 3, 64, 64)
 FEATURES = (1, 8, 10, 12)
 DIGITS = Path(__file__).parents[2] / "examples" / "digits" / "models.py"
-#: one of every family; tests/test_zoo.py compiles and runs more of them
+#: one of every family; tests/backends/test_zoo.py compiles and runs more of them
 QUICK = ("fasternet_t0", "shufflenet_v2_x0_5", "pconv_resnet18", "mobilenet_v3_small")
 
 

@@ -161,7 +161,7 @@ def test_explicit_linker() -> None:
 
 
 def test_pins_agree() -> None:
-    project = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    project = (Path(__file__).parents[2] / "pyproject.toml").read_text()
     assert f'"{linker.ZIG_RANGE}"' in project
 
 

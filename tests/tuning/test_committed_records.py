@@ -20,7 +20,7 @@ from tvm_flow.schedules.cpu.lowering import compile_kernel
 from tvm_flow.tuning.records.record import Record
 from tvm_flow.tuning.records.store import RecordStore
 
-LOGS = Path(__file__).parent.parent / "tuning_logs"
+LOGS = Path(__file__).parents[2] / "tuning_logs"
 NATIVE = targets.load("native")
 
 
