@@ -25,9 +25,9 @@ from tvm_flow.schedules.registry import lookup
 from tvm_flow.support.errors import EnvironmentFault, TuningError, UsageError
 from tvm_flow.support.messages import from_message, to_message
 from tvm_flow.targets import Board
-from tvm_flow.tuning.worker.__main__ import kernel_build
-from tvm_flow.tuning.worker.__main__.problem import problem
-from tvm_flow.tuning.worker.__main__.protocol import BuildRequest, KernelRequest
+from tvm_flow.tuning.worker import kernel_build
+from tvm_flow.tuning.worker.problem import problem
+from tvm_flow.tuning.worker.protocol import BuildRequest, KernelRequest
 
 pytestmark = pytest.mark.timeout(60)
 A72 = targets.load("rk3399")

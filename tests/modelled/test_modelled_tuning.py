@@ -21,9 +21,9 @@ from tvm_flow.modelled.bench import ModelledBench
 from tvm_flow.schedules.contract.base import Workload
 from tvm_flow.support.errors import TuningError
 from tvm_flow.tuning.options import TuneOptions
-from tvm_flow.tuning.records.store.record import Record
-from tvm_flow.tuning.records.store.store import RecordStore
-from tvm_flow.tuning.search.proposals.tuner import tune_tasks
+from tvm_flow.tuning.records.record import Record
+from tvm_flow.tuning.records.store import RecordStore
+from tvm_flow.tuning.search.tuner import tune_tasks
 
 pytestmark = pytest.mark.timeout(120)
 ROOT = Path(__file__).parents[2]
