@@ -15,7 +15,6 @@ from tvm_flow.support.errors import TuningError
 from tvm_flow.support.messages import from_message
 from tvm_flow.tuning.records.record import OK
 from tvm_flow.tuning.worker import kernel_run
-from tvm_flow.tuning.worker.kernel_build import one_line
 from tvm_flow.tuning.worker.kernel_run import guarded
 from tvm_flow.tuning.worker.problem import Problem, WrongResult
 from tvm_flow.tuning.worker.protocol import (
@@ -27,6 +26,7 @@ from tvm_flow.tuning.worker.protocol import (
     Outcome,
     PrepareRequest,
     TrialRequest,
+    one_line,
 )
 
 #: Not the candidate's fault for certain: too slow here today, a full disk, no memory.

@@ -24,10 +24,10 @@ from tvm_flow.remote.protocol import (
 from tvm_flow.remote.session import BoardSession, SessionExpired, SessionLost
 from tvm_flow.tuning.records.record import OK
 from tvm_flow.tuning.worker import kernel_run
-from tvm_flow.tuning.worker.kernel_build import SYMBOL, one_line
 from tvm_flow.tuning.worker.kernel_run import cold_copies, outcome_of, problem_of
 from tvm_flow.tuning.worker.problem import Problem, WrongResult
 from tvm_flow.tuning.worker.protocol import (
+    SYMBOL,
     Answer,
     Candidate,
     CompareRequest,
@@ -37,6 +37,7 @@ from tvm_flow.tuning.worker.protocol import (
     Outcome,
     PrepareRequest,
     TrialRequest,
+    one_line,
 )
 
 A = TypeVar("A", bound=Answer)

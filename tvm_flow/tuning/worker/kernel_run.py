@@ -24,9 +24,9 @@ from tvm_flow.runtime.library import use_threads
 from tvm_flow.runtime.weights import huge_block
 from tvm_flow.schedules.contract.base import Array
 from tvm_flow.tuning.records.record import OK
-from tvm_flow.tuning.worker.kernel_build import SYMBOL, one_line
 from tvm_flow.tuning.worker.problem import Problem, WrongResult, problem
 from tvm_flow.tuning.worker.protocol import (
+    SYMBOL,
     Answer,
     Candidate,
     CompareRequest,
@@ -36,6 +36,7 @@ from tvm_flow.tuning.worker.protocol import (
     Outcome,
     PrepareRequest,
     TrialRequest,
+    one_line,
 )
 
 A = TypeVar("A", bound=Answer)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # workers do without the boards' descriptions
     from tvm_flow.targets import Board
     from tvm_flow.tuning.options import TuneOptions
 
+#: Name of the only function in a candidate's library.
+SYMBOL = "candidate"
 #: What a worker does, by kind of request.
 Handlers = Mapping[type, Callable[[Any], Any]]
 
@@ -181,3 +183,9 @@ class Comparison(Answer):
     def of_each(self, candidates: int) -> list[Outcome]:
         """One outcome per candidate: all fail if one does."""
         return list(self.outcomes) if self.ok else [Outcome(self.status, self.cause)] * candidates
+
+
+def one_line(error: BaseException) -> str:
+    """The last line of an error's text with its type, short enough for a record."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1] if lines else 'no message'}"[:300]
