@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tvm_flow.remote.seats import Closing, SeatFinder
 from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.schedules.contract.dtypes import FLOAT32
 from tvm_flow.schedules.registry import lookup
 from tvm_flow.support.channel import Message
 from tvm_flow.support.errors import BoardError
@@ -189,7 +190,8 @@ class BoardRunner:
         if self._emulated:
             call_s *= _EMULATED
         size = sum(item.library.stat().st_size for item in built if item.library is not None)
-        size += 4 * sum(math.prod(shape) for item in built for shape in item.shapes)
+        elements = sum(math.prod(shape) for item in built for shape in item.shapes)
+        size += FLOAT32.bytes * elements  # no kernel's are larger
         upload_s = 2 * size / _UPLOAD_BYTES_PER_S  # outputs come back
         runs_s = len(built) * (4 * call_s + 8 * self._options.trial_budget_s)
         return self._options.trial_timeout_s + upload_s + runs_s
