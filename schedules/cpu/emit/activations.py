@@ -1,15 +1,14 @@
-"""Activation functions: vector TIR for kernels, and plain numpy for references."""
+"""Activation functions as vector TIR; their plain forms are in ``operators/reference.py``."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 
-import numpy as np
 from tvm import tirx
 
-from tvm_flow.schedules.contract.base import Array, Cpu
 from tvm_flow.schedules.contract.dtypes import FLOAT32, INT32
+from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.cpu.emit import gelu
 from tvm_flow.schedules.cpu.emit.vector import (
     Expr,
@@ -69,7 +68,6 @@ _EMIT: dict[str, Activation] = {
     "silu": lambda x, width: x() * _sigmoid(x, width),
 }
 
-NAMES = tuple(_EMIT)
 #: Exact in any type; the rest is computed in fp32.
 _EXACT = frozenset({"none", "relu", "relu6"})
 
@@ -95,20 +93,3 @@ def _in_fp32(name: str, act: Activation) -> Activation:
         return convert(act(bind(convert(x(), FLOAT32), width), width), dtype)
 
     return emit
-
-
-def reference(name: str, x: Array) -> Array:
-    """The same in float64 numpy, rounded to the type of ``x`` once."""
-    v = x.astype(np.float64)
-    erf = np.vectorize(math.erf, otypes=[np.float64])
-    table: dict[str, Callable[[], np.ndarray]] = {
-        "none": lambda: v,
-        "relu": lambda: np.maximum(v, 0),
-        "relu6": lambda: np.clip(v, 0, 6),
-        "gelu": lambda: 0.5 * v * (1 + erf(v / math.sqrt(2))),
-        "hardsigmoid": lambda: np.clip(v / 6 + 0.5, 0, 1),
-        "hardswish": lambda: v * np.clip(v / 6 + 0.5, 0, 1),
-        "sigmoid": lambda: 1 / (1 + np.exp(-v)),
-        "silu": lambda: v / (1 + np.exp(-v)),
-    }
-    return table[name]().astype(x.dtype)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,8 +20,11 @@ import numpy as np
 import tvm
 from numpy.typing import NDArray
 
-from tvm_flow.schedules.contract.base import Array, Cpu, Family, TensorSpec, Workload
-from tvm_flow.schedules.registry import lookup
+from tvm_flow.schedules import registry
+from tvm_flow.schedules.contract.operator import Operator
+from tvm_flow.schedules.contract.problem import Problem, Workload
+from tvm_flow.schedules.contract.tensor import Array, TensorSpec
+from tvm_flow.schedules.cpu.device import Cpu
 
 _ALIGNMENT = 64  # bytes; what TVM demands of every tensor
 _GUARD = 4096  # bytes on either side of a buffer
@@ -68,8 +72,8 @@ class Guarded:
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth of being equal
-class Problem:
-    """One workload with fixed random data: arguments in the family's order, expected outputs."""
+class TrialData:
+    """Fixed random data of one workload: arguments in the kernel's order, expected outputs."""
 
     specs: tuple[TensorSpec, ...]
     given: tuple[Array, ...]
@@ -115,32 +119,36 @@ def _compare(name: str, got: Array, want: Array, tolerance: float) -> None:
 
 
 @lru_cache(maxsize=16)
-def problem(key: str, cpu: Cpu, *, kind: str, family_module: str, seed: int, cache: str) -> Problem:
-    """The problem of one workload; the reference outputs are kept in the folder ``cache``."""
-    importlib.import_module(family_module)
+def trial_data(key: str, device: Cpu, *, algorithm_module: str, seed: int, cache: str) -> TrialData:
+    """The data of one workload; the reference outputs are kept in the folder ``cache``."""
+    importlib.import_module(algorithm_module)
     workload = Workload.parse(key)
-    family = lookup(workload.op, kind)
-    specs = tuple(family.arguments(workload, cpu))
+    algorithm, problem = registry.algorithm(workload, device.kind), workload.problem
+    operator = algorithm.operator
+    specs = tuple(algorithm.arguments(problem, device))
     rng = np.random.default_rng(seed)
     inputs = [_random(rng, spec.shape, 1.0) for spec in specs if spec.role == "input"]
     weights = {
         name: _random(rng, shape, _fan_in(shape) ** -0.5)
-        for name, shape in sorted(family.weight_shapes(workload).items())
+        for name, shape in sorted(operator.weight_shapes(problem).items())
     }
-    packed = family.pack(workload, cpu, weights)
+    packed = algorithm.pack(problem, device, weights)
     given = (*inputs, *(np.ascontiguousarray(array, np.float32) for array in packed))
-    file = Path(cache) / f"{hashlib.sha256(f'{key} {seed}'.encode()).hexdigest()[:24]}.npz"
-    return Problem(specs, given, _expected(family, workload, inputs, weights, file))
+    # algorithms of one problem have the same data and share the outputs
+    name = hashlib.sha256(f"{problem.key} {seed}".encode()).hexdigest()[:24]
+    expected = _expected(operator, problem, inputs, weights, Path(cache) / f"{name}.npz")
+    return TrialData(specs, given, expected)
 
 
 def _expected(
-    family: Family, workload: Workload, inputs: list[Array], weights: dict[str, Array], file: Path
-) -> tuple[Array, ...]:
-    if file.exists():  # a worker before this one crashed
+    operator: Operator, problem: Problem, inputs: list[Array], weights: dict[str, Array],
+    file: Path,
+) -> tuple[Array, ...]:  # fmt: skip
+    if file.exists():  # a worker before this one crashed, or had another algorithm
         with np.load(file) as saved:
             return tuple(saved[name] for name in sorted(saved.files))
-    outputs = [np.asarray(o, np.float32) for o in family.reference(workload, inputs, weights)]
-    draft = file.with_suffix(".tmp.npz")
+    outputs = [np.asarray(o, np.float32) for o in operator.reference(problem, inputs, weights)]
+    draft = file.with_suffix(f".{os.getpid()}.npz")
     np.savez(draft, **{f"{n:03}": output for n, output in enumerate(outputs)})  # type: ignore[arg-type]
     draft.replace(file)
     return tuple(outputs)
