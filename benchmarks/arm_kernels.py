@@ -14,51 +14,50 @@ from typing import Any
 
 from benchmarks import results
 from tvm_flow import targets
-from tvm_flow.backends.cpu import cpu_of
+from tvm_flow.backends.cpu import CPU, cpu_of
 from tvm_flow.modelled.cores import CoreModel
 from tvm_flow.modelled.emulate import EmulationFailed, emulate
 from tvm_flow.modelled.mca import Analyser
 from tvm_flow.modelled.model import cost_of
 from tvm_flow.modelled.tools import find_tools
-from tvm_flow.schedules.contract.base import Workload
-from tvm_flow.schedules.cpu.ops.conv2d import direct as conv2d
-from tvm_flow.schedules.cpu.ops.depthwise import nhwc as depthwise
-from tvm_flow.schedules.registry import lookup
+from tvm_flow.schedules.contract.problem import Problem, Workload
+from tvm_flow.schedules.operators import conv2d, depthwise
 from tvm_flow.support.errors import TuningError
 from tvm_flow.targets import Board
 from tvm_flow.tuning.worker import kernel_build
-from tvm_flow.tuning.worker.problem import problem
 from tvm_flow.tuning.worker.protocol import BuildRequest, KernelRequest
+from tvm_flow.tuning.worker.trial_data import trial_data
 
 _TOLERANCE = 1e-4
-KERNELS: dict[str, Workload] = {
-    "pconv_block 56x56x40 (FasterNet-T0)": Workload.make(
+KERNELS: dict[str, Problem] = {
+    "pconv_block 56x56x40 (FasterNet-T0)": Problem.make(
         "pconv_block", n=1, h=56, w=56, c=40, cc=10, k=3, hidden=80, act="gelu", res="pre"
     ),
-    "pconv_block 14x14x160 (FasterNet-T0)": Workload.make(
+    "pconv_block 14x14x160 (FasterNet-T0)": Problem.make(
         "pconv_block", n=1, h=14, w=14, c=160, cc=40, k=3, hidden=320, act="gelu", res="pre"
     ),
-    "1x1 28x28 80>160": conv2d.workload(n=1, h=28, w=28, ci=80, co=160, act="relu"),
-    "1x1 28x28 58>58 (ShuffleNetV2)": conv2d.workload(n=1, h=28, w=28, ci=58, co=58, act="relu"),
-    "3x3 28x28 64>64": conv2d.workload(
+    "1x1 28x28 80>160": conv2d.problem(n=1, h=28, w=28, ci=80, co=160, act="relu"),
+    "1x1 28x28 58>58 (ShuffleNetV2)": conv2d.problem(n=1, h=28, w=28, ci=58, co=58, act="relu"),
+    "3x3 28x28 64>64": conv2d.problem(
         n=1, h=28, w=28, ci=64, co=64, kh=3, kw=3, ph=1, pw=1, act="relu"
     ),
-    "depthwise 28x28x58 (ShuffleNetV2)": depthwise.workload(n=1, h=28, w=28, c=58),
-    "depthwise 28x28x116": depthwise.workload(n=1, h=28, w=28, c=116),
+    "depthwise 28x28x58 (ShuffleNetV2)": depthwise.problem(n=1, h=28, w=28, c=58),
+    "depthwise 28x28x116": depthwise.problem(n=1, h=28, w=28, c=116),
 }
 
 
 def modelled(board: Board, workload: Workload, folder: Path) -> dict[str, Any]:
     """Modelled cycles of the default schedule, and the bound. Raises :class:`TuningError`."""
     cpu, model, tools = cpu_of(board), CoreModel.of(board), find_tools(board.arch)
-    family = lookup(workload.op)
-    kernel, knobs = KernelRequest.of(workload, family, board, cpu), family.default(workload, cpu)
+    algorithm, problem = CPU.algorithm(workload), workload.problem
+    kernel = KernelRequest.of(workload, algorithm, board, cpu)
+    knobs = algorithm.default(problem, cpu)
     library = folder / "kernel.so"
     answer = kernel_build.build(BuildRequest(kernel, knobs, library))
     if not answer.ok:
         raise TuningError(f"{workload} was not built for {board.name}", why=answer.cause)
-    given = problem(
-        workload.key, cpu, kind="llvm", family_module="tvm_flow.schedules.cpu.families", seed=0,
+    given = trial_data(
+        workload.key, cpu, algorithm_module=kernel.algorithm_module, seed=0,
         cache=str(folder),
     )  # fmt: skip
     buffers = given.buffers()
@@ -73,7 +72,7 @@ def modelled(board: Board, workload: Workload, folder: Path) -> dict[str, Any]:
     analyser = Analyser(tools.disassembler, tools.analyser, model.triple, model.core.mca)
     cost = cost_of(trace, model, analyser)
     per_cycle = board.lanes * board.cluster_of(board.cores[0]).fma_per_cycle
-    bound = family.macs(workload) / per_cycle
+    bound = algorithm.operator.macs(problem) / per_cycle
     return {
         "knobs": knobs, "bound_cycles": bound, "compute_cycles": cost.compute,
         "cycles": cost.cycles, "instructions": cost.instructions,
@@ -92,8 +91,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="tvm-flow-arm-") as name:
         for target in given.targets.split(","):
             board = targets.load(target)
-            for title, workload in KERNELS.items():
-                row = modelled(board, workload, Path(name))
+            for title, problem in KERNELS.items():
+                row = modelled(board, Workload(problem, "direct"), Path(name))
                 rows.append({"target": target, "mcpu": board.mcpu, "kernel": title, **row})
                 print(
                     f"{board.mcpu:12} {title:38} modelled {row['cycles']:>9.0f} cycles "

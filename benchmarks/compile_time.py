@@ -25,7 +25,8 @@ from tvm import tirx
 from tvm_flow import targets
 from tvm_flow.api.networks import load_model, to_graph
 from tvm_flow.backends import CPU
-from tvm_flow.schedules.contract.base import Cpu, Family, InvalidKnobs, Knobs, Workload
+from tvm_flow.schedules.contract.algorithm import InvalidKnobs, Knobs
+from tvm_flow.schedules.contract.problem import Workload
 from tvm_flow.schedules.cpu import lowering
 from tvm_flow.support.errors import TvmFlowError
 from tvm_flow.targets import Board
@@ -35,11 +36,12 @@ STEPS = ("generate", "lower and optimise", "write the object")
 
 
 def steps(
-    family: Family, workload: Workload, cpu: Cpu, knobs: Knobs, compiled: Compiler, path: Path
+    workload: Workload, board: Board, knobs: Knobs, compiled: Compiler, path: Path
 ) -> list[float]:
     """CPU seconds of each of the :data:`STEPS`. Raises ``InvalidKnobs``."""
+    algorithm, device = CPU.algorithm(workload), CPU.device(board)
     times = [time.process_time()]
-    kernel = family.build(workload, cpu, knobs, "candidate")
+    kernel = algorithm.build(workload.problem, device, knobs, "candidate")
     times.append(time.process_time())
     built = compiled(kernel)
     times.append(time.process_time())
@@ -52,12 +54,11 @@ def drawn(
     workload: Workload, board: Board, source: random.Random, compiled: Compiler, path: Path
 ) -> list[float]:
     """:func:`steps` for knobs drawn at random that a kernel exists for."""
-    family, cpu = CPU.family(workload), CPU.device(board)
-    space = family.space(workload, cpu)
+    space = CPU.algorithm(workload).space(workload.problem, CPU.device(board))
     while True:
         knobs = {name: source.choice(choices) for name, choices in space.items()}
         try:
-            return steps(family, workload, cpu, knobs, compiled, path)
+            return steps(workload, board, knobs, compiled, path)
         except InvalidKnobs:
             continue
 
@@ -87,7 +88,7 @@ def main() -> None:
     try:
         board = targets.load(arguments.target)
         loaded = load_model(arguments.model)
-        tasks = CPU.tasks(CPU.optimise(to_graph(loaded), board))
+        tasks = CPU.tasks(CPU.optimise(to_graph(loaded), board), CPU.device(board))
     except TvmFlowError as error:
         sys.exit(f"error: {error}")
     gc.freeze()  # as in a build worker

@@ -18,7 +18,6 @@ from tvm_flow.api.networks import load_model, to_graph
 from tvm_flow.backends import CPU
 from tvm_flow.ir.tasks import Task
 from tvm_flow.modelled.bench import ModelledBench
-from tvm_flow.schedules.registry import lookup
 from tvm_flow.support.errors import UsageError
 from tvm_flow.targets import Board
 from tvm_flow.tuning.records.store import RecordStore
@@ -33,7 +32,8 @@ class Gains:
         self.board, self.store = board, store
 
     def default(self, task: Task) -> float:
-        knobs = lookup(task.workload.op).default(task.workload, CPU.device(self.board))
+        device = CPU.device(self.board)
+        knobs = CPU.algorithm(task.workload).default(task.problem, device)
         found = [
             record.seconds
             for record in self.store.of(task.workload, 1)
@@ -57,7 +57,7 @@ def network_seconds(tasks: Sequence[Task], seconds: Callable[[Task], float]) -> 
     layers: dict[str, float] = {}
     for task in tasks:
         spent = task.count * seconds(task)
-        layers[task.layers] = min(spent, layers.get(task.layers, spent))
+        layers[task.problem.key] = min(spent, layers.get(task.problem.key, spent))
     return sum(layers.values())
 
 
@@ -65,7 +65,7 @@ def gains(model: str, boards: Iterable[Board], records: Path) -> list[dict[str, 
     """One row per board."""
     graph, rows = load_model(model), []
     for board in boards:
-        every = CPU.tasks(CPU.optimise(to_graph(graph), board))
+        every = CPU.tasks(CPU.optimise(to_graph(graph), board), CPU.device(board))
         tasks = [task for task in every if not task.parts]
         known = Gains(board, RecordStore(records / board.log_name))
         kernels = {task.workload.key: known.default(task) / known.best(task) for task in tasks}

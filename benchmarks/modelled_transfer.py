@@ -22,8 +22,8 @@ from tvm_flow.modelled.cores import CoreModel
 from tvm_flow.modelled.protocol import ModelSetup
 from tvm_flow.modelled.tools import find_tools
 from tvm_flow.modelled.worker import ModelDesk
-from tvm_flow.schedules.contract.base import Knobs, Workload
-from tvm_flow.schedules.registry import lookup
+from tvm_flow.schedules.contract.algorithm import Knobs
+from tvm_flow.schedules.contract.problem import Workload
 from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions
 from tvm_flow.tuning.records.record import Record
@@ -55,8 +55,8 @@ class Transfer:
         """The candidates that work, the fastest first."""
         answers = [(knobs, self._model(workload, knobs)) for knobs in candidates]
         records = [
-            Record(
-                workload.key, knobs, 1, label=ModelledBench.label, stage="final",
+            Record.of(
+                workload, knobs, 1, label=ModelledBench.label, stage="final",
                 session=self.session, status=answer.status, median_s=answer.median_s,
                 p10_s=answer.p10_s, p90_s=answer.p90_s,
             )
@@ -66,8 +66,8 @@ class Transfer:
         return sorted(records, key=lambda record: record.seconds)
 
     def _model(self, workload: Workload, knobs: Knobs) -> Outcome:
-        family = CPU.family(workload)
-        kernel = KernelRequest.of(workload, family, self.board, self.cpu)
+        algorithm = CPU.algorithm(workload)
+        kernel = KernelRequest.of(workload, algorithm, self.board, self.cpu)
         library = self.folder / "kernel.so"
         built = kernel_build.build(BuildRequest(kernel, knobs, library))
         if not built.ok:
@@ -79,10 +79,10 @@ class Transfer:
         self, workload: Workload, own: RecordStore, others: Sequence[RecordStore]
     ) -> list[Knobs]:
         """Different schedules to compare: the default, this target's best, those of others."""
-        family = lookup(workload.op)
-        space = family.space(workload, self.cpu)
+        algorithm, problem = CPU.algorithm(workload), workload.problem
+        space = algorithm.space(problem, self.cpu)
         best = [s.best(workload, 1, space=space, labels=LABELS) for s in (own, *others)]
-        found = [family.default(workload, self.cpu)]
+        found = [algorithm.default(problem, self.cpu)]
         found += [r.knobs for r in best if r is not None]
         return [knobs for n, knobs in enumerate(found) if knobs not in found[:n]]
 

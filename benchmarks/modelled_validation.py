@@ -34,55 +34,54 @@ from tvm_flow.modelled.emulate import emulate
 from tvm_flow.modelled.mca import Analyser
 from tvm_flow.modelled.model import Cost, cost_of
 from tvm_flow.modelled.tools import find_tools
-from tvm_flow.schedules.contract.base import Knobs, Workload
-from tvm_flow.schedules.cpu.ops import pooling as pool
-from tvm_flow.schedules.cpu.ops.conv2d import direct as conv2d
-from tvm_flow.schedules.cpu.ops.depthwise import nhwc as depthwise
-from tvm_flow.schedules.registry import lookup
+from tvm_flow.schedules import registry
+from tvm_flow.schedules.contract.algorithm import Knobs
+from tvm_flow.schedules.contract.problem import Problem, Workload
+from tvm_flow.schedules.operators import conv2d, depthwise, pool
 from tvm_flow.support.errors import UsageError
 from tvm_flow.targets.native import VARIABLE
 from tvm_flow.tuning.worker import kernel_build
-from tvm_flow.tuning.worker.problem import Guarded, Problem, problem
 from tvm_flow.tuning.worker.protocol import SYMBOL, BuildRequest, KernelRequest
+from tvm_flow.tuning.worker.trial_data import Guarded, TrialData, trial_data
 
 _ROUND_S, _REPEATS = 0.003, 3
 _TOLERANCE = 1e-4
 
 
-def _block(h: int, c: int, act: str) -> Workload:
-    return Workload.make(
+def _block(h: int, c: int, act: str) -> Problem:
+    return Problem.make(
         "pconv_block", n=1, h=h, w=h, c=c, cc=c // 4, k=3, hidden=2 * c, act=act, res="pre"
     )
 
 
-WORKLOADS = {
+PROBLEMS = {
     "known": [
-        conv2d.workload(n=1, h=28, w=28, ci=80, co=160, act="relu"),
-        conv2d.workload(n=1, h=14, w=14, ci=160, co=320, act="gelu"),
-        conv2d.workload(n=1, h=28, w=28, ci=58, co=58, act="relu"),
-        conv2d.workload(n=1, h=28, w=28, ci=64, co=64, kh=3, kw=3, ph=1, pw=1, act="relu"),
-        conv2d.workload(n=1, h=14, w=14, ci=128, co=64, kh=3, kw=3, ph=1, pw=1, act="relu"),
-        depthwise.workload(n=1, h=28, w=28, c=116),
-        depthwise.workload(n=1, h=56, w=56, c=64, sh=2, sw=2, act="relu6"),
+        conv2d.problem(n=1, h=28, w=28, ci=80, co=160, act="relu"),
+        conv2d.problem(n=1, h=14, w=14, ci=160, co=320, act="gelu"),
+        conv2d.problem(n=1, h=28, w=28, ci=58, co=58, act="relu"),
+        conv2d.problem(n=1, h=28, w=28, ci=64, co=64, kh=3, kw=3, ph=1, pw=1, act="relu"),
+        conv2d.problem(n=1, h=14, w=14, ci=128, co=64, kh=3, kw=3, ph=1, pw=1, act="relu"),
+        depthwise.problem(n=1, h=28, w=28, c=116),
+        depthwise.problem(n=1, h=56, w=56, c=64, sh=2, sw=2, act="relu6"),
         _block(14, 160, "gelu"),
         _block(28, 80, "relu"),
     ],
     "held-out": [
-        conv2d.workload(n=1, h=14, w=14, ci=116, co=116, act="relu"),
-        conv2d.workload(n=1, h=28, w=28, ci=32, co=192, act="relu6"),
-        conv2d.workload(n=1, h=56, w=56, ci=24, co=48, kh=3, kw=3, ph=1, pw=1, act="relu"),
-        conv2d.workload(n=1, h=28, w=28, ci=80, co=160, kh=2, kw=2, sh=2, sw=2),
-        depthwise.workload(n=1, h=14, w=14, c=232),
-        depthwise.workload(n=1, h=28, w=28, c=144, sh=2, sw=2, act="relu6"),
+        conv2d.problem(n=1, h=14, w=14, ci=116, co=116, act="relu"),
+        conv2d.problem(n=1, h=28, w=28, ci=32, co=192, act="relu6"),
+        conv2d.problem(n=1, h=56, w=56, ci=24, co=48, kh=3, kw=3, ph=1, pw=1, act="relu"),
+        conv2d.problem(n=1, h=28, w=28, ci=80, co=160, kh=2, kw=2, sh=2, sw=2),
+        depthwise.problem(n=1, h=14, w=14, c=232),
+        depthwise.problem(n=1, h=28, w=28, c=144, sh=2, sw=2, act="relu6"),
         _block(7, 320, "gelu"),
-        pool.workload(n=1, h=112, w=112, c=24, kh=3, kw=3, sh=2, sw=2, ph=1, pw=1, mode="max"),
+        pool.problem(n=1, h=112, w=112, c=24, kh=3, kw=3, sh=2, sw=2, ph=1, pw=1, mode="max"),
     ],
     "held-out 2": [
-        conv2d.workload(n=1, h=28, w=28, ci=24, co=58, act="relu"),
-        conv2d.workload(n=1, h=14, w=14, ci=122, co=122, act="relu"),
-        depthwise.workload(n=1, h=28, w=28, c=58),
-        depthwise.workload(n=1, h=14, w=14, c=116),
-        depthwise.workload(n=1, h=28, w=28, c=116, sh=2, sw=2),
+        conv2d.problem(n=1, h=28, w=28, ci=24, co=58, act="relu"),
+        conv2d.problem(n=1, h=14, w=14, ci=122, co=122, act="relu"),
+        depthwise.problem(n=1, h=28, w=28, c=58),
+        depthwise.problem(n=1, h=14, w=14, c=116),
+        depthwise.problem(n=1, h=28, w=28, c=116, sh=2, sw=2),
     ],
 }
 
@@ -91,7 +90,7 @@ WORKLOADS = {
 class Trial:
     """One schedule; ``measured_s`` in seconds per call, ``cost`` in cycles."""
 
-    among: str  # a key of WORKLOADS
+    among: str  # a key of PROBLEMS
     workload: Workload
     knobs: Knobs
     cost: Cost
@@ -114,22 +113,25 @@ class Validation:
             self.tools.disassembler, self.tools.analyser, self.board.mtriple, core.mca
         )
 
-    def problem(self, workload: Workload) -> Problem:
-        return problem(
-            workload.key, self.cpu, kind="llvm", family_module="tvm_flow.schedules.cpu.families",
+    def data(self, workload: Workload) -> TrialData:
+        return trial_data(
+            workload.key, self.cpu, algorithm_module=self._kernel(workload).algorithm_module,
             seed=self.seed, cache=str(self.folder),
         )  # fmt: skip
 
+    def _kernel(self, workload: Workload) -> KernelRequest:
+        return KernelRequest.of(workload, CPU.algorithm(workload), self.board, self.cpu)
+
     def schedules(self, among: str, workload: Workload, count: int) -> list[Trial]:
         """The default and random others, checked and modelled."""
-        family, rng = lookup(workload.op), random.Random(f"{self.seed} {workload.key}")
-        space = family.space(workload, self.cpu)
+        algorithm, rng = CPU.algorithm(workload), random.Random(f"{self.seed} {workload.key}")
+        space = algorithm.space(workload.problem, self.cpu)
         tried: set[tuple[int, ...]] = set()
         found: list[Trial] = []
         for attempt in range(100 * count):
             knobs = {name: rng.choice(choices) for name, choices in space.items()}
             if attempt == 0:
-                knobs = family.default(workload, self.cpu)
+                knobs = algorithm.default(workload.problem, self.cpu)
             values = tuple(knobs[name] for name in space)
             trial = None if values in tried else self._model(among, workload, knobs)
             tried.add(values)
@@ -140,12 +142,10 @@ class Validation:
 
     def _model(self, among: str, workload: Workload, knobs: Knobs) -> Trial | None:
         library = self.folder / f"{len(list(self.folder.glob('*.so')))}.so"
-        family = CPU.family(workload)
-        kernel = KernelRequest.of(workload, family, self.board, self.cpu)
-        answer = kernel_build.build(BuildRequest(kernel, knobs, library))
+        answer = kernel_build.build(BuildRequest(self._kernel(workload), knobs, library))
         if not answer.ok:
             return None
-        given = self.problem(workload)
+        given = self.data(workload)
         buffers = given.buffers()
         trace = emulate(
             str(library), buffers, answer.shapes, model=self.model, tools=self.tools,
@@ -171,7 +171,7 @@ class Validation:
         in the model."""
         module = tvm.runtime.load_module(str(trial.library))
         if trial.workload.key not in self.buffers:
-            self.buffers[trial.workload.key] = self.problem(trial.workload).buffers()
+            self.buffers[trial.workload.key] = self.data(trial.workload).buffers()
         buffers = self.buffers[trial.workload.key]
         arguments = [buffer.tensor(buffer.array.shape) for buffer in buffers]
 
@@ -210,7 +210,7 @@ def summary(trials: Sequence[Trial]) -> dict[str, Any]:
             "models_choice_over_fastest": chosen.measured_s / min(times),
             "default_over_fastest": group[0].measured_s / min(times),
         }
-    macs = [lookup(t.workload.op).macs(t.workload) for t in trials]
+    macs = [registry.operator(t.workload.problem.op).macs(t.workload.problem) for t in trials]
     pairs = [(t, m) for t, m in zip(trials, macs, strict=True) if m]
     return {
         "schedules": len(trials),
@@ -242,8 +242,8 @@ def validate(core: Core, schedules: int, rounds: int, seed: int) -> list[Trial]:
         run = Validation(Path(name), core, seed)
         os.sched_setaffinity(0, cores[1:] or cores)  # the first core is kept for measuring
         trials = []
-        for among, workloads in WORKLOADS.items():
-            for workload in workloads:
+        for among, problems in PROBLEMS.items():
+            for workload in (Workload(problem, "direct") for problem in problems):
                 print(f"{among}: {workload.key}", file=sys.stderr)
                 trials += run.schedules(among, workload, schedules)
         os.sched_setaffinity(0, cores[:1])
@@ -260,7 +260,7 @@ def document(trials: Sequence[Trial], core: Core) -> dict[str, Any]:
         }
         for t in trials
     ]  # fmt: skip
-    sets = {among: summary([t for t in trials if t.among == among]) for among in WORKLOADS}
+    sets = {among: summary([t for t in trials if t.among == among]) for among in PROBLEMS}
     return {
         "schema": results.SCHEMA, "kind": "modelled-validation", "commit": results.commit(),
         "machine": results.machine(), "model": asdict(core), "sets": sets, "schedules": rows,

@@ -60,9 +60,9 @@ def ours(model: str, seconds: float, threads: int, folder: Path, report: Reporte
         for task in event.report.tasks:
             if task.task.parts:
                 continue  # the parts count
-            known = best.get(task.task.layers, (0, None))[1]
+            known = best.get(task.task.problem.key, (0, None))[1]
             times = [seconds for seconds in (known, task.best_s) if seconds is not None]
-            best[task.task.layers] = task.task.count, min(times, default=None)
+            best[task.task.problem.key] = task.task.count, min(times, default=None)
         report(event.report.measured, list(best.values()))
 
     case = networks.case(model)

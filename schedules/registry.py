@@ -1,34 +1,89 @@
-"""Find the family of an operator for a kind of target; first registered match wins."""
+"""Which algorithms there are for a problem on a device.
+
+What ships with the project is listed here by kind of device; :func:`register` offers more.
+"""
 
 from __future__ import annotations
 
-from tvm_flow.schedules.contract.base import Family
+from collections.abc import Callable
+from typing import Any
 
-_FAMILIES: dict[tuple[str, str], Family] = {}
+from tvm_flow.schedules.contract.algorithm import Algorithm
+from tvm_flow.schedules.contract.device import Device
+from tvm_flow.schedules.contract.operator import Operator
+from tvm_flow.schedules.contract.problem import Problem, Workload
+from tvm_flow.schedules.cpu import algorithms as cpu
+from tvm_flow.schedules.cpu.device import Cpu
 
+#: Kind of device, operator, layout, name.
+_Key = tuple[str, str, str, str]
 
-def register(family: Family, *, target_kind: str = "llvm") -> Family:
-    """Offer ``family`` for its operator on ``target_kind``; an earlier registration stays."""
-    _FAMILIES.setdefault((family.op, target_kind), family)
-    return family
-
-
-def lookup(op: str, target_kind: str = "llvm") -> Family:
-    """The family of ``op``. Raises ``KeyError`` naming the known operators."""
-    _load_builtin()
-    try:
-        return _FAMILIES[op, target_kind]
-    except KeyError:
-        known = ", ".join(sorted({name for name, kind in _FAMILIES if kind == target_kind}))
-        raise KeyError(f"no {target_kind} schedule for operator {op!r}; known: {known}") from None
+#: What is worth trying of what ships with the project, best guess first, by kind of device.
+_RANKED: dict[str, Callable[[Problem, Any], list[Any]]] = {Cpu.kind: cpu.ranked}
+_ALGORITHMS: dict[_Key, Algorithm[Any]] = {}
+_MORE: list[Algorithm[Any]] = []
 
 
-def operators(target_kind: str = "llvm") -> list[str]:
-    """Names of the operators that have a schedule for ``target_kind``."""
-    _load_builtin()
-    return sorted(op for op, kind in _FAMILIES if kind == target_kind)
+def _add(algorithm: Algorithm[Any]) -> bool:
+    """Whether it was new for at least one layout."""
+    added = False
+    for layout in algorithm.layouts:
+        key = (algorithm.device_kind, algorithm.op, layout, algorithm.name)
+        added |= _ALGORITHMS.setdefault(key, algorithm) is algorithm
+    return added
 
 
-def _load_builtin() -> None:
-    """Import the families that ship with the project; each registers itself."""
-    import tvm_flow.schedules.cpu.families  # noqa: F401, PLC0415  (lazy: it imports TVM)
+for _algorithm in cpu.ALGORITHMS:
+    _add(_algorithm)
+
+
+def register(algorithm: Algorithm[Any]) -> None:
+    """Offer one more algorithm; an earlier one of the same name, operator, layout and kind of
+    device stays."""
+    if _add(algorithm):
+        _MORE.append(algorithm)
+
+
+def algorithms(problem: Problem, device: Device) -> list[Algorithm[Any]]:
+    """Those worth trying for ``problem``, the one to take without measurements first; empty where
+    nothing computes it."""
+    ranked = _RANKED.get(device.kind)
+    more = [a for a in _MORE if a.device_kind == device.kind and a.applies(problem, device)]
+    return [*(ranked(problem, device) if ranked else []), *more]
+
+
+def algorithm(workload: Workload, device_kind: str = Cpu.kind) -> Algorithm[Any]:
+    """The algorithm of ``workload``. Raises ``KeyError`` naming what there is instead."""
+    problem = workload.problem
+    found = _ALGORITHMS.get((device_kind, problem.op, problem.layout, workload.algorithm))
+    if found is not None:
+        return found
+    ways = sorted(
+        name
+        for kind, op, layout, name in _ALGORITHMS
+        if (kind, op, layout) == (device_kind, problem.op, problem.layout)
+    )
+    if ways:
+        raise KeyError(
+            f"no {device_kind} algorithm {workload.algorithm!r} for {problem.op} in "
+            f"{problem.layout}; known: {', '.join(ways)}"
+        )
+    raise _unknown(problem.op, device_kind)
+
+
+def operator(op: str, device_kind: str = Cpu.kind) -> Operator:
+    """The operator called ``op``. Raises ``KeyError`` naming those there are."""
+    for found in _ALGORITHMS.values():
+        if (found.device_kind, found.op) == (device_kind, op):
+            return found.operator
+    raise _unknown(op, device_kind)
+
+
+def every(device_kind: str = Cpu.kind) -> list[Algorithm[Any]]:
+    """All algorithms for a kind of device."""
+    return list(dict.fromkeys(a for a in _ALGORITHMS.values() if a.device_kind == device_kind))
+
+
+def _unknown(op: str, device_kind: str) -> KeyError:
+    known = ", ".join(sorted({a.op for a in every(device_kind)}))
+    return KeyError(f"no {device_kind} schedule for operator {op!r}; known: {known}")

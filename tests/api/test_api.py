@@ -19,14 +19,14 @@ from tvm_flow.api.boards import committed_root, records_of, records_root, store_
 from tvm_flow.api.choose import RecordChooser
 from tvm_flow.backends.cpu import CPU, cpu_of
 from tvm_flow.schedules import registry
-from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.schedules.contract.problem import Problem, Workload
 from tvm_flow.support.errors import EnvironmentFault, ModelError, UsageError
 from tvm_flow.support.resources import checkout
 from tvm_flow.targets import Board
 from tvm_flow.tuning.records.record import Record
 from tvm_flow.tuning.records.store import RecordStore
 
-POOL = Workload.make("global_pool", n=1, h=7, w=7, c=64)
+POOL = Workload(Problem.make("global_pool", n=1, h=7, w=7, c=64), "direct")
 
 
 class Pooled(nn.Module):
@@ -156,14 +156,14 @@ def choice(folder: Path, board: Board, *records: Record) -> tuple[RecordChooser,
 
 
 def trial(knobs: dict[str, int], seconds: float, **more: str) -> Record:
-    return Record(POOL.key, knobs, 1, "ok", seconds, seconds, seconds, **more)
+    return Record.of(POOL, knobs, 1, "ok", seconds, seconds, seconds, **more)
 
 
 def test_choice_of_records(tmp_path: Path) -> None:
     board = dataclasses.replace(targets.load("rk3399"), threads=1)
-    family, cpu = registry.lookup(POOL.op), cpu_of(board, board.threads)
-    default = family.default(POOL, cpu)
-    space = family.space(POOL, cpu)
+    algorithm, cpu = registry.algorithm(POOL), cpu_of(board, board.threads)
+    default = algorithm.default(POOL.problem, cpu)
+    space = algorithm.space(POOL.problem, cpu)
     name = next(name for name, values in space.items() if len(values) > 1)
     other = {**default, name: next(v for v in space[name] if v != default[name])}
     stale = {**default, name: 12345}

@@ -12,7 +12,7 @@ from benchmarks import kernels
 from tvm_flow import targets
 from tvm_flow.support.errors import TvmFlowError
 
-KERNEL = "depthwise(act=relu,c=10,c0=0,cp=10,h=7,kh=3,kw=3,n=1,ph=1,pw=1,sh=1,sw=1,w=7)"
+KERNEL = "depthwise(act=relu,c=10,c0=0,cp=10,h=7,kh=3,kw=3,n=1,ph=1,pw=1,sh=1,sw=1,w=7):direct"
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -33,15 +33,15 @@ def test_a_mistake_is_one_line() -> None:
     done = run(f"{KERNEL};width=2")
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "error: depthwise has no knob width. Fix: one of rows, th, tile"
+        "error: depthwise direct has no knob width. Fix: one of rows, th, tile"
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("depthwise(c=", "Cannot read"),
-        ("nothing(c=1)", "known:"),
+        ("depthwise(c=:direct", "Cannot read"),
+        ("nothing(c=1):direct", "known:"),
         (f"{KERNEL};tile=x", "Cannot read"),
         (f"{KERNEL};tile=99", "cannot be built"),
     ],

@@ -73,7 +73,8 @@ def lowered(board_name: str = "native") -> Lowered:
         module = transform.LegalizeOps()(builder.get())
     conv = KernelInfo(
         symbol="conv2d",
-        workload="conv2d(ci=3,co=8,h=16,k=3,w=16)",
+        problem="conv2d(ci=3,co=8,h=16,k=3,w=16)",
+        algorithm="direct",
         knobs={"mt": 4},
         source="default",
         record_sha=None,

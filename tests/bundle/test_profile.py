@@ -17,7 +17,8 @@ def test_kernels_are_linked_to_their_operators(pristine: Path) -> None:
     report = profile(pristine, threads=1, runs=20)
     assert [kernel.symbol for kernel in report.kernels] == ["conv2d", "relu", "mean"]
     conv, relu, _ = report.kernels
-    assert conv.workload.startswith("conv2d(")
+    assert conv.problem.startswith("conv2d(")
+    assert conv.algorithm == "direct"
     assert (conv.modules, conv.source) == (("stem.conv",), "default")
     assert conv.gflops == pytest.approx(2e-3 * CONV_MACS / conv.microseconds)
     peak = json.loads((pristine / "manifest.json").read_text())["target"]["peak_gflops"][0]

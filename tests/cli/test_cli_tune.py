@@ -63,7 +63,7 @@ def test_compile_uses_the_records(tuned: Path, tmp_path: Path) -> None:
 def test_show_promote_repair(tuned: Path) -> None:
     shown = json.loads(accepted(tvm_flow("records", "show", "--records", tuned, "--json")).stdout)
     assert shown["records"] == len(lines(tuned)) - 1
-    assert all(row["best_s"] > 0 for row in shown["workloads"])
+    assert all(row["best_s"] > 0 for row in shown["kernels"])
     table = accepted(script("records", "show", tuned / FOLDER)).stdout
     assert "conv2d" in table
     assert all(len(line) <= 80 for line in table.splitlines()[1:])

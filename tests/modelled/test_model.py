@@ -18,21 +18,21 @@ from tvm_flow.modelled.mca import Analyser, kernel_cycles
 from tvm_flow.modelled.model import cost_of
 from tvm_flow.modelled.tools import find_tools
 from tvm_flow.modelled.trace import Trace, read_trace
-from tvm_flow.schedules.contract.base import Knobs, Workload
-from tvm_flow.schedules.cpu.ops.conv2d import direct as conv2d
-from tvm_flow.schedules.cpu.ops.depthwise import nhwc as depthwise
-from tvm_flow.schedules.registry import lookup
+from tvm_flow.schedules import registry
+from tvm_flow.schedules.contract.algorithm import Knobs
+from tvm_flow.schedules.contract.problem import Problem, Workload
+from tvm_flow.schedules.operators import conv2d, depthwise
 from tvm_flow.support.errors import EnvironmentFault, TuningError, UsageError
 from tvm_flow.support.messages import from_message, to_message
 from tvm_flow.targets import Board
 from tvm_flow.tuning.worker import kernel_build
-from tvm_flow.tuning.worker.problem import problem
 from tvm_flow.tuning.worker.protocol import BuildRequest, KernelRequest
+from tvm_flow.tuning.worker.trial_data import trial_data
 
 pytestmark = pytest.mark.timeout(60)
 A72 = targets.load("rk3399")
-POINTWISE = conv2d.workload(n=1, h=14, w=14, ci=32, co=64, act="relu")
-DEPTHWISE = depthwise.workload(n=1, h=14, w=14, c=32)
+POINTWISE = conv2d.problem(n=1, h=14, w=14, ci=32, co=64, act="relu")
+DEPTHWISE = depthwise.problem(n=1, h=14, w=14, c=32)
 
 
 def analyser(board: Board) -> Analyser:
@@ -40,15 +40,17 @@ def analyser(board: Board) -> Analyser:
     return Analyser(found.disassembler, found.analyser, model.triple, model.core.mca)
 
 
-def traced(workload: Workload, folder: Path, knobs: Knobs | None = None) -> Trace:
+def traced(problem: Problem, folder: Path, knobs: Knobs | None = None) -> Trace:
     """One call of a kernel for the A72, its result checked."""
-    cpu, family, library = cpu_of(A72), lookup(workload.op), str(folder / "kernel.so")
-    knobs = knobs or family.default(workload, cpu)
-    kernel = KernelRequest.of(workload, family, A72, cpu)
+    workload = Workload(problem, "direct")
+    cpu, algorithm = cpu_of(A72), registry.algorithm(workload)
+    library = str(folder / "kernel.so")
+    knobs = knobs or algorithm.default(problem, cpu)
+    kernel = KernelRequest.of(workload, algorithm, A72, cpu)
     answer = kernel_build.build(BuildRequest(kernel, knobs, Path(library)))
     assert answer.status == "ok", answer
-    given = problem(
-        workload.key, cpu, kind="llvm", family_module="tvm_flow.schedules.cpu.families", seed=0,
+    given = trial_data(
+        workload.key, cpu, algorithm_module=kernel.algorithm_module, seed=0,
         cache=str(folder),
     )  # fmt: skip
     buffers = given.buffers()
@@ -73,14 +75,14 @@ def executed(trace: Trace, mnemonic: str) -> int:
 
 
 @pytest.mark.system("model")
-@pytest.mark.parametrize("workload", [POINTWISE, DEPTHWISE], ids=lambda w: w.op)
-def test_every_multiplication_is_counted(workload: Workload, tmp_path: Path) -> None:
+@pytest.mark.parametrize("problem", [POINTWISE, DEPTHWISE], ids=lambda p: p.op)
+def test_every_multiplication_is_counted(problem: Problem, tmp_path: Path) -> None:
     """Four lanes each; at the border, depthwise leaves out taps that fall outside."""
     macs, found = (
-        lookup(workload.op).macs(workload),
-        4 * executed(traced(workload, tmp_path), "fmla"),
+        registry.operator(problem.op).macs(problem),
+        4 * executed(traced(problem, tmp_path), "fmla"),
     )
-    if workload is POINTWISE:
+    if problem is POINTWISE:
         assert found == macs
     else:
         assert found == (14 * 3 - 2) ** 2 * 32 < macs
@@ -90,7 +92,7 @@ def test_every_multiplication_is_counted(workload: Workload, tmp_path: Path) -> 
 def test_cycles_are_near_the_bound_of_the_core(tmp_path: Path) -> None:
     """One FMLA of four lanes a cycle; a good kernel takes little more."""
     trace = traced(POINTWISE, tmp_path)
-    bound = lookup("conv2d").macs(POINTWISE) / 4
+    bound = conv2d.CONV2D.macs(POINTWISE) / 4
     cost = cost_of(trace, CoreModel.of(A72), analyser(A72))
     assert bound <= cost.compute < 1.5 * bound
     assert cost.cycles >= cost.compute
@@ -100,7 +102,7 @@ def test_cycles_are_near_the_bound_of_the_core(tmp_path: Path) -> None:
 @pytest.mark.system("model")
 def test_a_small_tile_is_slower(tmp_path: Path) -> None:
     """One sum at a time waits for itself."""
-    default = lookup("conv2d").default(POINTWISE, cpu_of(A72))
+    default = registry.algorithm(Workload(POINTWISE, "direct")).default(POINTWISE, cpu_of(A72))
     one = {**default, "mt": 1, "nv": 1}
     slow = kernel_cycles(traced(POINTWISE, tmp_path, one), analyser(A72))
     assert slow > 1.5 * kernel_cycles(traced(POINTWISE, tmp_path), analyser(A72))
@@ -117,7 +119,7 @@ def test_caches_of_the_board_count(tmp_path: Path) -> None:
 @pytest.mark.system("model")
 def test_vectors_across_two_lines_are_counted(tmp_path: Path) -> None:
     """58 channels are 232 bytes: one vector in eight starts 8 bytes before the end of a line."""
-    apart, across = (traced(depthwise.workload(n=1, h=14, w=14, c=c), tmp_path) for c in (32, 58))
+    apart, across = (traced(depthwise.problem(n=1, h=14, w=14, c=c), tmp_path) for c in (32, 58))
     assert apart.splits < 0.01 * apart.accesses
     assert across.splits > 0.02 * across.accesses
     costs = [cost_of(trace, CoreModel.of(A72), analyser(A72)) for trace in (apart, across)]

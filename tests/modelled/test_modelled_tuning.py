@@ -18,7 +18,7 @@ from tvm_flow.backends import CPU
 from tvm_flow.ir.tasks import Task
 from tvm_flow.modelled import bench
 from tvm_flow.modelled.bench import ModelledBench
-from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.schedules.contract.problem import Problem, Workload
 from tvm_flow.support.errors import TuningError
 from tvm_flow.tuning.options import TuneOptions
 from tvm_flow.tuning.records.record import Record
@@ -51,7 +51,7 @@ def test_records_of_the_command_line_say_modelled(tmp_path: Path) -> None:
 
 
 def tune(folder: Path, work: Workload, trials: int) -> list[Record]:
-    """Model a workload of the faulty family; its records, oldest first."""
+    """Model a workload of the faulty algorithm; its records, oldest first."""
     store = RecordStore(folder / "rk3399")
     tune_tasks(
         [Task(work)], A72, store=store, trials=trials, bench=ModelledBench(),
@@ -97,13 +97,13 @@ def test_less_work_is_modelled_as_faster(tmp_path: Path) -> None:
 
 
 def test_a_measured_record_goes_before_a_modelled_one(tmp_path: Path) -> None:
-    workload = Workload.make("global_pool", n=1, h=7, w=7, c=64)
+    workload = Workload(Problem.make("global_pool", n=1, h=7, w=7, c=64), "direct")
     store = RecordStore(tmp_path / "rk3399")
     with store.writing():
         for label, seconds in (("modelled", 1e-6), ("measured", 2e-6)):
             store.add(
-                Record(
-                    workload.key, _default(workload), 1, "ok", seconds, seconds, seconds,
+                Record.of(
+                    workload, _default(workload), 1, "ok", seconds, seconds, seconds,
                     label=label,
                 )
             )  # fmt: skip
@@ -120,9 +120,9 @@ def test_a_measured_record_goes_before_a_modelled_one(tmp_path: Path) -> None:
 
 def _default(workload: Workload) -> dict[str, int]:
     from tvm_flow.backends.cpu import cpu_of  # noqa: PLC0415
-    from tvm_flow.schedules.registry import lookup  # noqa: PLC0415
+    from tvm_flow.schedules import registry  # noqa: PLC0415
 
-    return lookup(workload.op).default(workload, cpu_of(A72))
+    return registry.algorithm(workload).default(workload.problem, cpu_of(A72))
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def conv(x: Node, co: int = 8, k: int = 3, **attrs: Any) -> Node:
 def kernel(x: Node, *more: Node, co: int = 8, k: int = 1, **attrs: Any) -> Node:
     """``conv2d`` after the layout pass."""
     window = {"kh": k, "kw": k, "sh": 1, "sw": 1, "ph": k // 2, "pw": k // 2}
-    full = {**window, "nchw": 0, "act": "none", "res": "none", **attrs}
+    full = {**window, "layout": "nhwc", "act": "none", "res": "none", **attrs}
     weights = {"weight": np.ones((co, 8, k, k), "f"), "bias": np.ones(co, "f")}
     return Node("conv2d", [x, *more], (*x.shape[:3], co), full, weights)
 

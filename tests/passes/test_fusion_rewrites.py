@@ -20,7 +20,7 @@ def test_to_nhwc_reads_an_nchw_input_directly() -> None:
     x = given()
     graph = to_nhwc(Graph([x], [conv(x, 5)]))
     assert [node.op for node in graph.nodes()] == ["input", "conv2d", "permute"]
-    assert graph.nodes()[1].attrs["nchw"] == 1
+    assert graph.nodes()[1].attrs["layout"] == "nchw_to_nhwc"
     assert graph.outputs[0].shape == (1, 5, 6, 6)
 
 

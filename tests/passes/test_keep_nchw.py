@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -10,13 +11,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.passes.networks import Snippet, check, copies, operators
+from tests.passes.networks import Snippet, check, copies
 from tests.passes.nodes import given, kernel, same
 from tvm_flow.ir.graph import Graph, Node
 from tvm_flow.passes.cpu.keep_nchw import keep_nchw
-from tvm_flow.schedules.cpu.ops.transpose import AXES
+from tvm_flow.schedules.contract.problem import AXES
 
 C = 10
+
+
+def operators(graph: Graph) -> dict[str, int]:
+    """How often the graph has each operator, with its layout where that is NCHW."""
+    nodes = [node for node in graph.nodes() if node.op not in ("input", "const", "reshape")]
+    return Counter(
+        f"{node.op}_nchw" if node.attrs.get("layout") == "nchw" else node.op for node in nodes
+    )
 
 
 @pytest.mark.parametrize(
@@ -26,7 +35,7 @@ C = 10
 def test_with_activation_and_batch(channels: int, size: tuple[int, int]) -> None:
     module = nn.Sequential(nn.Conv2d(channels, 58, 1), nn.BatchNorm2d(58), nn.GELU())
     graph = check(module.eval(), (3, channels, *size))
-    assert operators(graph) == {"pointwise_nchw": 1}
+    assert operators(graph) == {"conv2d_nchw": 1}
     assert copies(graph) == []
 
 
@@ -55,7 +64,7 @@ def test_what_stays_nhwc(forward: Callable[[Any, Tensor], Any]) -> None:
         dw=nn.Conv2d(C, C, 3, 1, 1, groups=C),
         part=nn.Conv2d(4, C, 1),
     )
-    assert "pointwise_nchw" not in operators(check(module, (1, C, 8, 12)))
+    assert "conv2d_nchw" not in operators(check(module, (1, C, 8, 12)))
 
 
 @pytest.mark.parametrize(
@@ -71,14 +80,14 @@ def test_what_stays_nhwc(forward: Callable[[Any, Tensor], Any]) -> None:
     ids=["few pixels", "odd rest", "much padding", "stride", "padding", "groups"],
 )
 def test_what_is_no_such_product(conv: nn.Module, size: tuple[int, int]) -> None:
-    assert "pointwise_nchw" not in operators(check(conv, (1, C, *size)))
+    assert "conv2d_nchw" not in operators(check(conv, (1, C, *size)))
 
 
 def test_between_others_that_are_nchw() -> None:
     module = nn.Sequential(nn.Conv2d(C, 20, 1), nn.ReLU(), nn.Flatten(2))
     x = torch.zeros(1, C, 8, 8)
     assert module(x).shape == (1, 20, 64)
-    assert operators(check(module, (1, C, 8, 8)))["pointwise_nchw"] == 1
+    assert operators(check(module, (1, C, 8, 8)))["conv2d_nchw"] == 1
 
 
 def turned(x: Node, to: str) -> Node:
@@ -103,7 +112,8 @@ def depthwise(x: Node, stride: int = 1, k: int = 3) -> Node:
 def depthwise_nchw(x: Node, stride: int = 1) -> Node:
     n, c, h, w = x.shape
     shape = (n, c, -(-h // stride), -(-w // stride))
-    return Node("depthwise_nchw", [x], shape, {**window(stride), "act": "relu"}, WEIGHTS)
+    attrs = {**window(stride), "act": "relu", "layout": "nchw"}
+    return Node("depthwise", [x], shape, attrs, WEIGHTS)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -152,7 +162,7 @@ def test_depthwise_with_batch_norm(channels: int, stride: int) -> None:
 def test_depthwise_then_pointwise_needs_no_transpose() -> None:
     module = nn.Sequential(nn.Conv2d(C, C, 3, 2, 1, groups=C), nn.ReLU(), nn.Conv2d(C, 20, 1))
     graph = check(module, (1, C, 16, 32))
-    assert operators(graph) == {"depthwise_nchw": 1, "pointwise_nchw": 1}
+    assert operators(graph) == {"depthwise_nchw": 1, "conv2d_nchw": 1}
     assert copies(graph) == []
 
 

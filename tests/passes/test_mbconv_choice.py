@@ -18,7 +18,7 @@ from tvm_flow.ir.graph import Graph, Node
 from tvm_flow.models.shufflenet import ShuffleUnit
 from tvm_flow.passes.cpu.choose_mbconv import choose_mbconv
 from tvm_flow.schedules import registry
-from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.schedules.contract.problem import Problem, Workload
 from tvm_flow.schedules.cpu.ops.mbconv.whole import share_macs, share_rows
 
 BOARD = targets.load("native")
@@ -37,10 +37,11 @@ def recorded(times: Mapping[str, float]) -> Chooser:
     """Records that tell how many microseconds a kernel of an operator takes."""
 
     def choose(workload: Workload) -> Choice:
-        knobs = registry.lookup(workload.op).default(workload, ONE)
-        if workload.op not in times:
+        knobs = registry.algorithm(workload).default(workload.problem, ONE)
+        name = f"{workload.problem.op} {workload.algorithm}".removesuffix(" direct")
+        if name not in times:
             return Choice(knobs, "default")
-        return Choice(knobs, "tuned", seconds=1e-6 * times[workload.op])
+        return Choice(knobs, "tuned", seconds=1e-6 * times[name])
 
     return choose
 
@@ -48,20 +49,28 @@ def recorded(times: Mapping[str, float]) -> Chooser:
 @pytest.mark.parametrize(
     ("times", "one_thread", "two_threads"),
     [
-        ({"conv2d": 5, "depthwise": 2, "mbconv_whole": 11, "mbconv": 20}, True, True),
-        ({"conv2d": 5, "depthwise": 2, "mbconv_whole": 20, "mbconv": 11}, True, True),
-        ({"conv2d": 5, "depthwise": 2, "mbconv_whole": 12.5}, False, True),
-        ({"conv2d": 5, "depthwise": 2, "mbconv_whole": 14}, False, False),
+        (
+            {"conv2d": 5, "depthwise": 2, "mbconv whole": 11, "mbconv rows": 20},
+            True,
+            True,
+        ),
+        (
+            {"conv2d": 5, "depthwise": 2, "mbconv whole": 20, "mbconv rows": 11},
+            True,
+            True,
+        ),
+        ({"conv2d": 5, "depthwise": 2, "mbconv whole": 12.5}, False, True),
+        ({"conv2d": 5, "depthwise": 2, "mbconv whole": 14}, False, False),
         ({"conv2d": 5, "depthwise": 2}, False, False),
-        ({"mbconv": 5}, True, True),
-        ({"mbconv": 5, "conv2d": 1}, True, True),
+        ({"mbconv rows": 5}, True, True),
+        ({"mbconv rows": 5, "conv2d": 1}, True, True),
     ],
     ids=["whole", "walk", "close", "slower", "apart_only", "fused_only", "a_part_is_missing"],
 )
 def test_records_decide(times: dict[str, float], one_thread: bool, two_threads: bool) -> None:
     for cpu, fuses in ((ONE, one_thread), (TWO, two_threads)):
         graph = choose_mbconv(chain(), cpu, recorded(times))
-        assert (graph.outputs[0].op == "mbconv_whole") == fuses
+        assert (graph.outputs[0].op == "mbconv") == fuses
 
 
 def test_without_records_small_chains_are_fused_on_several_threads() -> None:
@@ -69,9 +78,7 @@ def test_without_records_small_chains_are_fused_on_several_threads() -> None:
         unit = Snippet(lambda m, x: m.unit(x), unit=ShuffleUnit(488, 488, 1))
         graph = CPU.optimise(imported(unit, (1, 488, size, size)), layout="NHWC")
         cpu = replace(TWO, threads=threads, lanes=16, fmas=2)
-        return (
-            operators(choose_mbconv(graph, cpu, CPU.default_choice(cpu))).get("mbconv_whole") == 1
-        )
+        return operators(choose_mbconv(graph, cpu, CPU.default_choice(cpu))).get("mbconv") == 1
 
     assert not fuses(2, 1)
     assert fuses(2, 2)
@@ -80,12 +87,12 @@ def test_without_records_small_chains_are_fused_on_several_threads() -> None:
 
 def test_shares_are_equal_and_cover_every_row() -> None:
     given = {"n": 1, "ci": 4, "hid": 6, "co": 5, "mix": 0, "bcp": 0, "bc0": 0, "w": 7}
-    assert share_rows(Workload.make("mbconv_whole", h=14, k=3, st=1, **given), 2) == (7, 2, 8)
-    assert share_rows(Workload.make("mbconv_whole", h=14, k=3, st=1, **given), 4) == (4, 4, 6)
-    assert share_rows(Workload.make("mbconv_whole", h=14, k=3, st=1, **given), 1) == (14, 1, 14)
-    assert share_rows(Workload.make("mbconv_whole", h=15, k=5, st=2, **given), 2) == (4, 2, 9)
-    assert share_rows(Workload.make("mbconv_whole", h=1, k=7, st=1, **given), 1) == (1, 1, 1)
-    work = Workload.make("mbconv_whole", h=7, k=3, st=1, **given)
+    assert share_rows(Problem.make("mbconv", h=14, k=3, st=1, **given), 2) == (7, 2, 8)
+    assert share_rows(Problem.make("mbconv", h=14, k=3, st=1, **given), 4) == (4, 4, 6)
+    assert share_rows(Problem.make("mbconv", h=14, k=3, st=1, **given), 1) == (14, 1, 14)
+    assert share_rows(Problem.make("mbconv", h=15, k=5, st=2, **given), 2) == (4, 2, 9)
+    assert share_rows(Problem.make("mbconv", h=1, k=7, st=1, **given), 1) == (1, 1, 1)
+    work = Problem.make("mbconv", h=7, k=3, st=1, **given)
     hidden, row = 7 * 4 * 6, 7 * 6 * (9 + 5)
     assert share_macs(work, 2) == (5 * hidden + 4 * row, (7 * hidden + 7 * row) / 2)
     assert share_macs(work, 1) == (7 * hidden + 7 * row,) * 2
@@ -97,16 +104,16 @@ def test_fused_units_compute_what_pytorch_does() -> None:
     x = torch.randn(3, 20, 7, 5)
     graph = CPU.optimise(imported(unit, tuple(x.shape)), layout="NHWC")
     graph = choose_mbconv(graph, TWO, CPU.default_choice(TWO))
-    assert operators(graph) == {"mbconv_whole": 1}
+    assert operators(graph) == {"mbconv": 1}
     (y,) = run(graph, np.ascontiguousarray(x.permute(0, 2, 3, 1)), "NHWC")
     expected = unit(x).permute(0, 2, 3, 1).detach().numpy()
     assert np.abs(y - expected).max() <= TOLERANCE * np.abs(expected).max()
 
 
 def test_both_ways_are_tuned() -> None:
-    first, depthwise, last, whole, walk = CPU.tasks(chain())
-    assert [task.workload.op for task in (whole, walk)] == ["mbconv_whole", "mbconv"]
-    parts = (first.layers, depthwise.layers, last.layers)
+    first, depthwise, last, whole, walk = CPU.tasks(chain(), TWO)
+    assert [task.workload.algorithm for task in (whole, walk)] == ["whole", "rows"]
+    parts = (first.problem.key, depthwise.problem.key, last.problem.key)
     assert whole.parts == walk.parts == parts
-    assert whole.layers == walk.layers
+    assert whole.problem == walk.problem
     assert not any(task.parts for task in (first, depthwise, last))

@@ -21,7 +21,7 @@ from tvm_flow.remote import client
 from tvm_flow.remote.address import parse_address
 from tvm_flow.remote.bench import BoardBench
 from tvm_flow.remote.board_pool import Patience
-from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.schedules.contract.problem import Workload
 from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions
 from tvm_flow.tuning.records.store import RecordStore

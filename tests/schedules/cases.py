@@ -1,52 +1,73 @@
-"""Awkward shapes for every operator family: odd channel counts, one-pixel images, batches."""
+"""Awkward shapes for every algorithm: odd channel counts, one-pixel images, batches."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tvm_flow.schedules.contract.base import Workload
-from tvm_flow.schedules.cpu.emit import activations
-from tvm_flow.schedules.cpu.ops import pooling as pool
-from tvm_flow.schedules.cpu.ops.conv2d import direct as conv2d
-from tvm_flow.schedules.cpu.ops.depthwise import nhwc as depthwise
+from tvm_flow.schedules import registry
+from tvm_flow.schedules.contract.problem import (
+    NCHW,
+    NCHW_TO_NHWC,
+    NHWC_TO_NCHW,
+    Problem,
+    Workload,
+)
+from tvm_flow.schedules.operators import conv2d, depthwise, pool
+from tvm_flow.schedules.operators.reference import ACTIVATIONS
+
+
+def _direct(problem: Problem | None) -> Workload:
+    assert problem is not None
+    return Workload(problem, "direct")
 
 
 def _conv(
     n: int, size: int, ci: int, co: int, k: int = 1, s: int = 1, p: int = 0, **more: Any
 ) -> Workload:
     window = {"kh": k, "kw": k, "sh": s, "sw": s, "ph": p, "pw": p}
-    return conv2d.workload(**{"n": n, "h": size, "w": size, "ci": ci, "co": co, **window, **more})
+    given = {"n": n, "h": size, "w": size, "ci": ci, "co": co, **window, **more}
+    return _direct(conv2d.problem(**given))
 
 
 def _depthwise(n: int, size: int, c: int, k: int, s: int, **more: Any) -> Workload:
     window = {"kh": k, "kw": k, "sh": s, "sw": s, "ph": k // 2, "pw": k // 2}
-    return depthwise.workload(**{"n": n, "h": size, "w": size, "c": c, **window, **more})
+    given = {"n": n, "h": size, "w": size, "c": c, **window, **more}
+    return _direct(depthwise.problem(**given))
 
 
 def _pool(mode: str, n: int, size: int, c: int, k: int, s: int, p: int, **more: Any) -> Workload:
     window = {"kh": k, "kw": k, "sh": s, "sw": s, "ph": p, "pw": p}
     given = {"n": n, "h": size, "w": size, "c": c, "mode": mode, **window, **more}
-    return pool.workload(**given)
+    return _direct(pool.problem(**given))
 
 
-def _partial(op: str, n: int, h: int, w: int, c: int, cc: int, k: int = 3, **more: Any) -> Workload:
-    return Workload.make(op, n=n, h=h, w=w, c=c, cc=cc, k=k, **more)
+def _partial(
+    op: str, n: int, h: int, w: int, c: int, cc: int, k: int = 3, by: str = "direct", **more: Any
+) -> Workload:
+    return Workload(Problem.make(op, n=n, h=h, w=w, c=c, cc=cc, k=k, **more), by)
+
+
+def _strassen(m: int, op: str, *shape: int, **more: Any) -> Workload:
+    """With Strassen's 1x1s; ``m``: size of Winograd's tiles, 0 for a direct convolution."""
+    by = f"winograd{m}_strassen" if m else "direct_strassen"
+    return Workload(_partial(op, *shape, **more).problem, by)
 
 
 def _winograd(n: int, h: int, w: int, ci: int, co: int, m: int, **more: Any) -> Workload:
-    given = {"n": n, "h": h, "w": w, "ci": ci, "co": co, "m": m, "icp": ci, "ic0": 0}
-    return Workload.make("conv2d_winograd", **{**given, "act": "none", "res": "none", **more})
+    window = {"kh": 3, "kw": 3, "ph": 1, "pw": 1}
+    given = {"n": n, "h": h, "w": w, "ci": ci, "co": co, **window, **more}
+    return Workload(conv2d.problem(**given), f"winograd{m}")
 
 
 def _mbconv(n: int, size: int, ci: int, hid: int, co: int, k: int = 3, **more: Any) -> Workload:
     given = {"n": n, "h": size, "w": size, "ci": ci, "hid": hid, "co": co, "k": k, "st": 1}
     epilogue = {"act": "none", "res": "none", "mix": 0, "bcp": 0, "bc0": 0}
     acts = {"act1": "relu", "act2": "none", "icp": ci, "ic0": 0}
-    return Workload.make("mbconv", **{**given, **epilogue, **acts, **more})
+    return Workload(Problem.of("mbconv", {**given, **epilogue, **acts, **more}), "rows")
 
 
 def _global(n: int, size: int, c: int) -> Workload:
-    return Workload.make("global_pool", n=n, h=size, w=size, c=c)
+    return _direct(Problem.make("global_pool", n=n, h=size, w=size, c=c))
 
 
 FLAT = [
@@ -95,20 +116,20 @@ PADDED = [
     _conv(1, 7, 10, 232, 1, 1, 1),
     _conv(1, 7, 10, 20, kh=3, kw=1, ph=1, pw=0),
     _conv(1, 2, 10, 20, 3, 1, 3),
-    conv2d.workload(n=1, h=15, w=5, ci=10, co=20, kh=5, kw=3, sh=2, sw=1, ph=2, pw=1),
+    _conv(1, 15, 10, 20, w=5, kh=5, kw=3, sh=2, sw=1, ph=2, pw=1),
 ]
 FIRST_LAYER = [
-    _conv(1, 15, 3, 20, 3, 2, 1, nchw=1, act="relu"),
-    _conv(3, 16, 3, 40, 4, 4, nchw=1),
-    _conv(1, 15, 3, 10, 7, 2, 3, nchw=1, act="hardswish"),
-    _conv(1, 7, 1, 58, 1, nchw=1),
-    _conv(3, 7, 2, 10, 3, 1, 1, nchw=1, icp=5, ic0=2, act="silu"),
-    _conv(1, 9, 2, 10, 2, 2, nchw=1, icp=4, ic0=1),
-    conv2d.workload(n=1, h=9, w=11, ci=3, co=10, kh=5, kw=2, sh=2, sw=1, ph=1, pw=1, nchw=1),
+    _conv(1, 15, 3, 20, 3, 2, 1, layout=NCHW_TO_NHWC, act="relu"),
+    _conv(3, 16, 3, 40, 4, 4, layout=NCHW_TO_NHWC),
+    _conv(1, 15, 3, 10, 7, 2, 3, layout=NCHW_TO_NHWC, act="hardswish"),
+    _conv(1, 7, 1, 58, 1, layout=NCHW_TO_NHWC),
+    _conv(3, 7, 2, 10, 3, 1, 1, layout=NCHW_TO_NHWC, icp=5, ic0=2, act="silu"),
+    _conv(1, 9, 2, 10, 2, 2, layout=NCHW_TO_NHWC, icp=4, ic0=1),
+    _conv(1, 9, 3, 10, w=11, kh=5, kw=2, sh=2, sw=1, ph=1, pw=1, layout=NCHW_TO_NHWC),
 ]
 ACTIVATED = [
     make(act)
-    for act in activations.NAMES
+    for act in ACTIVATIONS
     for make in (
         lambda act: _conv(1, 2, 10, 22, act=act, res="pre"),
         lambda act: _depthwise(1, 2, 22, 3, 1, act=act),
@@ -131,7 +152,7 @@ DEPTHWISE = [
     _depthwise(1, 8, 10, 2, 2, ph=0, pw=0, cp=23, c0=7),
     _depthwise(1, 1, 10, 3, 1, ph=3, pw=3),
     _depthwise(1, 4, 1, 3, 1),
-    depthwise.workload(n=1, h=5, w=12, c=20, kh=1, kw=5, ph=0, pw=2, sw=2),
+    _depthwise(1, 5, 20, 3, 1, w=12, kh=1, kw=5, ph=0, pw=2, sw=2),
 ]
 POOL = [
     _pool("max", 1, 15, 10, 3, 2, 1),
@@ -143,7 +164,7 @@ POOL = [
     _pool("avg", 1, 7, 232, 7, 1, 0),
     _pool("avg", 3, 7, 58, 2, 1, 1, cp=116, c0=58),
     _pool("avg", 1, 1, 20, 1, 1, 0),
-    pool.workload(n=1, h=4, w=9, c=22, kh=1, kw=3, sw=2, pw=1, mode="avg"),
+    _pool("avg", 1, 4, 22, 3, 1, 0, w=9, kh=1, sw=2, pw=1),
 ]
 PARTIAL = [
     _partial("pconv", 1, 7, 7, 40, 10),
@@ -177,15 +198,28 @@ WINOGRAD = [
     _winograd(1, 1, 1, 116, 22, 4),
     _winograd(1, 2, 5, 10, 122, 2, icp=23, ic0=7, act="gelu"),
     _winograd(3, 6, 4, 1, 3, 4, act="hardswish"),
-    _partial("pconv", 1, 7, 7, 40, 10, wino=4),
-    _partial("pconv", 3, 5, 6, 58, 14, wino=2),
-    _partial("pconv_pointwise", 1, 7, 7, 40, 10, co=22, act="relu", res="pre", wino=4),
-    _partial("pconv_pointwise", 1, 1, 2, 11, 11, co=20, act="relu6", res="none", wino=2),
-    _partial("pconv_block", 1, 9, 7, 40, 10, hidden=22, act="relu", res="pre", wino=4),
-    _partial("pconv_block", 3, 2, 3, 58, 14, hidden=20, act="relu", res="none", wino=2),
-    _partial("pconv_block", 1, 9, 2, 32, 6, hidden=64, act="gelu", res="pre", strassen=1),
-    _partial("pconv_block", 3, 5, 6, 64, 20, hidden=32, act="relu", res="pre", wino=2, strassen=1),
-    _partial("pconv_pointwise", 2, 3, 5, 32, 32, co=96, act="relu", res="pre", strassen=1),
+    _partial("pconv", 1, 7, 7, 40, 10, by="winograd4"),
+    _partial("pconv", 3, 5, 6, 58, 14, by="winograd2"),
+    _partial("pconv_pointwise", 1, 7, 7, 40, 10, co=22, act="relu", res="pre", by="winograd4"),
+    _partial("pconv_pointwise", 1, 1, 2, 11, 11, co=20, act="relu6", res="none", by="winograd2"),
+    _partial("pconv_block", 1, 9, 7, 40, 10, hidden=22, act="relu", res="pre", by="winograd4"),
+    _partial("pconv_block", 3, 2, 3, 58, 14, hidden=20, act="relu", res="none", by="winograd2"),
+    _strassen(0, "pconv_block", 1, 9, 2, 32, 6, hidden=64, act="gelu", res="pre"),
+    _partial(
+        "pconv_block", 3, 5, 6, 64, 20, hidden=32, act="relu", res="pre", by="winograd2_strassen"
+    ),
+    _partial(
+        "pconv_pointwise", 2, 3, 5, 32, 32, co=96, act="relu", res="pre", by="direct_strassen"
+    ),
+    _partial(
+        "pconv_block", 1, 3, 3, 32, 8, hidden=32, act="relu", res="pre", by="winograd4_strassen"
+    ),
+    _partial(
+        "pconv_pointwise", 1, 3, 2, 32, 8, co=32, act="none", res="pre", by="winograd2_strassen"
+    ),
+    _partial(
+        "pconv_pointwise", 1, 5, 3, 32, 8, co=64, act="relu", res="none", by="winograd4_strassen"
+    ),
 ]
 MBCONV = [
     _mbconv(1, 7, 20, 58, 20, act1="relu6", act2="relu6", res="pre"),
@@ -198,25 +232,28 @@ MBCONV = [
     _mbconv(1, 7, 10, 20, 10, 1, st=1),
 ]
 MBCONV_WHOLE = [
-    *(Workload.make("mbconv_whole", **dict(case.params)) for case in MBCONV),
-    Workload.make("mbconv_whole", **dict(_mbconv(1, 13, 58, 122, 10, act="relu6").params)),
-    Workload.make("mbconv_whole", **dict(_mbconv(2, 15, 10, 58, 33, 5, st=2).params)),
+    Workload(case.problem, "whole")
+    for case in (
+        *MBCONV,
+        _mbconv(1, 13, 58, 122, 10, act="relu6"),
+        _mbconv(2, 15, 10, 58, 33, 5, st=2),
+    )
 ]
 
 
-def _transpose(n: int, c: int, h: int, w: int, to: str) -> Workload:
-    return Workload.make("transpose", n=n, c=c, h=h, w=w, to=to)
+def _transpose(n: int, c: int, h: int, w: int, layout: str) -> Workload:
+    return _direct(Problem.make("transpose", n=n, c=c, h=h, w=w, layout=layout))
 
 
 TRANSPOSE = [
-    _transpose(n, c, h, w, to)
-    for to in ("nhwc", "nchw")
+    _transpose(n, c, h, w, layout)
+    for layout in (NCHW_TO_NHWC, NHWC_TO_NCHW)
     for n, c, h, w in ((1, 32, 8, 16), (3, 58, 7, 7), (1, 122, 5, 13), (2, 3, 9, 4), (1, 10, 1, 1))
 ]
 
 
 def _pointwise_nchw(n: int, h: int, w: int, ci: int, co: int, act: str = "none") -> Workload:
-    return Workload.make("pointwise_nchw", n=n, h=h, w=w, ci=ci, co=co, act=act)
+    return _conv(n, h, ci, co, w=w, act=act, layout=NCHW)
 
 
 POINTWISE_NCHW = [
@@ -233,9 +270,7 @@ POINTWISE_NCHW = [
 
 
 def _depthwise_nchw(n: int, h: int, w: int, c: int, k: int, s: int, **more: Any) -> Workload:
-    window = {"kh": k, "kw": k, "sh": s, "sw": s, "ph": k // 2, "pw": k // 2}
-    given = {"n": n, "h": h, "w": w, "c": c, "act": "none", **window, **more}
-    return Workload.make("depthwise_nchw", **given)
+    return _depthwise(n, h, c, k, s, w=w, layout=NCHW, **more)
 
 
 DEPTHWISE_NCHW = [
@@ -259,8 +294,14 @@ DEPTHWISE_NCHW = [
     _depthwise_nchw(1, 90, 60, 58, 3, 2),
 ]
 
+
+def generator_of(workload: Workload) -> str:
+    """The operator, and the class of algorithms that generate its kernels."""
+    return f"{workload.problem.op} {type(registry.algorithm(workload)).__name__}"
+
+
 CASES: dict[str, list[Workload]] = {}
-"""Workloads by operator."""
+"""Workloads by :func:`generator_of`."""
 
 for _workload in [
     *FLAT, *MIXED, *DIRECT, *PADDED, *FIRST_LAYER, *ACTIVATED, *DEPTHWISE, *POOL,
@@ -268,4 +309,4 @@ for _workload in [
     *PARTIAL, *POINTWISE, *BLOCK, *WINOGRAD, *MBCONV, *MBCONV_WHOLE, *TRANSPOSE,
     *POINTWISE_NCHW, *DEPTHWISE_NCHW,
 ]:  # fmt: skip
-    CASES.setdefault(_workload.op, []).append(_workload)
+    CASES.setdefault(generator_of(_workload), []).append(_workload)

@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 
 from tests.schedules.cases import CASES
 from tvm_flow.schedules import registry
-from tvm_flow.schedules.contract.base import Array, Cpu, Knobs, Workload
+from tvm_flow.schedules.contract.algorithm import Knobs
+from tvm_flow.schedules.contract.problem import NCHW, Problem, Workload
+from tvm_flow.schedules.contract.tensor import Array
 from tvm_flow.schedules.cpu import lowering
+from tvm_flow.schedules.cpu.device import Cpu
 
 GUARD = 64  # elements on either side of a tensor: four AVX-512 vectors
 GUARD_BITS = 0x7FC0DEAD  # a NaN, so that a kernel that reads it shows it
@@ -71,14 +74,15 @@ class Job:
 
     @classmethod
     def make(cls, workload: Workload, cpu: Cpu, knobs: Knobs | None = None) -> Job:
-        """``knobs`` default to the family's."""
-        knobs = registry.lookup(workload.op).default(workload, cpu) if knobs is None else knobs
+        """``knobs`` default to the algorithm's."""
+        if knobs is None:
+            knobs = registry.algorithm(workload).default(workload.problem, cpu)
         return cls(workload, cpu, tuple(sorted(knobs.items())))
 
     def build(self, name: str) -> Any:
         """The TIR function. Raises ``InvalidKnobs``."""
-        family = registry.lookup(self.workload.op)
-        return family.build(self.workload, self.cpu, dict(self.knobs), name)
+        algorithm = registry.algorithm(self.workload)
+        return algorithm.build(self.workload.problem, self.cpu, dict(self.knobs), name)
 
 
 def compile_jobs(jobs: Sequence[Job], target: tvm.target.Target) -> dict[Job, Any]:
@@ -89,16 +93,16 @@ def compile_jobs(jobs: Sequence[Job], target: tvm.target.Target) -> dict[Job, An
 
 
 @cache
-def default_kernels(op: str, machine: Machine) -> dict[Job, Any]:
-    """The kernels of every case of ``op`` with default knobs."""
-    jobs = [Job.make(workload, machine.cpu) for workload in CASES[op]]
+def default_kernels(generator: str, machine: Machine) -> dict[Job, Any]:
+    """The kernels of every case of ``generator`` with default knobs."""
+    jobs = [Job.make(workload, machine.cpu) for workload in CASES[generator]]
     return compile_jobs(jobs, machine.target(3 if machine is AVX512 else 0))
 
 
 def plain_weights(workload: Workload) -> dict[str, Array]:
     """Random weights that keep the outputs of order 1."""
     rng = np.random.default_rng(1)
-    shapes = registry.lookup(workload.op).weight_shapes(workload)
+    shapes = registry.operator(workload.problem.op).weight_shapes(workload.problem)
     return {
         name: (rng.standard_normal(shape) / max(1, math.prod(shape[1:])) ** 0.5).astype(np.float32)
         for name, shape in shapes.items()
@@ -109,23 +113,23 @@ def random_inputs(workload: Workload, cpu: Cpu) -> list[Array]:
     """Random inputs; channels the workload must not read are NaN."""
     rng = np.random.default_rng(2)
     inputs = []
-    for spec in registry.lookup(workload.op).arguments(workload, cpu):
+    for spec in registry.algorithm(workload).arguments(workload.problem, cpu):
         if spec.role == "input":
             value = rng.standard_normal(spec.shape, np.float32)
-            inputs.append(_hide_unread(workload, spec.name, value))
+            inputs.append(_hide_unread(workload.problem, spec.name, value))
     return inputs
 
 
-def _hide_unread(workload: Workload, name: str, value: Array) -> Array:
+def _hide_unread(problem: Problem, name: str, value: Array) -> Array:
+    params = dict(problem.params)
     keys = {
-        "x": ("ic0", "ci") if "ic0" in dict(workload.params) else ("c0", "c"),
+        "x": ("ic0", "ci") if "ic0" in params else ("c0", "c"),
         "bypass": ("bc0", "co"),
     }.get(name)
-    params = dict(workload.params)
     if keys is None or keys[0] not in params:
         return value
-    axis = 1 if name == "x" and params.get("nchw") else 3
-    first, count = (workload[key] for key in keys)
+    axis = 1 if name == "x" and problem.layout_in == NCHW else 3
+    first, count = (problem[key] for key in keys)
     hidden = np.full_like(value, np.nan)
     index = tuple(slice(first, first + count) if i == axis else slice(None) for i in range(4))
     hidden[index] = value[index]
@@ -159,9 +163,9 @@ def run(
     Outputs start as NaN; an element that is not written, or computed from what the workload does
     not include, stays or becomes NaN.
     """
-    family = registry.lookup(job.workload.op)
-    specs = family.arguments(job.workload, job.cpu)
-    packed = iter(family.pack(job.workload, job.cpu, weights))
+    algorithm, problem = registry.algorithm(job.workload), job.workload.problem
+    specs = algorithm.arguments(problem, job.cpu)
+    packed = iter(algorithm.pack(problem, job.cpu, weights))
     given, arguments = iter(inputs), []
     for spec in specs:
         if spec.role == "output":

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from tests.schedules.cases import CASES
+from tests.schedules.cases import CASES, generator_of
 from tests.schedules.tir_text import text_of
 from tvm_flow import targets
 from tvm_flow.backends.cpu import cpu_of
 from tvm_flow.schedules import registry
-from tvm_flow.schedules.contract.base import Cpu, Workload
+from tvm_flow.schedules.contract.problem import Workload
+from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.targets import Board, Cluster
 from tvm_flow.tuning.records.files import ZOO, read_log
 from tvm_flow.tuning.records.record import Record
@@ -59,7 +60,7 @@ def chosen(knobs: Mapping[str, int]) -> Chosen:
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel of a folder of records; without ``knobs`` the one with the family's defaults."""
+    """One kernel of a folder of records; without ``knobs`` the one with the default ones."""
 
     log: str
     workload: str
@@ -79,9 +80,10 @@ class Kernel:
 
     @property
     def stratum(self) -> tuple[str, int | None]:
-        """Operator and, of a tuned kernel, threads."""
-        op = Workload.parse(self.workload).op
-        return op, None if self.knobs is None else self.threads
+        """What generates it and, of a tuned kernel, threads."""
+        return generator_of(
+            Workload.parse(self.workload)
+        ), None if self.knobs is None else self.threads
 
     @property
     def recipe(self) -> tuple[Workload, Cpu, Chosen]:
@@ -90,12 +92,14 @@ class Kernel:
         cpu = cpu_of(board_of(self.log), self.threads)
         if self.knobs is not None:
             return workload, cpu, self.knobs
-        return workload, cpu, chosen(registry.lookup(workload.op).default(workload, cpu))
+        default = registry.algorithm(workload).default(workload.problem, cpu)
+        return workload, cpu, chosen(default)
 
     def text(self) -> str:
         """The TIR, generated as the tuner and the compiler do, without names."""
         workload, cpu, knobs = self.recipe
-        return text_of(registry.lookup(workload.op).build(workload, cpu, dict(knobs), "kernel"))
+        algorithm = registry.algorithm(workload)
+        return text_of(algorithm.build(workload.problem, cpu, dict(knobs), "kernel"))
 
 
 @cache
@@ -117,7 +121,7 @@ def _records(log: str) -> list[Record]:
 def kernels(log: str) -> dict[str, Kernel]:
     """By key, in order: a kernel per record, and the default ones of every workload that occurs.
 
-    Families of which no record exists anywhere take part with the shapes of the numeric tests.
+    Generators of which no record exists anywhere take part with the shapes of the numeric tests.
     """
     found = [Kernel.of(log, record) for record in _records(log)]
     workloads = {kernel.workload for kernel in found} | set(_shapes_without_records())
@@ -127,9 +131,12 @@ def kernels(log: str) -> dict[str, Kernel]:
 
 @cache
 def _shapes_without_records() -> list[str]:
-    recorded = {Workload.parse(r.workload).op for log in folders() for r in _records(log)}
-    missing = set(registry.operators()) - recorded
-    return [case.key for op in missing for case in CASES[op]]
+    recorded = {
+        generator_of(Workload.parse(record.workload))
+        for log in folders()
+        for record in _records(log)
+    }
+    return [case.key for name, cases in CASES.items() if name not in recorded for case in cases]
 
 
 def part(log: str, every: int, every_default: int) -> Iterator[Kernel]:

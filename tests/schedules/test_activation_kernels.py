@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from tests.schedules import lab, torch_reference
-from tvm_flow.schedules.contract.base import Array
-from tvm_flow.schedules.cpu.emit import activations, gelu
-from tvm_flow.schedules.cpu.ops.depthwise import nhwc as depthwise
+from tvm_flow.schedules.contract.problem import Workload
+from tvm_flow.schedules.contract.tensor import Array
+from tvm_flow.schedules.cpu.emit import gelu
+from tvm_flow.schedules.operators import depthwise, reference
+from tvm_flow.schedules.operators.reference import ACTIVATIONS
 
 CHANNELS, PIXELS = 23, 2000  # whole vectors and a tail of 4 + 2 + 1
 GRID = np.linspace(-12, 12, CHANNELS * PIXELS).astype(np.float32)
@@ -28,14 +30,15 @@ LIMITS = {"none": 0.0, "relu": 0.0, "relu6": 0.0, "gelu": 1.1e-6, "hardsigmoid":
           "hardswish": 2e-6, "sigmoid": 2e-7, "silu": 2e-6}  # fmt: skip
 
 
-def workload(act: str):  # type: ignore[no-untyped-def]
+def workload(act: str) -> Workload:
     """A 1x1 depthwise convolution: weight 1 and bias -0 leave the activation."""
-    return depthwise.workload(n=1, h=1, w=PIXELS, c=CHANNELS, kh=1, kw=1, ph=0, pw=0, act=act)
+    window = {"kh": 1, "kw": 1, "ph": 0, "pw": 0}
+    return Workload(depthwise.problem(n=1, h=1, w=PIXELS, c=CHANNELS, act=act, **window), "direct")
 
 
 @cache
 def kernels(machine: lab.Machine) -> dict[str, tuple[lab.Job, Any]]:
-    jobs = {act: lab.Job.make(workload(act), machine.cpu) for act in activations.NAMES}
+    jobs = {act: lab.Job.make(workload(act), machine.cpu) for act in ACTIVATIONS}
     compiled = lab.compile_jobs(list(jobs.values()), machine.target())
     return {act: (job, compiled[job]) for act, job in jobs.items()}
 
@@ -62,16 +65,16 @@ def expected(act: str, x: Array) -> Any:
 
 
 def test_every_activation_has_a_limit() -> None:
-    assert set(LIMITS) == set(activations.NAMES) == set(torch_reference.ACTIVATIONS)
+    assert set(LIMITS) == set(ACTIVATIONS) == set(torch_reference.ACTIVATIONS)
 
 
-@pytest.mark.parametrize("act", activations.NAMES)
+@pytest.mark.parametrize("act", ACTIVATIONS)
 def test_error_over_the_usual_range(apply: Callable[[str, Array], Array], act: str) -> None:
     error = np.abs(apply(act, GRID) - expected(act, GRID))
     assert error.max() <= LIMITS[act]
 
 
-@pytest.mark.parametrize("act", activations.NAMES)
+@pytest.mark.parametrize("act", ACTIVATIONS)
 def test_extreme_inputs(apply: Callable[[str, Array], Array], act: str) -> None:
     y = apply(act, EXTREME)[: EXTREME.size]
     torch_says = expected(act, EXTREME).astype(np.float32)
@@ -113,10 +116,10 @@ def test_gelu_by_pieces_keeps_nan_and_zeros() -> None:
             assert np.array_equal(np.signbit(by_table), np.signbit(wanted))
 
 
-@pytest.mark.parametrize("act", activations.NAMES)
+@pytest.mark.parametrize("act", ACTIVATIONS)
 def test_reference_in_numpy(act: str) -> None:
     finite = EXTREME[np.isfinite(EXTREME)]
     with np.errstate(over="ignore"):
-        y = activations.reference(act, np.concatenate([GRID[::7], finite]))
+        y = reference.activation(act, np.concatenate([GRID[::7], finite]))
     wanted = expected(act, np.concatenate([GRID[::7], finite])).astype(np.float32)
     np.testing.assert_allclose(y, wanted, rtol=1e-6, atol=1e-7)

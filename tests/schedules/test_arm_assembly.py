@@ -10,39 +10,27 @@ import pytest
 from tests.schedules import lab
 from tvm_flow import targets
 from tvm_flow.backends.cpu import cpu_of
-from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.schedules.contract.problem import NCHW, Problem, Workload
 from tvm_flow.schedules.cpu import lowering
-from tvm_flow.schedules.cpu.ops.conv2d import direct as conv2d
-from tvm_flow.schedules.cpu.ops.depthwise import nhwc as depthwise
+from tvm_flow.schedules.operators import conv2d, depthwise
 
 TARGETS = ("rk3399", "rk3399-little")  # Cortex-A72, Cortex-A53
 DENSE = {
-    "pointwise": conv2d.workload(n=1, h=28, w=28, ci=80, co=160, act="relu"),
-    "pointwise_58": conv2d.workload(n=1, h=28, w=28, ci=58, co=58, act="relu"),
-    "block": Workload.make(
+    "pointwise": conv2d.problem(n=1, h=28, w=28, ci=80, co=160, act="relu"),
+    "pointwise_58": conv2d.problem(n=1, h=28, w=28, ci=58, co=58, act="relu"),
+    "block": Problem.make(
         "pconv_block", n=1, h=14, w=14, c=160, cc=40, k=3, hidden=320, act="relu", res="pre"
     ),
-    "block_gelu": Workload.make(
+    "block_gelu": Problem.make(
         "pconv_block", n=1, h=28, w=28, c=80, cc=20, k=3, hidden=160, act="gelu", res="pre"
     ),
 }
 DEPTHWISE = {
-    "depthwise": depthwise.workload(n=1, h=28, w=28, c=116, act="relu"),
-    "depthwise_stride": depthwise.workload(n=1, h=56, w=56, c=58, sh=2, sw=2),
+    "depthwise": depthwise.problem(n=1, h=28, w=28, c=116, act="relu"),
+    "depthwise_stride": depthwise.problem(n=1, h=56, w=56, c=58, sh=2, sw=2),
     **{
-        f"depthwise_nchw_{stride}": Workload.make(
-            "depthwise_nchw",
-            n=1,
-            h=56,
-            w=56,
-            c=58,
-            kh=3,
-            kw=3,
-            sh=stride,
-            sw=stride,
-            ph=1,
-            pw=1,
-            act="relu",
+        f"depthwise_nchw_{stride}": depthwise.problem(
+            n=1, h=56, w=56, c=58, sh=stride, sw=stride, act="relu", layout=NCHW
         )
         for stride in (1, 2)
     },
@@ -55,7 +43,8 @@ _FMLA = re.compile(r"^\s+fmla\s+v(\d+)\.(\w+), v\d+\.\w+, v\d+\.(\w+)(\[\d\])?")
 @cache
 def assembly(target: str, name: str) -> str:
     board = targets.load(target)
-    job = lab.Job.make({**DENSE, **DEPTHWISE}[name], cpu_of(board))
+    workload = Workload({**DENSE, **DEPTHWISE}[name], "direct")
+    job = lab.Job.make(workload, cpu_of(board))
     built = lowering.compile_kernel(job.build("kernel"), board.tvm_target())
     return str(built.mod.inspect_source("asm"))
 

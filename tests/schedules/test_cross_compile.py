@@ -1,4 +1,4 @@
-"""Every family compiles for a Cortex-A72, to fused multiply-adds and without calls to libm."""
+"""Every generator compiles for a Cortex-A72, to fused multiply-adds and without calls to libm."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import tvm
 from tests.schedules import lab
 from tests.schedules.cases import CASES
 from tvm_flow import targets
-from tvm_flow.schedules.contract.base import Cpu, Workload
+from tvm_flow.schedules.contract.problem import Workload
 from tvm_flow.schedules.cpu import lowering
-from tvm_flow.schedules.cpu.emit import activations
+from tvm_flow.schedules.cpu.device import Cpu
+from tvm_flow.schedules.operators.reference import ACTIVATIONS
 
 WITHOUT_PRODUCTS = {"global_pool", "pool2d", "transpose"}
 #: what LLVM itself emits for loops that copy or clear, and what TVM's runtime offers kernels
@@ -33,17 +34,17 @@ def called(text: str) -> set[str]:
     return set(re.findall(r"^\s+bl?\s+([A-Za-z_.$][\w.$]*)", text, re.MULTILINE))
 
 
-@pytest.mark.parametrize("op", sorted(CASES))
-def test_family_for_a72(op: str) -> None:
-    text = assembly(CASES[op][:2])
+@pytest.mark.parametrize("generator", sorted(CASES))
+def test_kernels_for_a72(generator: str) -> None:
+    text = assembly(CASES[generator][:2])
     foreign = {name for name in called(text) if not ALLOWED.match(name)}
     assert not foreign
     vector_fma = re.findall(r"\bfmla\s+v\d+\.4s", text)
-    assert bool(vector_fma) == (op not in WITHOUT_PRODUCTS)
+    assert bool(vector_fma) == (generator.split(maxsplit=1)[0] not in WITHOUT_PRODUCTS)
 
 
 def test_activations_are_inlined_for_a72() -> None:
-    by_act = {workload.text("act"): workload for workload in CASES["depthwise"]}
-    assert set(by_act) == set(activations.NAMES)
+    by_act = {work.problem.text("act"): work for work in CASES["depthwise Direct"]}
+    assert set(by_act) == set(ACTIVATIONS)
     foreign = {name for name in called(assembly(list(by_act.values()))) if not ALLOWED.match(name)}
     assert not foreign

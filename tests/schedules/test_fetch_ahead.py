@@ -8,22 +8,22 @@ import pytest
 import tvm
 
 from tests.schedules import lab, torch_reference
-from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.schedules.contract.problem import Problem, Workload
 from tvm_flow.schedules.cpu import lowering
-from tvm_flow.schedules.cpu.ops.conv2d import direct as conv2d
+from tvm_flow.schedules.operators import conv2d
 
 CASES = {
-    "1x1": conv2d.workload(n=1, h=7, w=7, ci=232, co=232, act="relu"),
-    "2x2": conv2d.workload(n=1, h=8, w=8, ci=58, co=122, kh=2, kw=2, sh=2, sw=2),
-    "3x3": conv2d.workload(n=1, h=7, w=7, ci=58, co=58, kh=3, kw=3, ph=1, pw=1, act="relu"),
-    "block": Workload.make(
+    "1x1": conv2d.problem(n=1, h=7, w=7, ci=232, co=232, act="relu"),
+    "2x2": conv2d.problem(n=1, h=8, w=8, ci=58, co=122, kh=2, kw=2, sh=2, sw=2),
+    "3x3": conv2d.problem(n=1, h=7, w=7, ci=58, co=58, kh=3, kw=3, ph=1, pw=1, act="relu"),
+    "block": Problem.make(
         "pconv_block", n=2, h=7, w=7, c=116, cc=29, k=3, hidden=232, act="gelu", res="pre"
     ),
 }
 
 
-def prefetches(workload: Workload, machine: lab.Machine) -> int:
-    job = lab.Job.make(workload, machine.cpu)
+def prefetches(problem: Problem, machine: lab.Machine) -> int:
+    job = lab.Job.make(Workload(problem, "direct"), machine.cpu)
     module = tvm.IRModule({"kernel": job.build("kernel")})
     text = str(lowering.compile_module(module, machine.target(3)).mod.inspect_source("asm"))
     return len(re.findall(r"^\s+prefetch", text, re.MULTILINE))
@@ -45,7 +45,7 @@ def test_large_weights_are_fetched_ahead(name: str, machine: lab.Machine) -> Non
 def test_numbers_stay_right(name: str, machine: lab.Machine) -> None:
     if not machine.runs_here:
         pytest.skip(f"needs {machine.flag}")
-    job = lab.Job.make(CASES[name], machine.cpu)
+    job = lab.Job.make(Workload(CASES[name], "direct"), machine.cpu)
     kernel = lab.compile_jobs([job], machine.target(3))[job]
     inputs, weights = lab.random_inputs(job.workload, job.cpu), lab.plain_weights(job.workload)
     (y,) = lab.run(job, kernel, inputs, weights)
@@ -54,8 +54,8 @@ def test_numbers_stay_right(name: str, machine: lab.Machine) -> None:
 
 
 def test_small_weights_are_not() -> None:
-    small = conv2d.workload(n=1, h=28, w=28, ci=24, co=58, act="relu")
-    many_tiles = conv2d.workload(n=1, h=56, w=56, ci=58, co=58, kh=3, kw=3, ph=1, pw=1)
+    small = conv2d.problem(n=1, h=28, w=28, ci=24, co=58, act="relu")
+    many_tiles = conv2d.problem(n=1, h=56, w=56, ci=58, co=58, kh=3, kw=3, ph=1, pw=1)
     assert prefetches(small, lab.AVX512) == 0
     assert prefetches(many_tiles, lab.AVX512) == 0
 

@@ -9,21 +9,23 @@ import pytest
 import tvm_ffi
 
 from tests.schedules import lab, torch_reference
-from tests.schedules.cases import CASES
+from tests.schedules.cases import CASES, generator_of
 from tvm_flow.schedules import registry
-from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.schedules.contract.problem import Problem, Workload
 
 EVERY_CASE = [workload for workloads in CASES.values() for workload in workloads]
 
 
-def test_every_operator_has_cases() -> None:
-    # other tests register families of their own in the same process
+def test_every_algorithm_has_cases() -> None:
+    # other tests register algorithms of their own in the same process
     shipped = {
-        op
-        for op in registry.operators()
-        if type(registry.lookup(op)).__module__.startswith("schedules.")
+        (way.op, layout, way.name)
+        for way in registry.every()
+        if type(way).__module__.startswith("tvm_flow.schedules.")
+        for layout in way.layouts
     }
-    assert set(CASES) == shipped, "add shapes to cases.py"
+    known = {(work.problem.op, work.problem.layout, work.algorithm) for work in EVERY_CASE}
+    assert known == shipped, "add shapes to cases.py"
 
 
 @pytest.fixture(params=lab.MACHINES.values(), ids=lambda machine: machine.name)
@@ -36,7 +38,7 @@ def machine(request: pytest.FixtureRequest) -> lab.Machine:
 @pytest.mark.parametrize("workload", EVERY_CASE, ids=str)
 def test_kernel_equals_pytorch(workload: Workload, machine: lab.Machine) -> None:
     job = lab.Job.make(workload, machine.cpu)
-    kernel = lab.default_kernels(workload.op, machine)[job]
+    kernel = lab.default_kernels(generator_of(workload), machine)[job]
     inputs, weights = lab.random_inputs(workload, machine.cpu), lab.plain_weights(workload)
     (y,) = lab.run(job, kernel, inputs, weights)
     expected = torch_reference.compute(workload, inputs, weights)
@@ -47,14 +49,15 @@ def test_kernel_equals_pytorch(workload: Workload, machine: lab.Machine) -> None
 @pytest.mark.parametrize("workload", EVERY_CASE, ids=str)
 def test_reference_equals_pytorch(workload: Workload) -> None:
     inputs, weights = lab.random_inputs(workload, lab.AVX2.cpu), lab.plain_weights(workload)
-    (y,) = registry.lookup(workload.op).reference(workload, inputs, weights)
+    problem = workload.problem
+    (y,) = registry.operator(problem.op).reference(problem, inputs, weights)
     expected = torch_reference.compute(workload, inputs, weights)
     assert y.dtype == np.float32
     assert y.shape == expected.shape
     assert lab.max_rel_error(y, expected) <= 1e-6
 
 
-COPY = Workload.make("global_pool", n=1, h=1, w=1, c=5)  # the mean of one pixel is a copy
+COPY = Problem.make("global_pool", n=1, h=1, w=1, c=5)  # the mean of one pixel is a copy
 
 
 def _copy(x: tvm_ffi.Tensor, y: tvm_ffi.Tensor, length: int) -> None:
@@ -66,7 +69,7 @@ def _copy(x: tvm_ffi.Tensor, y: tvm_ffi.Tensor, length: int) -> None:
 
 @pytest.mark.parametrize("length", [4, 5, 6])
 def test_the_guards_catch_what_is_missed_or_overrun(length: int) -> None:
-    job, x = lab.Job.make(COPY, lab.AVX2.cpu), np.ones((1, 1, 1, 5), np.float32)
+    job, x = lab.Job.make(Workload(COPY, "direct"), lab.AVX2.cpu), np.ones((1, 1, 1, 5), np.float32)
 
     def run() -> bool:
         (y,) = lab.run(job, lambda a, b: _copy(a, b, length), [x], {})

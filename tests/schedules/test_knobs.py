@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import random
+import re
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.schedules import lab, torch_reference
 from tests.schedules.cases import CASES
-from tvm_flow.schedules import registry
-from tvm_flow.schedules.contract.base import InvalidKnobs, Knobs, Workload
+from tvm_flow.schedules import cpu, registry
+from tvm_flow.schedules.contract.algorithm import InvalidKnobs, Knobs
+from tvm_flow.schedules.contract.problem import Workload
 
-OPERATORS = sorted(CASES)
+GENERATORS = sorted(CASES)
 EVERY_CASE = [workload for workloads in CASES.values() for workload in workloads]
 
 
 @pytest.mark.parametrize("workload", EVERY_CASE, ids=str)
 def test_default_is_in_the_space_and_builds(workload: Workload) -> None:
-    family = registry.lookup(workload.op)
+    algorithm, problem = registry.algorithm(workload), workload.problem
     for machine in lab.MACHINES.values():
-        default, space = family.default(workload, machine.cpu), family.space(workload, machine.cpu)
+        default = algorithm.default(problem, machine.cpu)
+        space = algorithm.space(problem, machine.cpu)
         assert default.keys() == space.keys()
         assert all(default[knob] in choices for knob, choices in space.items())
         assert all(len(set(choices)) == len(choices) for choices in space.values())
@@ -31,8 +36,7 @@ def settings(
     workload: Workload, machine: lab.Machine, count: int, rng: random.Random
 ) -> list[lab.Job]:
     """``count`` random valid settings as jobs."""
-    family = registry.lookup(workload.op)
-    space = family.space(workload, machine.cpu)
+    space = registry.algorithm(workload).space(workload.problem, machine.cpu)
     jobs: list[lab.Job] = []
     for _ in range(200):
         if len(jobs) == count:
@@ -47,10 +51,10 @@ def settings(
     raise AssertionError(f"hardly any setting of {workload} is valid on {machine.name}")
 
 
-def random_jobs(op: str, machine: lab.Machine, count: int, seed: int) -> list[lab.Job]:
-    """``count`` settings, each of a random case of ``op``."""
-    rng = random.Random(f"{op} {machine.name} {seed}")
-    workloads = [rng.choice(CASES[op]) for _ in range(count)]
+def random_jobs(generator: str, machine: lab.Machine, count: int, seed: int) -> list[lab.Job]:
+    """``count`` settings, each of a random case of ``generator``."""
+    rng = random.Random(f"{generator} {machine.name} {seed}")
+    workloads = [rng.choice(CASES[generator]) for _ in range(count)]
     return [job for workload in workloads for job in settings(workload, machine, 1, rng)]
 
 
@@ -72,29 +76,33 @@ def needs(name: str) -> lab.Machine:
 
 
 @pytest.mark.parametrize("name", lab.MACHINES)
-@pytest.mark.parametrize("op", OPERATORS)
-def test_random_knobs(op: str, name: str) -> None:
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_random_knobs(generator: str, name: str) -> None:
     machine = needs(name)
-    check(machine, random_jobs(op, machine, 3, seed=0), opt_level=0)
+    check(machine, random_jobs(generator, machine, 3, seed=0), opt_level=0)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", lab.MACHINES)
-@pytest.mark.parametrize("op", OPERATORS)
-def test_many_random_knobs_with_full_optimisation(op: str, name: str) -> None:
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_many_random_knobs_with_full_optimisation(generator: str, name: str) -> None:
     machine = needs(name)
-    check(machine, random_jobs(op, machine, 25, seed=1), opt_level=3)
+    check(machine, random_jobs(generator, machine, 25, seed=1), opt_level=3)
 
 
-@pytest.mark.parametrize("op", OPERATORS)
-def test_two_threads_compute_what_one_does(op: str) -> None:
-    machine, rng = needs("lanes8"), random.Random(op)
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_two_threads_compute_what_one_does(generator: str) -> None:
+    machine, rng = needs("lanes8"), random.Random(generator)
     one = machine.cpu
     two = type(one)(one.lanes, one.registers, one.l1_bytes, one.l2_bytes, threads=2)
-    largest = sorted(CASES[op], key=lambda w: registry.lookup(op).bytes_moved(w, one))[-6:]
+
+    def size(workload: Workload) -> int:
+        return registry.algorithm(workload).bytes_moved(workload.problem, one)
+
+    largest = sorted(CASES[generator], key=size)[-6:]
     pairs = []
     for workload in rng.sample(largest, 2):
-        knobs = registry.lookup(op).default(workload, two)
+        knobs = registry.algorithm(workload).default(workload.problem, two)
         # share the products of a tile, not only its rows, where that is a choice
         knobs |= {name: n for name, n in (("split", 1), ("nb", 4)) if name in knobs}
         pairs.append((lab.Job.make(workload, one, knobs), lab.Job.make(workload, two, knobs)))
@@ -106,3 +114,26 @@ def test_two_threads_compute_what_one_does(op: str) -> None:
         for _ in range(5):
             (y,) = lab.run(shared, kernels[shared], inputs, weights)
             assert np.array_equal(y, expected)
+
+
+GLOSSARY = Path(cpu.__file__).parents[1] / "KNOBS.md"
+
+
+def explained() -> dict[str, str]:
+    """What the glossary says of each knob, by its name."""
+    rows = [line for line in GLOSSARY.read_text().splitlines() if line.startswith("| `")]
+    return {name: row for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+
+
+def test_every_knob_is_in_the_glossary_and_no_other() -> None:
+    used = {
+        name
+        for workload in EVERY_CASE
+        for machine in lab.MACHINES.values()
+        for threads in (1, 2)
+        for name in registry.algorithm(workload).space(
+            workload.problem, replace(machine.cpu, threads=threads)
+        )
+    }
+    assert used == explained().keys()
+    assert all(len(row.split("|")) == 6 and "| |" not in row for row in explained().values())

@@ -13,8 +13,8 @@ from tests.schedules import lab
 from tests.schedules.cases import CASES
 from tvm_flow import targets
 from tvm_flow.backends.cpu import cpu_of
-from tvm_flow.schedules.contract.base import Cpu
 from tvm_flow.schedules.cpu import lowering
+from tvm_flow.schedules.cpu.device import Cpu
 
 PI = targets.load("raspberry-pi-4")
 MACHINES: dict[str, tuple[Cpu, Target]] = {
@@ -42,10 +42,10 @@ QUICK = ("avx512", "a72, four threads")
     "machine",
     [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in MACHINES],
 )
-@pytest.mark.parametrize("op", CASES)
-def test_both_pipelines_make_the_same_code(op: str, machine: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("generator", CASES)
+def test_both_pipelines_make_the_same_code(generator: str, machine: str, tmp_path: Path) -> None:
     cpu, target = MACHINES[machine]
-    for workload in CASES[op][::8]:
+    for workload in CASES[generator][::8]:
         job = lab.Job.make(workload, cpu)
         pipelines = lowering.PIPELINE, lowering.KERNEL_PIPELINE
         network, kernel = (code(job, target, name, tmp_path) for name in pipelines)

@@ -1,4 +1,4 @@
-"""Every operator family again, written with torch.nn.functional in float64."""
+"""Every operator again, written with torch.nn.functional in float64."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tvm_flow.schedules.contract.base import Array, Workload
+from tvm_flow.schedules.contract.problem import NCHW, NHWC, Problem, Workload
+from tvm_flow.schedules.contract.tensor import Array
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,
@@ -28,31 +29,30 @@ Weights = Mapping[str, Tensor]
 
 def compute(workload: Workload, inputs: Sequence[Array], weights: Mapping[str, Array]) -> Array:
     """The operator's output in the layout of its kernel, float64."""
+    problem = workload.problem
     tensors = [torch.from_numpy(x).double() for x in inputs]
-    nchw = [
-        x if x.ndim != 4 or (i == 0 and dict(workload.params).get("nchw")) else to_nchw(x)
-        for i, x in enumerate(tensors)
-    ]
+    first, *rest = (x if x.ndim != 4 else to_nchw(x) for x in tensors)
+    nchw = [tensors[0] if problem.layout_in == NCHW else first, *rest]
     doubles = {name: torch.from_numpy(w).double() for name, w in weights.items()}
-    y = _OPERATORS[workload.op](workload, nchw, doubles)
-    return np.ascontiguousarray((y.permute(0, 2, 3, 1) if y.ndim == 4 else y).numpy())
+    y = _OPERATORS[problem.op](problem, nchw, doubles)
+    turned = y.ndim == 4 and problem.layout_out == NHWC
+    return np.ascontiguousarray((y.permute(0, 2, 3, 1) if turned else y).numpy())
 
 
 def to_nchw(x: Tensor) -> Tensor:
     return x.permute(0, 3, 1, 2)
 
 
-def _window(w: Workload) -> dict[str, Any]:
+def _window(w: Problem) -> dict[str, Any]:
     return {"stride": (w["sh"], w["sw"]), "padding": (w["ph"], w["pw"])}
 
 
-def _conv2d(w: Workload, inputs: list[Tensor], weights: Weights) -> Tensor:
+def _conv2d(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
     x = inputs[0][:, w["ic0"] : w["ic0"] + w["ci"]]
-    window: dict[str, Any] = {"padding": 1} if w.op == "conv2d_winograd" else _window(w)
-    return _finish(w, F.conv2d(x, weights["weight"], weights["bias"], **window), inputs[1:])
+    return _finish(w, F.conv2d(x, weights["weight"], weights["bias"], **_window(w)), inputs[1:])
 
 
-def _finish(w: Workload, y: Tensor, rest: list[Tensor]) -> Tensor:
+def _finish(w: Problem, y: Tensor, rest: list[Tensor]) -> Tensor:
     """Residual, activation and shuffle with the bypass."""
     if w.text("res") == "pre":
         y = y + rest[0]
@@ -65,7 +65,7 @@ def _finish(w: Workload, y: Tensor, rest: list[Tensor]) -> Tensor:
     return y
 
 
-def _mbconv(w: Workload, inputs: list[Tensor], weights: Weights) -> Tensor:
+def _mbconv(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
     x = inputs[0][:, w["ic0"] : w["ic0"] + w["ci"]]
     y = ACTIVATIONS[w.text("act1")](_pointwise(x, weights, 1))
     window: dict[str, Any] = {"stride": w["st"], "padding": w["k"] // 2, "groups": w["hid"]}
@@ -74,24 +74,24 @@ def _mbconv(w: Workload, inputs: list[Tensor], weights: Weights) -> Tensor:
     return _finish(w, y, inputs[1:])
 
 
-def _depthwise(w: Workload, inputs: list[Tensor], weights: Weights) -> Tensor:
+def _depthwise(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
     x = inputs[0][:, w["c0"] : w["c0"] + w["c"]]
     kernel = weights["weight"].unsqueeze(1)
     y = F.conv2d(x, kernel, weights["bias"], groups=w["c"], **_window(w))
     return ACTIVATIONS[w.text("act")](y)
 
 
-def _pool2d(w: Workload, inputs: list[Tensor], _weights: Weights) -> Tensor:
+def _pool2d(w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
     x = inputs[0][:, w["c0"] : w["c0"] + w["c"]]
     pool = F.max_pool2d if w.text("mode") == "max" else F.avg_pool2d
     return pool(x, (w["kh"], w["kw"]), **_window(w))
 
 
-def _global_pool(_w: Workload, inputs: list[Tensor], _weights: Weights) -> Tensor:
+def _global_pool(_w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
     return F.adaptive_avg_pool2d(inputs[0], 1).flatten(1)
 
 
-def _pconv(w: Workload, inputs: list[Tensor], weights: Weights) -> Tensor:
+def _pconv(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
     x = inputs[0]
     part = F.conv2d(x[:, : w["cc"]], weights["conv"], weights["conv_bias"], padding=w["k"] // 2)
     return torch.cat([part, x[:, w["cc"] :]], 1)
@@ -101,51 +101,32 @@ def _pointwise(y: Tensor, weights: Weights, index: int) -> Tensor:
     return F.conv2d(y, weights[f"w{index}"][:, :, None, None], weights[f"b{index}"])
 
 
-def _pconv_pointwise(w: Workload, inputs: list[Tensor], weights: Weights) -> Tensor:
+def _pconv_pointwise(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
     y = _pointwise(_pconv(w, inputs, weights), weights, 1)
     if w.text("res") == "pre":
         y = y + inputs[1]
     return ACTIVATIONS[w.text("act")](y)
 
 
-def _pconv_block(w: Workload, inputs: list[Tensor], weights: Weights) -> Tensor:
+def _pconv_block(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
     hidden = _pointwise(_pconv(w, inputs, weights), weights, 1)
     y = _pointwise(ACTIVATIONS[w.text("act")](hidden), weights, 2)
     return y if w.text("res") == "none" else y + inputs[0]
 
 
-def _transpose(w: Workload, inputs: list[Tensor], _weights: Weights) -> Tensor:
-    """What :func:`compute` does to inputs and output, done once more or undone."""
-    return inputs[0].permute((0, 2, 3, 1) if w.text("to") == "nhwc" else (0, 3, 1, 2))
+def _transpose(_w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
+    """:func:`compute` does it to input and output."""
+    return inputs[0]
 
 
-def _pointwise_nchw(w: Workload, inputs: list[Tensor], weights: Weights) -> Tensor:
-    """:func:`compute` takes inputs and output for NHWC; here both are NCHW."""
-    x = inputs[0].permute(0, 2, 3, 1)
-    y = F.conv2d(x, weights["weight"], weights["bias"])
-    return ACTIVATIONS[w.text("act")](y).permute(0, 3, 1, 2)
-
-
-def _depthwise_nchw(w: Workload, inputs: list[Tensor], weights: Weights) -> Tensor:
-    """The same."""
-    x = inputs[0].permute(0, 2, 3, 1)
-    kernel = weights["weight"].unsqueeze(1)
-    y = F.conv2d(x, kernel, weights["bias"], groups=w["c"], **_window(w))
-    return ACTIVATIONS[w.text("act")](y).permute(0, 3, 1, 2)
-
-
-_OPERATORS: dict[str, Callable[[Workload, list[Tensor], Weights], Tensor]] = {
+_OPERATORS: dict[str, Callable[[Problem, list[Tensor], Weights], Tensor]] = {
     "conv2d": _conv2d,
-    "conv2d_winograd": _conv2d,
     "depthwise": _depthwise,
-    "depthwise_nchw": _depthwise_nchw,
     "mbconv": _mbconv,
-    "mbconv_whole": _mbconv,
     "pool2d": _pool2d,
     "global_pool": _global_pool,
     "pconv": _pconv,
     "pconv_pointwise": _pconv_pointwise,
     "pconv_block": _pconv_block,
-    "pointwise_nchw": _pointwise_nchw,
     "transpose": _transpose,
 }

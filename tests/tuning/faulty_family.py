@@ -1,4 +1,4 @@
-"""A real operator family whose knobs can make a real kernel crash, hang, or compute rubbish.
+"""A real algorithm whose knobs can make a real kernel crash, hang, or compute rubbish.
 
 ``y = x * scale[0] + shift`` over ``n`` elements. Knob ``step`` is the vector width, ``waste`` does
 the work several times over (so that there is something to optimise), ``fault`` picks what goes
@@ -13,17 +13,13 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from tvm_flow.schedules.contract.base import (
-    Array,
-    Cpu,
-    Family,
-    InvalidKnobs,
-    Knobs,
-    Space,
-    TensorSpec,
-    Workload,
-)
-from tvm_flow.schedules.registry import register
+from tvm_flow.schedules import registry
+from tvm_flow.schedules.contract.algorithm import InvalidKnobs, Knobs, Space
+from tvm_flow.schedules.contract.operator import Operator
+from tvm_flow.schedules.contract.problem import Problem, Workload
+from tvm_flow.schedules.contract.tensor import Array, TensorSpec
+from tvm_flow.schedules.cpu.algorithm import CpuAlgorithm
+from tvm_flow.schedules.cpu.device import Cpu
 
 CRASH, HANG, WRONG, UNWRITTEN, OUTSIDE, INPUT, BROKEN = range(1, 8)
 FAULTS = {
@@ -39,47 +35,53 @@ FAULTS = {
 
 def workload(n: int = 4096, *, shift: int = 2, faults: int = 0, always: int = 0) -> Workload:
     """30 choices of knobs (5 of them without a kernel), twice as many with ``faults``."""
-    return Workload.make("test_affine", n=n, shift=shift, faults=faults or always, always=always)
+    given = {"n": n, "shift": shift, "faults": faults or always, "always": always}
+    return Workload(Problem.of("test_affine", given), "direct")
 
 
-class Affine(Family):
+class Affine(Operator):
     op = "test_affine"
 
-    def arguments(self, workload: Workload, cpu: Cpu) -> list[TensorSpec]:
-        n = workload["n"]
-        return [
-            TensorSpec("x", (n // 2, 2), "input"),
-            TensorSpec("scale", (cpu.lanes,), "weight"),
-            TensorSpec("y", (n // 2, 2), "output"),
-        ]
+    def inputs(self, problem: Problem) -> list[TensorSpec]:
+        return [TensorSpec("x", (problem["n"] // 2, 2), "input", problem.dtype)]
 
-    def weight_shapes(self, workload: Workload) -> dict[str, tuple[int, ...]]:
+    def outputs(self, problem: Problem) -> list[TensorSpec]:
+        return [TensorSpec("y", (problem["n"] // 2, 2), "output", problem.dtype)]
+
+    def weight_shapes(self, problem: Problem) -> dict[str, tuple[int, ...]]:
         return {"scale": (1,)}
 
-    def pack(self, workload: Workload, cpu: Cpu, weights: Mapping[str, Array]) -> list[Array]:
-        return [weights["scale"].repeat(cpu.lanes)]
-
     def reference(
-        self, workload: Workload, inputs: Sequence[Array], weights: Mapping[str, Array]
+        self, problem: Problem, inputs: Sequence[Array], weights: Mapping[str, Array]
     ) -> list[Array]:
-        return [inputs[0] * weights["scale"][0] + workload["shift"]]
+        return [inputs[0] * weights["scale"][0] + problem["shift"]]
 
-    def default(self, workload: Workload, cpu: Cpu) -> Knobs:
-        return {"step": 1, "waste": 8, "fault": workload["always"]}
+    def macs(self, problem: Problem) -> int:
+        return problem["n"]
 
-    def space(self, workload: Workload, cpu: Cpu) -> Space:
-        faults = workload["faults"]
+
+class Faulty(CpuAlgorithm):
+    operator, name = Affine(), "direct"
+
+    def weights(self, problem: Problem, device: Cpu) -> list[TensorSpec]:
+        return [TensorSpec("scale", (device.lanes,), "weight", problem.dtype)]
+
+    def pack(self, problem: Problem, device: Cpu, weights: Mapping[str, Array]) -> list[Array]:
+        return [weights["scale"].repeat(device.lanes)]
+
+    def default(self, problem: Problem, device: Cpu) -> Knobs:
+        return {"step": 1, "waste": 8, "fault": problem["always"]}
+
+    def space(self, problem: Problem, device: Cpu) -> Space:
+        faults = problem["faults"]
         return {
             "step": [1, 2, 3, 4, 8, 16],
             "waste": [1, 2, 4, 8, 16],
-            "fault": sorted({workload["always"], faults}),
+            "fault": sorted({problem["always"], faults}),
         }
 
-    def macs(self, workload: Workload) -> int:
-        return workload["n"]
-
-    def build(self, workload: Workload, cpu: Cpu, knobs: Knobs, name: str) -> tirx.PrimFunc:
-        n, step, fault = workload["n"], knobs["step"], knobs["fault"]
+    def build(self, problem: Problem, device: Cpu, knobs: Knobs, name: str) -> tirx.PrimFunc:
+        n, step, fault = problem["n"], knobs["step"], knobs["fault"]
         if n % step:
             raise InvalidKnobs(f"{n} is not a multiple of {step}")
         if fault == BROKEN:
@@ -87,7 +89,7 @@ class Affine(Family):
         with IRBuilder() as builder, T.prim_func():
             T.func_name(name)
             x = T.arg("x", T.buffer((n,), "float32"))
-            scale = T.arg("scale", T.buffer((cpu.lanes,), "float32"))
+            scale = T.arg("scale", T.buffer((device.lanes,), "float32"))
             y = T.arg("y", T.buffer((n,), "float32"))
             end = n // step - (1 if fault == UNWRITTEN else 0)
             with (
@@ -97,7 +99,7 @@ class Affine(Family):
             ):
                 at = i * step + j
                 wrong = 0.001 if fault == WRONG else 0.0
-                T.buffer_store(y, x[at] * scale[0] + (workload["shift"] + wrong), [at])
+                T.buffer_store(y, x[at] * scale[0] + (problem["shift"] + wrong), [at])
             _emit_fault(fault, n, x, y)
         return builder.get()
 
@@ -115,4 +117,4 @@ def _emit_fault(fault: int, n: int, x: tirx.Buffer, y: tirx.Buffer) -> None:
         T.buffer_store(x, 7.0, [n // 2])
 
 
-register(Affine())
+registry.register(Faulty())

@@ -15,7 +15,7 @@ import tvm
 from tvm_flow import targets
 from tvm_flow.backends.cpu import cpu_of
 from tvm_flow.schedules import registry
-from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.schedules.contract.problem import Workload
 from tvm_flow.schedules.cpu.lowering import compile_kernel
 from tvm_flow.tuning.records.record import Record
 from tvm_flow.tuning.records.store import RecordStore
@@ -54,27 +54,27 @@ def test_the_repository_ships_records() -> None:
 )  # fmt: skip
 def test_a_committed_record_is_still_right(log: str, record: Record) -> None:
     workload = Workload.parse(record.workload)
-    family = registry.lookup(workload.op)
+    algorithm, problem = registry.algorithm(workload), workload.problem
     cpu = cpu_of(NATIVE, record.threads)
     if log != NATIVE.log_name:
         pytest.skip(f"records of {log}; this machine is {NATIVE.log_name}")
-    space = family.space(workload, cpu)
+    space = algorithm.space(problem, cpu)
     assert all(value in space[name] for name, value in record.knobs.items())
     executable = compile_kernel(
-        family.build(workload, cpu, record.knobs, "kernel"), NATIVE.tvm_target()
+        algorithm.build(problem, cpu, record.knobs, "kernel"), NATIVE.tvm_target()
     )
     rng = np.random.default_rng(0)
-    specs = family.arguments(workload, cpu)
+    specs = algorithm.arguments(problem, cpu)
     inputs = [
         rng.standard_normal(spec.shape).astype(np.float32) for spec in specs if spec.role == "input"
     ]
     weights = {
         name: (rng.standard_normal(shape) / max(1, np.prod(shape[1:])) ** 0.5).astype(np.float32)
-        for name, shape in family.weight_shapes(workload).items()
+        for name, shape in algorithm.operator.weight_shapes(problem).items()
     }
-    expected = family.reference(workload, inputs, weights)
+    expected = algorithm.operator.reference(problem, inputs, weights)
     outputs = [tvm.runtime.tensor(np.full(e.shape, np.nan, np.float32)) for e in expected]
-    packed = family.pack(workload, cpu, weights)
+    packed = algorithm.pack(problem, cpu, weights)
     executable["kernel"](*[tvm.runtime.tensor(a) for a in (*inputs, *packed)], *outputs)
     for got, want in zip(outputs, expected, strict=True):
         assert np.abs(got.numpy() - want).max() <= 1e-4 * np.abs(want).max()

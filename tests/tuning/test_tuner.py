@@ -20,7 +20,7 @@ from faulty_family import workload
 
 from tvm_flow import targets
 from tvm_flow.ir.tasks import Task
-from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.schedules.contract.problem import Problem, Workload
 from tvm_flow.support.errors import RecordError, TuningError, UsageError
 from tvm_flow.tuning.options import TuneOptions
 from tvm_flow.tuning.records.record import freeze
@@ -159,8 +159,8 @@ def test_senseless_limits_are_refused(folder: Path, limits: dict[str, float]) ->
 def test_senseless_tasks_are_refused(folder: Path) -> None:
     with pytest.raises(UsageError, match="Nothing to tune"):
         tune(folder)
-    with pytest.raises(UsageError, match="no llvm schedule for operator 'frobnicate'"):
-        tune(folder, Workload.make("frobnicate"))
+    with pytest.raises(UsageError, match="no cpu schedule for operator 'frobnicate'"):
+        tune(folder, Workload(Problem.make("frobnicate"), "direct"))
     foreign = replace(BOARD, arch="aarch64" if BOARD.arch == "x86_64" else "x86_64")
     with pytest.raises(UsageError, match="this machine is"):
         tune_tasks([Task(workload())], foreign, store=RecordStore(folder))
@@ -233,7 +233,7 @@ def test_killed_tuner_is_resumed_without_repeating(folder: Path) -> None:
     before = searched(folder)
     assert len(before) >= 8
     with open(folder / "local.jsonl", "ab") as log:
-        log.write(b'{"kind":"trial","workload":"test_aff')  # as if cut off while writing
+        log.write(b'{"kind":"trial","problem":"test_aff')  # as if cut off while writing
     report = tune(folder, workload(), workload(1 << 16), trials=len(before) + 8)
     after = searched(folder)
     assert report.measured == 8

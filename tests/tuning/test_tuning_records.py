@@ -15,20 +15,20 @@ from pathlib import Path
 
 import pytest
 
-from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.schedules.contract.problem import Problem, Workload
 from tvm_flow.support.errors import RecordError
 from tvm_flow.tuning.records.files import repair
 from tvm_flow.tuning.records.record import BadLine, Header, Record, decode
 from tvm_flow.tuning.records.store import RecordStore, promote
 
-WORK = Workload.make("conv2d", ci=40, co=80, act="relu")
+WORK = Workload(Problem.make("conv2d", ci=40, co=80, act="relu"), "direct")
 Damage = Callable[[bytes], bytes]
 SPACE = {"tile": [1, 2, 4], "vectors": [1, 2]}
 
 
 def trial(tile: int, ms: float | None, *, status: str = "ok", **extra: object) -> Record:
     times = {} if ms is None else dict.fromkeys(("median_s", "p10_s", "p90_s"), ms / 1e3)
-    base = Record(WORK.key, {"tile": tile, "vectors": 1}, 1, status, **times)
+    base = Record.of(WORK, {"tile": tile, "vectors": 1}, 1, status, **times)
     return replace(base, **extra)
 
 
@@ -81,7 +81,7 @@ def test_best_prefers_thread_count_measured_label_and_final_comparison(folder: P
     fill(folder, trial(2, 3.2, stage="final", session="b"), trial(4, 3.1, stage="final"))
     fill(folder, trial(2, 4.0, stage="final", session="c"))
     assert RecordStore(folder).best(WORK, 1).seconds == 4.0e-3  # the last comparison decides
-    assert RecordStore(folder).best("conv2d()", 1) is None
+    assert RecordStore(folder).best("conv2d():direct", 1) is None
 
 
 def test_stale_knobs_are_reported_and_not_used(folder: Path) -> None:
@@ -178,7 +178,7 @@ def test_foreign_log_is_refused_and_left_alone(folder: Path, field: str) -> None
     foreign = folder / "theirs.jsonl"
     data = path.read_bytes()
     if field == "schema":
-        data = _header_of_schema_2() + data.split(b"\n", 1)[1]
+        data = _header_of_schema_3() + data.split(b"\n", 1)[1]
     foreign.write_bytes(data)
     for action in (RecordStore, repair):
         with pytest.raises(RecordError, match=r"theirs\.jsonl:1 .*move theirs\.jsonl out"):
@@ -186,10 +186,10 @@ def test_foreign_log_is_refused_and_left_alone(folder: Path, field: str) -> None
     assert foreign.read_bytes() == data
 
 
-def _header_of_schema_2() -> bytes:
+def _header_of_schema_3() -> bytes:
     from tvm_flow.tuning.records import record  # noqa: PLC0415
 
-    return record._encode({"kind": "header", "schema": 2, "target": "some-board"})
+    return record._encode({"kind": "header", "schema": 3, "target": "some-board"})
 
 
 def test_impossible_records_are_refused() -> None:
@@ -201,6 +201,11 @@ def test_impossible_records_are_refused() -> None:
         {"threads": 0},
         {"knobs": {"tile": 1.5}},
         {"label": "guessed"},
+        {"problem": "conv2d"},
+        {"problem": "conv2d(dtype=int8)"},
+        {"algorithm": ""},
+        {"dtype": "int8"},
+        {"device": ""},
     ):
         with pytest.raises(BadLine):
             replace(trial(1, 2.0), **change)
@@ -227,7 +232,7 @@ def test_lock_of_a_killed_tuner_is_free(folder: Path) -> None:
         from tvm_flow.tuning.records.store import RecordStore
         from tvm_flow.tuning.records.record import Record
         with RecordStore(sys.argv[1]).writing() as store:
-            store.add(Record("a()", {"x": 1}, 1, "timeout"))
+            store.add(Record("a()", "direct", {"x": 1}, 1, "timeout"))
             os.kill(os.getpid(), signal.SIGKILL)
     """)
     done = subprocess.run([sys.executable, "-c", code, folder], check=False)
@@ -265,7 +270,7 @@ def test_full_and_read_only_file_systems(tmp_path: Path, options: str) -> None:
         try:
             with RecordStore(sys.argv[1], "b").writing() as store:
                 for n in range(1000):
-                    store.add(Record("a()", {"x": n}, 1, "timeout"))
+                    store.add(Record("a()", "direct", {"x": n}, 1, "timeout"))
                     count += 1
         except RecordError as error:
             print(error)

@@ -14,7 +14,7 @@ from faulty_family import workload
 from tvm_flow import targets
 from tvm_flow.ir.tasks import Task
 from tvm_flow.measure.kernel_timer import REPEATS
-from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.schedules.contract.problem import Workload
 from tvm_flow.tuning.options import TuneOptions
 from tvm_flow.tuning.records.record import freeze
 from tvm_flow.tuning.records.store import RecordStore

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from tvm_flow import targets
 from tvm_flow.ir.tasks import Task, network_seconds, one_way
-from tvm_flow.schedules.contract.base import Knobs, Space, Workload
+from tvm_flow.schedules.contract.algorithm import Knobs, Space
+from tvm_flow.schedules.contract.problem import Problem, Workload
 from tvm_flow.tuning.options import TuneOptions
 from tvm_flow.tuning.records.record import freeze
 from tvm_flow.tuning.records.store import RecordStore
@@ -41,17 +42,17 @@ DEFAULT = {"tile": 1, "vectors": 1, "unroll": 1, "order": 0}
 
 
 def shape(width: int, channels: int) -> Workload:
-    return Workload.make("gemm", w=width, co=channels, act="relu")
+    return Workload(Problem.make("gemm", w=width, co=channels, act="relu"), "direct")
 
 
 def seconds(work: Workload, knobs: Knobs) -> float:
     """Slow for small tiles, for tiles that leave a rest, and for more than 24 accumulators."""
     tile, vectors = knobs["tile"], knobs["vectors"]
-    waste = -(-work["w"] // tile) * tile / work["w"]
-    waste *= -(-work["co"] // (16 * vectors)) * 16 * vectors / work["co"]
+    waste = -(-work.problem["w"] // tile) * tile / work.problem["w"]
+    waste *= -(-work.problem["co"] // (16 * vectors)) * 16 * vectors / work.problem["co"]
     accumulators = tile * vectors
     busy = max(1.0, 10 / accumulators) * (3.0 if accumulators > 24 else 1.0)
-    return work["w"] * work["co"] * waste * busy * (1.1 - 0.1 * knobs["order"])
+    return work.problem["w"] * work.problem["co"] * waste * busy * (1.1 - 0.1 * knobs["order"])
 
 
 def every(space: Space = SPACE) -> list[Knobs]:
@@ -90,7 +91,7 @@ def test_model_waits_for_enough_trials_and_avoids_failures() -> None:
     model.update([(features, choices, np.where(failing, np.inf, times))])
     scores = model.speed(features, choices)
     assert scores[failing].max() < scores[~failing].max() / 2
-    assert not model.knows(Features(Workload.make("other", w=3), SPACE))
+    assert not model.knows(Features(Workload(Problem.make("other", w=3), "direct"), SPACE))
 
 
 def build_seconds(knobs: Knobs) -> float:
@@ -240,13 +241,14 @@ def test_of_equal_hope_the_cheaper_trial_comes_first() -> None:
 
 def as_one_way(state: TaskState) -> TaskState:
     """The same task as one of several ways to compute a layer."""
-    state.task = replace(state.task, group="layer")
+    one = Workload(workload(16).problem, f"way_of_{state.task.problem['n']}")
+    state.task = replace(state.task, workload=one)
     return state
 
 
 def test_a_fused_operator_competes_with_its_parts() -> None:
     first, last, whole = three = states(workload(), workload(2048), workload(512), counts=(2, 2, 2))
-    parts = (first.task.layers, last.task.layers)
+    parts = (first.task.problem.key, last.task.problem.key)
     whole.task = replace(whole.task, parts=parts)
     for state, seconds in zip(three, (2e-3, 3e-3, 5.2e-3), strict=True):
         state.note(state.default, "ok", seconds)
@@ -283,11 +285,10 @@ def test_gain_counts_runs_time_and_progress() -> None:
 
 
 def example(count: int = 3) -> TuneReport:
+    size = {"h": 112, "w": 112, "ci": 320, "co": 1280}
+    shape = {**size, "kh": 3, "kw": 3, "sh": 2, "sw": 2, "act": "hard_swish"}
     works = [
-        Workload.make(
-            "conv2d", n=n, h=112, w=112, ci=320, co=1280, kh=3, kw=3, sh=2, sw=2, act="hard_swish"
-        )
-        for n in range(1, count + 1)
+        Workload(Problem.of("conv2d", {"n": n, **shape}), "direct") for n in range(1, count + 1)
     ]
     tasks = [
         TaskReport(Task(work, 12), 10**9, 83.0, 130, 30, 0.0123, 0.0061, {}, "active", {})
@@ -332,6 +333,23 @@ def test_report_figures() -> None:
     assert "2.02x, estimated" in summary(known)
     assert report.eta_s == pytest.approx((1000 - 390) * 75 / 90)
     assert replace(known.tasks[0], peak_gflops=0.0).percent_of_peak is None
-    assert short_name(Workload.make("pool", n=1, k=3)) == "pool k=3 n=1"
-    chain = Workload.make("mbconv", h=28, w=28, ci=24, hid=144, co=32, k=3, st=2, act1="relu6")
-    assert short_name(chain) == "mbconv 28x28 24>144>32 3x3/2 relu6"
+
+
+def test_short_names() -> None:
+    assert short_name(Workload(Problem.make("pool", n=1, k=3), "direct")) == "pool k=3 n=1"
+    chain = Problem.make("mbconv", h=28, w=28, ci=24, hid=144, co=32, k=3, st=2, act1="relu6")
+    assert short_name(Workload(chain, "rows")) == "mbconv rows 28x28 24>144>32 3x3/2 relu6"
+    conv = Problem.make("conv2d", h=7, w=7, ci=8, co=16, kh=3, kw=3, act="none", layout="nchw")
+    assert short_name(Workload(conv, "winograd4")) == "conv2d winograd4 nchw 7x7 8>16 3x3"
+    turn = Problem.make("transpose", h=7, w=7, c=8, n=1, layout="nchw_to_nhwc")
+    assert short_name(Workload(turn, "direct")) == "transpose nchw>nhwc 7x7 8"
+
+
+def test_algorithms_with_the_same_knobs_learn_of_each_other() -> None:
+    """Others do not: nothing is known of knobs that no trial had."""
+    direct, choices = shape(56, 96), every()
+    model = CostModel(seed=0)
+    model.update([lesson(direct, choices[:64])])
+    other = Workload(direct.problem, "winograd4")
+    assert model.knows(Features(other, SPACE))
+    assert not model.knows(Features(other, SPACE | {"rows": [1, 2]}))

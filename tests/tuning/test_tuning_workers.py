@@ -43,7 +43,7 @@ BOARD = targets.load("native")
 def describe(n: int = 4096) -> KernelRequest:
     """The faulty family's kernel of ``n`` elements."""
     work = faulty_family.workload(n)
-    return KernelRequest.of(work, CPU.family(work), BOARD, cpu_of(BOARD))
+    return KernelRequest.of(work, CPU.algorithm(work), BOARD, cpu_of(BOARD))
 
 
 class Bench:

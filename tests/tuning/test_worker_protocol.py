@@ -43,7 +43,7 @@ from tvm_flow.tuning.worker.protocol import (
 
 BOARD = targets.load("rk3399")
 WORK = faulty_family.workload()
-KERNEL = KernelRequest.of(WORK, CPU.family(WORK), BOARD, cpu_of(BOARD, 2))
+KERNEL = KernelRequest.of(WORK, CPU.algorithm(WORK), BOARD, cpu_of(BOARD, 2))
 SETTINGS = TrialSettings.of(TuneOptions(cold_bytes=1 << 20), Path("/x"), seed=3)
 BUILT = Candidate(Path("/x/y.so"), ((2, 3), (4,), ()))
 EVERY = [

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 
 from tvm_flow.backends import Backend
 from tvm_flow.codegen.emit import Choice
-from tvm_flow.schedules.contract.base import Family, Workload
+from tvm_flow.schedules.contract.algorithm import Algorithm
+from tvm_flow.schedules.contract.problem import Workload
+from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.targets import Board
 from tvm_flow.tuning.records.record import TRUSTED, Record
 from tvm_flow.tuning.records.store import RecordStore
@@ -31,8 +33,8 @@ class RecordChooser:
         return self._chosen[workload]
 
     def _choose(self, workload: Workload) -> Choice:
-        family = self.backend.family(workload)
-        space = family.space(workload, self.device)
+        algorithm, problem = self.backend.algorithm(workload), workload.problem
+        space = algorithm.space(problem, self.device)
         threads = self.board.threads
         stale = [r for r in self.store.stale(workload, space) if r.threads == threads]
         if stale:
@@ -41,11 +43,11 @@ class RecordChooser:
             )
         for label in TRUSTED:
             record = self.store.best(workload, threads, space=space, labels=[label])
-            if record is not None and self._builds(family, workload, record):
+            if record is not None and self._builds(algorithm, workload, record):
                 # what it takes on more threads says nothing of other ways on as many as here
                 seconds = record.seconds if record.threads == threads else None
                 return Choice(record.knobs, "tuned", record.sha, record.label, seconds)
-        return Choice(family.default(workload, self.device), "default")
+        return Choice(algorithm.default(problem, self.device), "default")
 
     def remarks(self, used: Iterable[Workload]) -> list[str]:
         """The notes, and whether records for fewer threads were left alone, of kernels that are
@@ -63,9 +65,9 @@ class RecordChooser:
         )
         return [*self.notes, *([remark] if fewer else [])]
 
-    def _builds(self, family: Family, workload: Workload, record: Record) -> bool:
+    def _builds(self, algorithm: Algorithm[Cpu], workload: Workload, record: Record) -> bool:
         try:
-            family.build(workload, self.device, record.knobs, "candidate")
+            algorithm.build(workload.problem, self.device, record.knobs, "candidate")
         except (ValueError, KeyError) as error:
             self.notes.append(
                 f"record {record.sha} of {workload.key} no longer builds ({error}): default used"

@@ -20,7 +20,6 @@ from tvm_flow.bundle.write import write_bundle
 from tvm_flow.ir.lowered import Lowered
 from tvm_flow.runtime import manifest
 from tvm_flow.runtime.sample import CheckReport
-from tvm_flow.schedules.contract.base import Workload
 from tvm_flow.support.errors import UsageError
 from tvm_flow.support.publish import refuse_foreign
 from tvm_flow.targets import Board
@@ -66,7 +65,7 @@ def build(
         runner=with_runner,
         accept=(lambda fresh: verdicts.append(verify(fresh))) if runs_here else None,
     )
-    notes = chooser.remarks(Workload.parse(kernel.workload) for kernel in lowered.kernels)
+    notes = chooser.remarks(kernel.workload for kernel in lowered.kernels)
     if not runs_here:
         command = "./install.sh" if with_runner else "run.py --check"
         notes.append(f"not run here, this machine is {platform.machine()}: {command} there")

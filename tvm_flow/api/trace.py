@@ -10,7 +10,7 @@ from tvm_flow.api.networks import load_model, to_graph
 from tvm_flow.api.values import ModelLike
 from tvm_flow.backends import backend_of
 from tvm_flow.ir.summary import Summary, summarise
-from tvm_flow.ir.tasks import Task, one_way
+from tvm_flow.ir.tasks import Task, macs_of, one_way
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class TraceReport:
 
     ``before`` and ``after`` count operators, copies (operators that only move data) and the bytes
     every operator reads and writes per run, weights included, if each tensor crosses memory once
-    per use. ``tasks`` are the distinct kernels there are to tune (of those with the same ``layers``
-    only the fastest is used), ``macs`` the multiply-accumulates of one run in them.
+    per use. ``tasks`` are the distinct kernels there are to tune (of those of the same
+    problem only the fastest is used), ``macs`` the multiply-accumulates of one run in them.
     ``text_before`` and ``text_after`` list the graphs, one node per line.
     """
 
@@ -39,7 +39,7 @@ class TraceReport:
         return self.before.copies - self.after.copies
 
     def to_json(self) -> dict[str, Any]:
-        """All fields as plain data; a task has the key of its workload."""
+        """All fields as plain data; a task has the keys of its problem and of its parts."""
         return {
             "model": self.model,
             "input_shape": list(self.input_shape),
@@ -49,7 +49,13 @@ class TraceReport:
             "copies_removed": self.copies_removed,
             "macs": self.macs,
             "tasks": [
-                {"workload": t.workload.key, "count": t.count, "modules": list(t.modules)}
+                {
+                    "problem": t.problem.key,
+                    "algorithm": t.workload.algorithm,
+                    "parts": list(t.parts),
+                    "count": t.count,
+                    "modules": list(t.modules),
+                }
                 for t in self.tasks
             ],
             "graph_before": self.text_before.splitlines(),
@@ -80,7 +86,7 @@ def trace(
     graph = to_graph(loaded)
     before, text_before = summarise(graph), graph.text()
     graph = backend.optimise(graph, layout=layout)
-    tasks = backend.tasks(graph)
+    tasks = backend.tasks(graph, backend.typical)
     return TraceReport(
         model=graph.name,
         input_shape=graph.inputs[0].shape if layout == "NHWC" else loaded.input_shape,
@@ -88,7 +94,7 @@ def trace(
         before=before,
         after=summarise(graph),
         tasks=tuple(tasks),
-        macs=sum(t.count * backend.family(t.workload).macs(t.workload) for t in one_way(tasks)),
+        macs=sum(t.count * macs_of(t) for t in one_way(tasks)),
         text_before=text_before,
         text_after=graph.text(),
     )

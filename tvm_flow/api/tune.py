@@ -91,7 +91,9 @@ def tune(
 
     backend = backend_of(target_value(target).device)
     return tune_tasks(
-        backend.tasks(backend.optimise(to_graph(load_model(model)), board)),
+        backend.tasks(
+            backend.optimise(to_graph(load_model(model)), board), backend.device(board, threads)
+        ),
         board,
         backend=backend,
         store=store,

@@ -17,7 +17,9 @@ from tvm_flow.ir.graph import Graph, Node
 from tvm_flow.ir.lowered import Lowered
 from tvm_flow.ir.tasks import Task, one_way
 from tvm_flow.passes.pipeline import Observer, Phase, run_phases
-from tvm_flow.schedules.contract.base import Cpu, Family, Workload
+from tvm_flow.schedules.contract.algorithm import Algorithm
+from tvm_flow.schedules.contract.problem import Workload
+from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.targets import Board
 
 
@@ -30,6 +32,8 @@ class Backend(ABC):
     """
 
     kind: str
+    #: for questions whose answer hardly depends on which device it is, where no board is named
+    typical: Cpu
     build_handler: str
     run_handler: str
 
@@ -38,11 +42,11 @@ class Backend(ABC):
         """What schedules may know of the board's device, when run on ``threads`` host threads."""
 
     @abstractmethod
-    def family(self, workload: Workload) -> Family:
+    def algorithm(self, workload: Workload) -> Algorithm[Cpu]:
         """What computes a workload. Raises :class:`UsageError` if nothing does."""
 
     @abstractmethod
-    def ways(self, node: Node) -> list[Workload]:
+    def ways(self, node: Node, device: Cpu) -> list[Workload]:
         """The ways to compute a node, the one to take without measurements first; empty for a node
         that no kernel computes."""
 
@@ -52,7 +56,7 @@ class Backend(ABC):
         ``NHWC``. Without a board, nothing is done that depends on its caches."""
 
     @abstractmethod
-    def tasks(self, graph: Graph) -> list[Task]:
+    def tasks(self, graph: Graph, device: Cpu) -> list[Task]:
         """What there is to tune in an optimised graph, in order of first use."""
 
     @abstractmethod
@@ -95,12 +99,12 @@ class Backend(ABC):
 
     def default_choice(self, device: Cpu) -> Chooser:
         """Default knobs for everything."""
-        return lambda work: Choice(self.family(work).default(work, device), "default")
+        return lambda work: Choice(self.algorithm(work).default(work.problem, device), "default")
 
     def weight_bytes(self, tasks: list[Task], board: Board, threads: int) -> int:
         """Bytes of all weights of a network, the first way of computing each layer taken."""
         device, total = self.device(board, threads), 0
         for task in one_way(tasks):
-            arguments = self.family(task.workload).arguments(task.workload, device)
-            total += task.count * sum(spec.bytes for spec in arguments if spec.role == "weight")
+            packed = self.algorithm(task.workload).weights(task.problem, device)
+            total += task.count * sum(spec.bytes for spec in packed)
         return total

@@ -24,11 +24,13 @@ from tvm_flow.passes.common.simplify import simplify
 from tvm_flow.passes.cpu.choose_mbconv import choose_mbconv, fusable
 from tvm_flow.passes.cpu.fuse_mbconv import fuse_mbconv
 from tvm_flow.passes.cpu.keep_nchw import keep_nchw
+from tvm_flow.passes.cpu.problems import ways
 from tvm_flow.passes.cpu.to_nhwc import to_nhwc
-from tvm_flow.passes.cpu.workloads import candidates
 from tvm_flow.passes.pipeline import Phase
 from tvm_flow.schedules import registry
-from tvm_flow.schedules.contract.base import Cpu, Family, Workload
+from tvm_flow.schedules.contract.algorithm import Algorithm
+from tvm_flow.schedules.contract.problem import Workload
+from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.cpu.lowering import compile_kernel
 from tvm_flow.support.errors import UsageError
 from tvm_flow.targets import Board
@@ -39,13 +41,8 @@ def cpu_of(board: Board, threads: int = 1) -> Cpu:
     fmas = board.cluster_of(board.cores[0]).fma_per_cycle
     return Cpu(
         board.lanes, board.vector_registers, board.l1_bytes, board.l2_bytes, threads, fmas,
-        board.looks_up,
+        board.looks_up, board.l3_kib * 1024,
     )  # fmt: skip
-
-
-def last_cache(board: Board) -> int:
-    """Bytes of the largest cache that a core of ``board`` can use."""
-    return max(board.l3_kib * 1024, board.l2_bytes)
 
 
 def phases(layout: str = "NCHW", cache_bytes: int | None = None) -> list[Phase]:
@@ -75,37 +72,39 @@ def phases(layout: str = "NCHW", cache_bytes: int | None = None) -> list[Phase]:
 class CpuBackend(Backend):
     """See the module's text."""
 
-    kind = "cpu"
+    kind = Cpu.kind
+    typical = Cpu(lanes=8, registers=16, l1_bytes=32 << 10, l2_bytes=512 << 10)
     build_handler = "tvm_flow.tuning.worker.kernel_build:handle"
     run_handler = "tvm_flow.tuning.worker.kernel_run:handle"
 
     def device(self, board: Board, threads: int = 1) -> Cpu:
         return cpu_of(board, threads)
 
-    def family(self, workload: Workload) -> Family:
+    def algorithm(self, workload: Workload) -> Algorithm[Cpu]:
         try:
-            return registry.lookup(workload.op)
+            return registry.algorithm(workload, self.kind)
         except KeyError as error:
             raise UsageError(f"Cannot tune {workload}", why=str(error.args[0])) from error
 
-    def ways(self, node: Node) -> list[Workload]:
-        return candidates(node)
+    def ways(self, node: Node, device: Cpu) -> list[Workload]:
+        return ways(node, device)
 
     def phases(self, board: Board | None, layout: str) -> list[Phase]:
-        return phases(layout, None if board is None else last_cache(board))
+        return phases(layout, None if board is None else cpu_of(board).last_cache_bytes)
 
-    def tasks(self, graph: Graph) -> list[Task]:
-        """Ways to compute the same nodes are tasks of one group: only the fastest of them will be
-        used. Ways to compute several nodes at once name the nodes' groups as their parts."""
-        found = [task for node in graph.nodes() for task in self._tasks_of(node)]
+    def tasks(self, graph: Graph, device: Cpu) -> list[Task]:
+        """Algorithms of one problem are tasks of their own: only the fastest of them will be used.
+        A problem that is several nodes at once names theirs as its parts."""
+        found = [task for node in graph.nodes() for task in self._tasks_of(node, device)]
         for node, chain in fusable(graph):
-            parts = tuple(task.layers for part in chain for task in self._tasks_of(part)[:1])
-            found += [replace(task, parts=parts) for task in self._tasks_of(node)]
+            parts = tuple(
+                task.problem.key for part in chain for task in self._tasks_of(part, device)[:1]
+            )
+            found += [replace(task, parts=parts) for task in self._tasks_of(node, device)]
         return [replace(task, modules=unique(task.modules)) for task in merge(found)]
 
-    def _tasks_of(self, node: Node) -> list[Task]:
-        ways = candidates(node)
-        return [Task(way, 1, node.modules, ways[0].key) for way in ways]
+    def _tasks_of(self, node: Node, device: Cpu) -> list[Task]:
+        return [Task(way, 1, node.modules) for way in ways(node, device)]
 
     def lower(
         self, graph: Graph, board: Board, *, choose: Chooser | None = None, layout: str = "NCHW"

@@ -1,4 +1,4 @@
-"""``tvm-flow records show|repair|promote``."""
+"""``tvm-flow records show|repair|promote|migrate``."""
 
 from __future__ import annotations
 
@@ -28,10 +28,13 @@ Folder = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="Look at, repair and promote tuning records.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Look at, repair, promote and migrate tuning records.", no_args_is_help=True
+    )
     verb(group, "tvm-flow records show", "tvm-flow records show --target rk3399 --json")(show)
     verb(group, "tvm-flow records repair", "tvm-flow records repair tuning_logs/rk3399")(repair)
     verb(group, "tvm-flow records promote")(promote)
+    verb(group, "tvm-flow records migrate", "tvm-flow records migrate my_logs/rk3399")(migrate)
     app.add_typer(group, name="records")
 
 
@@ -43,7 +46,7 @@ def folder_of(folder: Path | None, target: str, records: Path | None) -> Path:
 
 
 def show(folder: Folder = None, target: Target = "native", records: Records = None) -> Answer:
-    """List what is recorded: trials, failures and the best time of every workload."""
+    """List what is recorded: trials, failures and the best time of every kernel."""
     from tvm_flow.api.boards import board_of, store_of  # noqa: PLC0415
     from tvm_flow.tuning.records.store import RecordStore  # noqa: PLC0415
 
@@ -58,7 +61,7 @@ def show(folder: Folder = None, target: Target = "native", records: Records = No
         "records": len(store),
         "failures": dict(failures),
         "causes": dict(causes.most_common(10)),
-        "workloads": rows,
+        "kernels": rows,
         "notes": store.notes,
     }
     return Answer(data, lambda: _tables(data))
@@ -72,8 +75,10 @@ def _rows(store: RecordStore) -> Iterable[dict[str, Any]]:
         kinds = (store.best(workload, threads, labels=[label]) for label in TRUSTED)
         best = next(filter(None, kinds), None)
         fits = best is not None and best.threads == threads
+        problem, _, algorithm = workload.rpartition(":")
         yield {
-            "workload": workload,
+            "problem": problem,
+            "algorithm": algorithm,
             "threads": threads,
             "trials": trials,
             "best_s": best.median_s if best and fits else None,
@@ -84,16 +89,17 @@ def _rows(store: RecordStore) -> Iterable[dict[str, Any]]:
 
 
 def _tables(data: dict[str, Any]) -> Iterable[RenderableType]:
-    from tvm_flow.schedules.contract.base import Workload  # noqa: PLC0415 - imports TVM
+    from tvm_flow.schedules.contract.problem import Problem, Workload  # noqa: PLC0415
     from tvm_flow.tuning.search.progress import short_name  # noqa: PLC0415
 
     folders = " and ".join(filter(None, (data["committed"], data["directory"])))
     yield line(f"{folders}: {data['records']} records", "bold")
-    if data["workloads"]:
+    if data["kernels"]:
         made = table("kernel", ">threads", ">trials", ">best", "label", "record")
-        for row in data["workloads"]:
+        for row in data["kernels"]:
             made.add_row(
-                short_name(Workload.parse(row["workload"])), str(row["threads"]),
+                short_name(Workload(Problem.parse(row["problem"]), row["algorithm"])),
+                str(row["threads"]),
                 str(row["trials"]), duration(row["best_s"]), row["label"] or "-", row["sha"] or "-",
             )  # fmt: skip
         yield made
@@ -119,10 +125,21 @@ def repair(folder: Folder = None, target: Target = "native", records: Records = 
 
 
 def promote(folder: Folder = None, target: Target = "native", records: Records = None) -> Answer:
-    """Merge the best record of every workload into zoo.jsonl, the file to commit."""
+    """Merge the best record of every kernel into zoo.jsonl, the file to commit."""
     from tvm_flow.tuning.records.store import promote as promoted  # noqa: PLC0415
 
     where = folder_of(folder, target, records)
     best = promoted(where)
     data = {"directory": str(where), "records": len(best)}
     return Answer(data, lambda: [line(f"{where}/zoo.jsonl holds {len(best)} records")])
+
+
+def migrate(folder: Folder = None, target: Target = "native", records: Records = None) -> Answer:
+    """Rewrite records of an older version of tvm-flow as this version writes them."""
+    from tvm_flow.tuning.records.store import migrate as migrated  # noqa: PLC0415
+
+    where = folder_of(folder, target, records)
+    files = migrated(where)
+    data = {"directory": str(where), "migrated": files}
+    done = [f"{where / name}: {count} records rewritten" for name, count in files.items()]
+    return Answer(data, lambda: [line(text) for text in done or [f"{where}: nothing to do"]])

@@ -57,7 +57,7 @@ def trace(
 
 def show(report: TraceReport, graph: bool = False) -> Iterable[RenderableType]:
     """The report as tables."""
-    from tvm_flow.schedules import registry  # noqa: PLC0415 - imports TVM
+    from tvm_flow.ir.tasks import macs_of  # noqa: PLC0415 - imports TVM
     from tvm_flow.tuning.search.progress import short_name  # noqa: PLC0415
 
     yield line(
@@ -82,9 +82,9 @@ def show(report: TraceReport, graph: bool = False) -> Iterable[RenderableType]:
                   flexible=["modules"])  # fmt: skip
     known: set[str] = set()
     for task in report.tasks:
-        macs = registry.lookup(task.workload.op).macs(task.workload)
-        other = "or " if task.parts or task.layers in known else ""
-        known.add(task.layers)
+        macs = macs_of(task)
+        other = "or " if task.parts or task.problem.key in known else ""
+        known.add(task.problem.key)
         modules = shared_path(task.modules)
         tasks.add_row(
             other + short_name(task.workload),

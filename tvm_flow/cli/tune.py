@@ -137,7 +137,8 @@ def to_json(model: str, report: TuneReport) -> dict[str, Any]:
         "notes": list(report.notes),
         "tasks": [
             {
-                "workload": task.task.workload.key,
+                "problem": task.task.problem.key,
+                "algorithm": task.task.workload.algorithm,
                 "count": task.task.count,
                 "trials": task.trials,
                 "default_s": task.default_s,

@@ -11,9 +11,11 @@ from tvm import relax
 
 from tvm_flow.ir.graph import Graph, Node
 from tvm_flow.ir.lowered import KernelInfo
-from tvm_flow.passes.cpu.workloads import candidates, plain_weights
+from tvm_flow.passes.cpu.problems import plain_weights, ways
 from tvm_flow.schedules import registry
-from tvm_flow.schedules.contract.base import Cpu, Knobs, Workload
+from tvm_flow.schedules.contract.algorithm import Knobs
+from tvm_flow.schedules.contract.problem import Workload
+from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.support.errors import CompileError
 
 
@@ -64,41 +66,41 @@ class _Emitter:
         return self.builder.get(), self.kernels
 
     def expression(self, node: Node) -> relax.Expr:
-        ways = candidates(node)
-        if ways:
-            return self.kernel(node, self.fastest(ways))
+        found = ways(node, self.cpu)
+        if found:
+            return self.kernel(node, self.fastest(found))
         sources = [self.values[id(source)] for source in node.inputs]
         if "call" in node.attrs:
             return _original(node, sources)
         return _RELAX[node.op](node, sources)
 
-    def fastest(self, ways: list[Workload]) -> Workload:
+    def fastest(self, found: list[Workload]) -> Workload:
         """The first way, unless records say that another is faster."""
-        times = [self.choose(way).seconds for way in ways] if len(ways) > 1 else [None]
+        times = [self.choose(way).seconds for way in found] if len(found) > 1 else [None]
         if times[0] is None:
-            return ways[0]
-        return min(zip(ways, times, strict=True), key=lambda pair: pair[1] or float("inf"))[0]
+            return found[0]
+        return min(zip(found, times, strict=True), key=lambda pair: pair[1] or float("inf"))[0]
 
     def kernel(self, node: Node, workload: Workload) -> relax.Expr:
-        family = registry.lookup(workload.op)
+        algorithm, problem = registry.algorithm(workload), workload.problem
         var, symbol, choice = self.function(workload)
-        packed = family.pack(workload, self.cpu, plain_weights(node))
+        packed = algorithm.pack(problem, self.cpu, plain_weights(node))
         args = [self.values[id(source)] for source in node.inputs]
-        specs = family.arguments(workload, self.cpu)
-        constants = zip(packed, (s for s in specs if s.role == "weight"), strict=True)
-        args += [relax.const(array, spec.dtype) for array, spec in constants]
-        output = next(spec for spec in specs if spec.role == "output")
+        specs = algorithm.weights(problem, self.cpu)
+        args += [relax.const(a, spec.dtype) for a, spec in zip(packed, specs, strict=True)]
+        (output,) = algorithm.operator.outputs(problem)
         self.kernels.append(
             KernelInfo(
                 symbol=symbol,
-                workload=workload.key,
+                problem=problem.key,
+                algorithm=workload.algorithm,
                 knobs=choice.knobs,
                 source=choice.source,
                 record_sha=choice.record_sha,
                 label=choice.label,
                 modules=node.modules,
-                macs=family.macs(workload),
-                bytes=family.bytes_moved(workload, self.cpu),
+                macs=algorithm.operator.macs(problem),
+                bytes=algorithm.bytes_moved(problem, self.cpu),
             )
         )
         call = relax.call_tir(var, args, relax.TensorType(output.shape, output.dtype))
@@ -110,10 +112,11 @@ class _Emitter:
         """The module's function for a workload, generated on first use."""
         if workload.key not in self.functions:
             choice = self.choose(workload)
-            symbol = f"{workload.op}_{len(self.functions)}"
-            family = registry.lookup(workload.op)
+            problem = workload.problem
+            symbol = f"{problem.op}_{workload.algorithm}_{len(self.functions)}"
+            algorithm = registry.algorithm(workload)
             try:
-                func = family.build(workload, self.cpu, choice.knobs, symbol)
+                func = algorithm.build(problem, self.cpu, choice.knobs, symbol)
             except (ValueError, KeyError) as error:
                 raise CompileError(
                     f"no kernel for {workload.key} with knobs {choice.knobs}",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tvm_flow.schedules.contract.problem import Problem, Workload
+
 if TYPE_CHECKING:
     import tvm
 
@@ -24,14 +26,16 @@ class TensorInfo:
 class KernelInfo:
     """Where one kernel of the module comes from.
 
-    ``symbol`` is its name in the module; ``workload`` the key text of its operator and shape;
-    ``source`` is ``"tuned"`` (``record_sha`` names the record) or ``"default"``; ``modules`` are
-    the paths of the PyTorch modules it computes; ``macs`` (multiply-accumulates of the direct
-    algorithm) and ``bytes`` (every argument once) are per call.
+    ``symbol`` is its name in the module; ``problem`` the key text of what it computes, by
+    ``algorithm`` with ``knobs``; ``source`` is ``"tuned"`` (``record_sha`` names the record) or
+    ``"default"``; ``modules`` are the paths of the PyTorch modules it computes; ``macs``
+    (multiply-accumulates of the direct algorithm) and ``bytes`` (every argument once) are per
+    call.
     """
 
     symbol: str
-    workload: str
+    problem: str
+    algorithm: str
     knobs: dict[str, int]
     source: str
     record_sha: str | None
@@ -39,6 +43,10 @@ class KernelInfo:
     modules: tuple[str, ...]
     macs: int
     bytes: int
+
+    @property
+    def workload(self) -> Workload:
+        return Workload(Problem.parse(self.problem), self.algorithm)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What is tuned: one task per distinct workload of a network."""
+"""What is tuned: one task per problem of a network and algorithm for it."""
 
 from __future__ import annotations
 
@@ -6,28 +6,27 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.schedules import registry
+from tvm_flow.schedules.contract.problem import Problem, Workload
 
 
 @dataclass(frozen=True)
 class Task:
     """One workload, how often the network runs it, and the PyTorch modules it computes.
 
-    Tasks with the same ``group`` are ways to compute the same layers (direct, Winograd); the
-    network uses the fastest. ``parts`` are the groups of other tasks that together compute what
-    this one does, each as often as it is named.
+    Tasks of the same problem are ways to compute the same layers (direct, Winograd); the network
+    uses the fastest. ``parts`` are the keys of other problems that together are what this one is,
+    each as often as it is named.
     """
 
     workload: Workload
     count: int = 1
     modules: tuple[str, ...] = ()
-    group: str = ""
     parts: tuple[str, ...] = ()
 
     @property
-    def layers(self) -> str:
-        """What the task's layers are known by: its group, or itself if it has no alternative."""
-        return self.group or self.workload.key
+    def problem(self) -> Problem:
+        return self.workload.problem
 
 
 def merge(tasks: Iterable[Task]) -> list[Task]:
@@ -47,8 +46,9 @@ def network_seconds(times: Iterable[tuple[Task, float]]) -> float:
     tasks: dict[str, Task] = {}
     best: dict[str, float] = {}
     for task, seconds in times:
-        tasks[task.layers] = task
-        best[task.layers] = min(seconds, best.get(task.layers, math.inf))
+        key = task.problem.key
+        tasks[key] = task
+        best[key] = min(seconds, best.get(key, math.inf))
     total = sum(task.count * best[key] for key, task in tasks.items() if not task.parts)
     for key, task in tasks.items():
         if task.parts and total < math.inf:
@@ -62,5 +62,10 @@ def one_way(tasks: Iterable[Task]) -> list[Task]:
     found: dict[str, Task] = {}
     for task in tasks:
         if not task.parts:
-            found.setdefault(task.layers, task)
+            found.setdefault(task.problem.key, task)
     return list(found.values())
+
+
+def macs_of(task: Task) -> int:
+    """Multiply-accumulates of one call, of the direct algorithm."""
+    return registry.operator(task.problem.op).macs(task.problem)

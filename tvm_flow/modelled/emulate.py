@@ -11,7 +11,7 @@ import numpy as np
 from tvm_flow.modelled.cores import CoreModel
 from tvm_flow.modelled.tools import Tools
 from tvm_flow.modelled.trace import Trace, read_trace
-from tvm_flow.tuning.worker.problem import Guarded
+from tvm_flow.tuning.worker.trial_data import Guarded
 
 _ALIGNMENT = 64  # of every argument's memory in the file, as driver.cc expects
 _DLPACK = {"i": 0, "u": 1, "f": 2}  # DLPack's type codes by NumPy's

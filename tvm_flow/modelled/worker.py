@@ -16,7 +16,6 @@ from tvm_flow.support.messages import from_message
 from tvm_flow.tuning.records.record import OK
 from tvm_flow.tuning.worker import kernel_run
 from tvm_flow.tuning.worker.kernel_run import guarded
-from tvm_flow.tuning.worker.problem import Problem, WrongResult
 from tvm_flow.tuning.worker.protocol import (
     Candidate,
     CompareRequest,
@@ -28,6 +27,7 @@ from tvm_flow.tuning.worker.protocol import (
     TrialRequest,
     one_line,
 )
+from tvm_flow.tuning.worker.trial_data import TrialData, WrongResult
 
 #: Not the candidate's fault for certain: too slow here today, a full disk, no memory.
 _PASSING = ("timeout", "run_error")
@@ -63,7 +63,7 @@ class ModelDesk:
     def compare(self, request: CompareRequest) -> Comparison:
         """Check and model several candidates."""
 
-        def modelled(given: Problem) -> Comparison:
+        def modelled(given: TrialData) -> Comparison:
             outcomes = [self._outcome(given, one, request) for one in request.candidates]
             failed = next((outcome for outcome in outcomes if not outcome.ok), None)
             if failed is not None:
@@ -72,7 +72,7 @@ class ModelDesk:
 
         return guarded(Comparison, request, modelled)
 
-    def _outcome(self, given: Problem, candidate: Candidate, request: TrialRequest) -> Outcome:
+    def _outcome(self, given: TrialData, candidate: Candidate, request: TrialRequest) -> Outcome:
         content = hashlib.sha256(candidate.library.read_bytes()).hexdigest()
         key = request.kernel.workload, content
         if key in self._known:
@@ -82,7 +82,7 @@ class ModelDesk:
             self._known[key] = outcome
         return outcome
 
-    def _evaluate(self, given: Problem, candidate: Candidate, request: TrialRequest) -> Outcome:
+    def _evaluate(self, given: TrialData, candidate: Candidate, request: TrialRequest) -> Outcome:
         setup, buffers = self._setup, given.buffers()
         try:
             with tempfile.TemporaryDirectory(dir=request.settings.cache) as folder:

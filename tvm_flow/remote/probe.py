@@ -21,8 +21,8 @@ from tvm_flow.remote import client, health
 from tvm_flow.remote.board_pool import BoardPool, Patience
 from tvm_flow.remote.client import BoardInfo, Seat
 from tvm_flow.remote.protocol import BOARD, OpenAnswer
-from tvm_flow.schedules.cpu.ops.conv2d import direct as conv2d
-from tvm_flow.schedules.registry import lookup
+from tvm_flow.schedules.contract.problem import Workload
+from tvm_flow.schedules.operators import conv2d
 from tvm_flow.support.errors import BoardError, TvmFlowError
 from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions
@@ -65,9 +65,9 @@ class Probe:
         return health.advice(self.status)
 
 
-def workload() -> Any:
+def workload() -> Workload:
     """14x14 pixels, 128 channels to 128: 6.4 MFLOP, 100 KB of input, 64 KB of weights."""
-    return conv2d.workload(n=1, h=14, w=14, ci=128, co=128, kh=1, kw=1, sh=1, sw=1, ph=0, pw=0)
+    return Workload(conv2d.problem(n=1, h=14, w=14, ci=128, co=128), "direct")
 
 
 def probe_boards(pool: BoardPool, board: Board, count: int) -> list[Probe]:
@@ -78,14 +78,14 @@ def probe_boards(pool: BoardPool, board: Board, count: int) -> list[Probe]:
     kernel cannot be built.
     """
     cpu = cpu_of(board, 1)
-    work, family = workload(), CPU.family(workload())
-    kernel = KernelRequest.of(work, family, board, cpu)
+    work, algorithm = workload(), CPU.algorithm(workload())
+    kernel = KernelRequest.of(work, algorithm, board, cpu)
     with tempfile.TemporaryDirectory(prefix="tvm-flow-probe-") as name, ExitStack() as stack:
         folder = Path(name)
         cores = sorted(os.sched_getaffinity(0))
         builder = Builder(CorePlan((), (cores[0],)), folder, _BUILD_S)
         stack.callback(builder.close)
-        built = builder.submit(kernel, family.default(work, cpu)).result()
+        built = builder.submit(kernel, algorithm.default(work.problem, cpu)).result()
         if built.status != "ok":
             raise BoardError(f"The probe for {board.name} does not build", why=built.cause)
         taken = _take(pool, count)
@@ -164,6 +164,5 @@ def _probe(worker: WorkerProcess, seat: Seat, arch: str, request: MeasureRequest
     if median_s is None or p10_s is None or p90_s is None:
         cause = f"{outcome.status}: {outcome.cause}"
         return Probe(place, name, cause, emulated=emulated, status=status)
-    family = lookup(workload().op, request.kernel.target["kind"])
-    gflops = 2e-9 * family.macs(workload()) / median_s
+    gflops = 2e-9 * conv2d.CONV2D.macs(workload().problem) / median_s
     return Probe(place, name, "", median_s, p90_s / p10_s, gflops, emulated, status)

@@ -19,9 +19,9 @@ from typing import Any, Generic, TypeVar
 
 from tvm_flow.remote.board_pool import BoardPool, Closing
 from tvm_flow.remote.protocol import BOARD, LOST, THROTTLED, OpenAnswer
-from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.schedules import registry
 from tvm_flow.schedules.contract.dtypes import FLOAT32
-from tvm_flow.schedules.registry import lookup
+from tvm_flow.schedules.contract.problem import Workload
 from tvm_flow.support.errors import BoardError
 from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions
@@ -217,10 +217,10 @@ class BoardRunner:
 
     def _limit_s(self, kernel: KernelRequest, built: Sequence[BuiltKernel]) -> float:
         """How long a trial may take on the board, from what its work takes at the board's peak."""
-        workload = Workload.parse(kernel.workload)
-        family = lookup(workload.op, kernel.target["kind"])
+        problem = Workload.parse(kernel.workload).problem
+        macs = max(registry.operator(problem.op).macs(problem), 100_000)
         peak = max(self._board.peak_gflops(1), 1.0)
-        call_s = 2e-9 * max(family.macs(workload), 100_000) / peak * _SLOWEST
+        call_s = 2e-9 * macs / peak * _SLOWEST
         if self._emulated:
             call_s *= _EMULATED
         size = sum(item.library.stat().st_size for item in built if item.library is not None)

@@ -24,8 +24,7 @@ from tvm_flow.remote.protocol import (
 from tvm_flow.remote.session import BoardSession, SessionExpired, SessionLost
 from tvm_flow.tuning.records.record import OK
 from tvm_flow.tuning.worker import kernel_run
-from tvm_flow.tuning.worker.kernel_run import cold_copies, outcome_of, problem_of
-from tvm_flow.tuning.worker.problem import Problem, WrongResult
+from tvm_flow.tuning.worker.kernel_run import cold_copies, data_of, outcome_of
 from tvm_flow.tuning.worker.protocol import (
     SYMBOL,
     Answer,
@@ -39,6 +38,7 @@ from tvm_flow.tuning.worker.protocol import (
     TrialRequest,
     one_line,
 )
+from tvm_flow.tuning.worker.trial_data import TrialData, WrongResult
 
 A = TypeVar("A", bound=Answer)
 
@@ -76,7 +76,7 @@ class BoardDesk:
         """Check and time one candidate; see :func:`tvm_flow.tuning.worker.kernel_run.measure`."""
 
         def timed(session: BoardSession) -> Outcome:
-            given = problem_of(request)
+            given = data_of(request)
             timer = _candidate(session, given, request.candidate, request, "candidate-0.so")
             steady = require_steady(session)
             time_one(timer, request.settings.budget_s, request.best_s)
@@ -89,7 +89,7 @@ class BoardDesk:
         """Check several candidates in one session, then time them in turns."""
 
         def timed(session: BoardSession) -> Comparison:
-            given = problem_of(request)
+            given = data_of(request)
             timers = [
                 _candidate(session, given, candidate, request, f"candidate-{at}.so")
                 for at, candidate in enumerate(request.candidates)
@@ -132,7 +132,7 @@ def _failure(session: BoardSession, error: Exception) -> tuple[str, str]:
 
 
 def _candidate(
-    session: BoardSession, given: Problem, candidate: Candidate, request: TrialRequest, name: str
+    session: BoardSession, given: TrialData, candidate: Candidate, request: TrialRequest, name: str
 ) -> KernelTimer:
     """Upload a library, compare what it computes with the reference, and make its timer."""
     session.upload(candidate.library, name)
@@ -153,7 +153,7 @@ def _candidate(
     return KernelTimer(timed, one_thread=False)  # the clock that counts is the board's
 
 
-def _downloaded(given: Problem, arguments: Sequence[Any]) -> list[Any]:
+def _downloaded(given: TrialData, arguments: Sequence[Any]) -> list[Any]:
     """Inputs and outputs as they are now; weights are left there, they take longest."""
     return [
         None if spec.role == "weight" else tensor.numpy()
@@ -161,7 +161,7 @@ def _downloaded(given: Problem, arguments: Sequence[Any]) -> list[Any]:
     ]
 
 
-def _fresh_weights(session: BoardSession, given: Problem, arguments: Sequence[Any]) -> list[Any]:
+def _fresh_weights(session: BoardSession, given: TrialData, arguments: Sequence[Any]) -> list[Any]:
     return [
         session.copy(tensor) if spec.role == "weight" else tensor
         for spec, tensor in zip(given.specs, arguments, strict=True)

@@ -33,11 +33,14 @@ class KernelTime:
     ``peak_share``: of the fp32 peak of the threads used, which was measured when compiling if that
     was on the machine itself; ``gbps``: GB/s if every argument crossed memory once. ``None`` where
     the operation count or the peak is unknown.
-    ``source``: ``tuned``, ``default``, or ``generic`` for a kernel TVM made by itself.
+    ``problem``: key of what it computes; ``algorithm``: by what, empty in bundles of versions that
+    did not tell them apart. ``source``: ``tuned``, ``default``, or ``generic`` for a kernel TVM
+    made by itself.
     """
 
     symbol: str
-    workload: str
+    problem: str
+    algorithm: str
     modules: tuple[str, ...]
     source: str
     microseconds: float
@@ -190,7 +193,8 @@ def _describe(data: dict[str, Any], seconds: list[float], threads: int) -> list[
         rows.append(
             KernelTime(
                 symbol=call["symbol"],
-                workload=info["workload"] if info else call["symbol"],
+                problem=_problem(info) if info else call["symbol"],
+                algorithm=info.get("algorithm", "") if info else "",
                 modules=tuple(info["modules"]) if info else (),
                 source=info["source"] if info else "generic",
                 microseconds=1e6 * took,
@@ -201,6 +205,11 @@ def _describe(data: dict[str, Any], seconds: list[float], threads: int) -> list[
             )
         )
     return rows
+
+
+def _problem(info: dict[str, Any]) -> str:
+    """Of a kernel's entry; one of an older bundle has problem and algorithm in one text."""
+    return str(info.get("problem") or info["workload"])
 
 
 def _infos(data: dict[str, Any]) -> list[dict[str, Any] | None]:

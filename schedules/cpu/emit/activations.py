@@ -1,15 +1,14 @@
-"""Activation functions: vector TIR for kernels, and plain numpy for references."""
+"""Activation functions as vector TIR; their plain forms are in ``operators/reference.py``."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 
-import numpy as np
 from tvm import tirx
 
-from tvm_flow.schedules.contract.base import Array, Cpu
-from tvm_flow.schedules.contract.dtypes import FLOAT32, INT32, DType
+from tvm_flow.schedules.contract.dtypes import FLOAT32, INT32
+from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.cpu.emit import gelu
 from tvm_flow.schedules.cpu.emit.vector import (
     Expr,
@@ -24,6 +23,7 @@ from tvm_flow.schedules.cpu.emit.vector import (
     minimum,
     reinterpret,
 )
+from tvm_flow.schedules.operators.reference import EXACT_ACTIVATIONS, require_scale
 
 #: activation of a value of some width
 Activation = Callable[[Value, int], Expr]
@@ -69,10 +69,6 @@ _EMIT: dict[str, Activation] = {
     "silu": lambda x, width: x() * _sigmoid(x, width),
 }
 
-NAMES = tuple(_EMIT)
-#: Exact in any type; the rest is computed in fp32.
-_EXACT = frozenset({"none", "relu", "relu6"})
-
 
 def emitter(name: str, cpu: Cpu) -> Activation:
     """What emits activation ``name`` for ``cpu``; the result is of the value's type.
@@ -80,7 +76,7 @@ def emitter(name: str, cpu: Cpu) -> Activation:
     Emitting raises ``ValueError`` for integers, whose scale is not known here, unless the
     activation is a comparison only.
     """
-    if name in _EXACT:
+    if name in EXACT_ACTIVATIONS:
         return _EMIT[name]
     return _in_fp32(name, gelu.piecewise if name == "gelu" and cpu.lookup else _EMIT[name])
 
@@ -88,33 +84,9 @@ def emitter(name: str, cpu: Cpu) -> Activation:
 def _in_fp32(name: str, act: Activation) -> Activation:
     def emit(x: Value, width: int) -> Expr:
         dtype = dtype_of(x())
-        _require_scale(name, dtype)
+        require_scale(name, dtype)
         if dtype is FLOAT32:
             return act(x, width)
         return convert(act(bind(convert(x(), FLOAT32), width), width), dtype)
 
     return emit
-
-
-def _require_scale(name: str, dtype: DType) -> None:
-    if name not in _EXACT and not dtype.is_float:
-        raise ValueError(f"{name} of {dtype} depends on its scale: convert it to fp32 first")
-
-
-def reference(name: str, x: Array) -> Array:
-    """The same in float64 numpy, rounded to the type of ``x`` once. Raises ``ValueError`` as
-    :func:`emitter` does."""
-    _require_scale(name, DType.of(x))
-    v = x.astype(np.float64)
-    erf = np.vectorize(math.erf, otypes=[np.float64])
-    table: dict[str, Callable[[], np.ndarray]] = {
-        "none": lambda: v,
-        "relu": lambda: np.maximum(v, 0),
-        "relu6": lambda: np.clip(v, 0, 6),
-        "gelu": lambda: 0.5 * v * (1 + erf(v / math.sqrt(2))),
-        "hardsigmoid": lambda: np.clip(v / 6 + 0.5, 0, 1),
-        "hardswish": lambda: v * np.clip(v / 6 + 0.5, 0, 1),
-        "sigmoid": lambda: 1 / (1 + np.exp(-v)),
-        "silu": lambda: v / (1 + np.exp(-v)),
-    }
-    return table[name]().astype(x.dtype)

@@ -9,7 +9,9 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from tvm_flow.schedules.contract.base import Cpu, Family, InvalidKnobs, Workload
+from tvm_flow.schedules.contract.algorithm import Algorithm, InvalidKnobs
+from tvm_flow.schedules.contract.problem import Problem
+from tvm_flow.schedules.cpu.device import Cpu
 
 #: TVM's operator pattern kind that no fusion touches
 OPAQUE = 8
@@ -17,21 +19,21 @@ OPAQUE = 8
 
 @contextmanager
 def prim_func(
-    family: Family, workload: Workload, cpu: Cpu, name: str
+    algorithm: Algorithm[Cpu], problem: Problem, cpu: Cpu, name: str
 ) -> Iterator[dict[str, tirx.Buffer]]:
     """Open a TIR function named ``name`` and yield flat views of its buffers by name.
 
     The parameters keep their 4-D shapes, which the caller's tensors must have; the kernel
-    addresses elements by their offset. Raises :class:`InvalidKnobs` for a workload of a type that
-    the family has no kernels for.
+    addresses elements by their offset. Raises :class:`InvalidKnobs` for a problem of a type that
+    the algorithm has no kernels for.
     """
-    if workload.dtype not in family.dtypes:
-        raise InvalidKnobs(f"{family.op} has no kernel for {workload.dtype}")
+    if problem.dtype not in algorithm.dtypes:
+        raise InvalidKnobs(f"{algorithm.op} {algorithm.name} has no kernel for {problem.dtype}")
     with T.prim_func():
         T.func_name(name)
         params = {
             spec.name: T.arg(spec.name, T.buffer(spec.shape, spec.dtype))
-            for spec in family.arguments(workload, cpu)
+            for spec in algorithm.arguments(problem, cpu)
         }
         T.func_attr(
             {

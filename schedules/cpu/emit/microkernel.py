@@ -17,16 +17,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from tvm_flow.schedules.contract.base import Cpu, Knobs
+from tvm_flow.schedules.contract.algorithm import Knobs
 from tvm_flow.schedules.contract.dtypes import FLOAT32, DType
+from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.cpu.emit.packing import Panels, balanced
 from tvm_flow.schedules.cpu.emit.reduction import Group, Reduction, Segment, Tile, Turn, Weights
 from tvm_flow.schedules.cpu.emit.vector import (
     Expr,
+    Value,
     constant,
     convert,
     dtype_of,
@@ -36,8 +39,14 @@ from tvm_flow.schedules.cpu.emit.vector import (
     store,
 )
 
-#: called per output vector: value reader, tile row, tile col, channel offset, width, valid lanes
-Epilogue = Callable[[Callable[[], Expr], Expr, Expr, Expr, int, int], None]
+
+class Epilogue(Protocol):
+    """What becomes of one output vector: the ``value`` at row ``i`` and column ``j`` of a tile, of
+    ``width`` channels from ``channel`` on, of which the first ``valid`` exist."""
+
+    def __call__(
+        self, value: Value, i: Expr, j: Expr, channel: Expr, width: int, valid: int, /
+    ) -> None: ...
 
 
 def microkernel(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tvm_flow.schedules.contract.base import Array
+from tvm_flow.schedules.contract.tensor import Array
 
 
 def _tail_width(rest: int) -> int:

@@ -23,7 +23,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from tvm_flow.schedules.contract.base import Array
+from tvm_flow.schedules.contract.tensor import Array
 from tvm_flow.schedules.cpu.emit.microkernel import (
     Epilogue,
     Segment,
@@ -38,6 +38,7 @@ from tvm_flow.schedules.cpu.emit.microkernel import (
 from tvm_flow.schedules.cpu.emit.packing import Panels, pack_matrix
 from tvm_flow.schedules.cpu.emit.vector import (
     Expr,
+    Value,
     bind,
     convert,
     dtype_of,
@@ -182,7 +183,9 @@ class Strassen:
         """Keep a product, with ``terms`` added."""
 
         def at(p: Expr) -> Epilogue:
-            def epilogue(value, _i, j, channel, width, _valid):  # type: ignore[no-untyped-def]
+            def epilogue(
+                value: Value, _i: Expr, j: Expr, channel: Expr, width: int, _valid: int
+            ) -> None:
                 where = (p + j) * self.product_pitch + channel
                 store(out, _sum(value(), terms, where, width), where, width)
 
@@ -204,7 +207,9 @@ class Strassen:
         """C21 of the last product, and C22, which needs no other one."""
 
         def at(p: Expr) -> Epilogue:
-            def epilogue(value, i, j, channel, width, valid):  # type: ignore[no-untyped-def]
+            def epilogue(
+                value: Value, i: Expr, j: Expr, channel: Expr, width: int, valid: int
+            ) -> None:
                 self._leave(value(), (1, 0), (total,), (p, i, j), channel, width, valid)
                 where = (p + j) * self.product_pitch + channel
                 known = load(total, where, width)

@@ -148,7 +148,7 @@ def lookup(table: Sequence[Expr], index: Expr) -> Expr:
     """For 16 lanes at once, a number of a table in two vectors of constants.
 
     ``index`` is a vector of floats: only the lowest five bits of each count. One instruction, on
-    cores with :attr:`tvm_flow.schedules.contract.base.Cpu.lookup` only.
+    cores with :attr:`tvm_flow.schedules.cpu.device.Cpu.lookup` only.
     """
     low, high = table
     bits = reinterpret(index, INT32)

@@ -19,7 +19,7 @@ from tvm.script.ir_builder import tirx as T
 from tvm_flow.schedules.cpu.emit.microkernel import for_flat, parallel, tile_count
 from tvm_flow.schedules.cpu.emit.packing import balanced
 from tvm_flow.schedules.cpu.emit.reduction import Tile
-from tvm_flow.schedules.cpu.emit.sliding import Sliding
+from tvm_flow.schedules.cpu.emit.sliding import where_row_exists
 from tvm_flow.schedules.cpu.emit.vector import (
     Expr,
     bind,
@@ -29,15 +29,7 @@ from tvm_flow.schedules.cpu.emit.vector import (
     registers,
     store,
 )
-
-
-@dataclass(frozen=True)
-class WindowShape(Sliding):
-    """Images with ``cp`` channels, of which ``c`` from ``c0`` are swept."""
-
-    c: int
-    cp: int
-    c0: int
+from tvm_flow.schedules.operators.sliding import WindowShape
 
 
 @dataclass(frozen=True)
@@ -123,7 +115,7 @@ class RowSweep:
         for i in range(tile.pixels):
             store(acc, how.start(channel, width), i * width, width)
         for y in range((tile.rows - 1) * s.sh + s.kh):
-            with s.where_row_exists(row, y, tile.rows):
+            with where_row_exists(s, row, y, tile.rows):
                 self._input_row(acc, tile, column, row, y, inside, channel, width)
         for i in range(tile.rows):
             for j in range(tile.cols):

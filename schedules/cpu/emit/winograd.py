@@ -17,7 +17,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from tvm_flow.schedules.contract.base import Array
+from tvm_flow.schedules.contract.tensor import Array
 from tvm_flow.schedules.cpu.emit.microkernel import (
     Epilogue,
     Segment,
@@ -31,6 +31,7 @@ from tvm_flow.schedules.cpu.emit.microkernel import (
 from tvm_flow.schedules.cpu.emit.packing import Panels, pack_matrix
 from tvm_flow.schedules.cpu.emit.vector import (
     Expr,
+    Value,
     constant,
     convert,
     dtype_of,
@@ -189,7 +190,9 @@ class Winograd:
             panel(last, self.panels.tail, self.panels.n % lanes)
 
     def _to(self, out: tirx.Buffer, row: Expr) -> Epilogue:
-        def epilogue(value, _i, j, channel, width, _valid):  # type: ignore[no-untyped-def]
+        def epilogue(
+            value: Value, _i: Expr, j: Expr, channel: Expr, width: int, _valid: int
+        ) -> None:
             store(out, value(), (row + j) * self.panels.padded + channel, width)
 
         return epilogue

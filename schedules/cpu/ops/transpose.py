@@ -1,22 +1,22 @@
-"""Change of layout between NCHW and NHWC, for the borders of a network.
+"""Change of layout between NCHW and NHWC.
 
-``transpose`` workload parameters: n, c, h, w; to ("nhwc" or "nchw"). It is a transposition of a
-[c, h*w] or [h*w, c] matrix per image. Squares of ``lanes`` x ``lanes`` elements are read as rows,
-transposed in registers and written as rows; what is left at the edges is cut into smaller squares
-with power-of-two sides. Squares are transposed by log2(side) rounds of interleaving row i with row
-i + side/2 (a perfect shuffle of the rows; Stone, IEEE Trans. Computers C-20, 1971).
+It is a transposition of a [c, h*w] or [h*w, c] matrix per image. Squares of ``lanes`` x ``lanes``
+elements are read as rows, transposed in registers and written as rows; what is left at the edges is
+cut into smaller squares with power-of-two sides. Squares are transposed by log2(side) rounds of
+interleaving row i with row i + side/2 (a perfect shuffle of the rows; Stone, IEEE Trans. Computers
+C-20, 1971).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from tvm_flow.schedules.contract.base import Array, Cpu, Knobs, Space, TensorSpec, Workload
+from tvm_flow.schedules.contract.algorithm import Knobs, Space
+from tvm_flow.schedules.contract.problem import NCHW_TO_NHWC, NHWC_TO_NCHW, Problem
+from tvm_flow.schedules.cpu.algorithm import WithoutWeights
+from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.cpu.emit.kernel import prim_func
 from tvm_flow.schedules.cpu.emit.microkernel import parallel
 from tvm_flow.schedules.cpu.emit.vector import (
@@ -28,53 +28,33 @@ from tvm_flow.schedules.cpu.emit.vector import (
     pieces,
     store,
 )
-from tvm_flow.schedules.cpu.ops.pooling import WeightlessFamily
-from tvm_flow.schedules.registry import register
+from tvm_flow.schedules.operators.transpose import TRANSPOSE
 
-AXES = {"nhwc": (0, 2, 3, 1), "nchw": (0, 3, 1, 2)}
 #: Squares that are emitted one by one, so that they overlap: 1.8 instead of 2.2 us at 512 x 49.
 _FEW_SQUARES = 4
 
 
-def workload(n: int, c: int, h: int, w: int, axes: Sequence[int]) -> Workload | None:
-    """The transposition by ``axes`` to a [n, c, h, w] or [n, h, w, c] tensor; ``None`` for axes
-    that are no change between the two layouts."""
-    to = next((name for name, known in AXES.items() if known == tuple(axes)), None)
-    return Workload.make("transpose", n=n, c=c, h=h, w=w, to=to) if to else None
-
-
-class Transpose(WeightlessFamily):
+class Transpose(WithoutWeights):
     """See the module's text."""
 
-    op = "transpose"
+    operator, name = TRANSPOSE, "direct"
+    layouts = (NCHW_TO_NHWC, NHWC_TO_NCHW)
 
-    def arguments(self, workload: Workload, cpu: Cpu) -> list[TensorSpec]:
-        n, c, h, w = (workload[name] for name in ("n", "c", "h", "w"))
-        shapes = [(n, c, h, w), (n, h, w, c)]
-        x, y = shapes if workload.text("to") == "nhwc" else shapes[::-1]
-        return [TensorSpec("x", x, "input"), TensorSpec("y", y, "output")]
-
-    def reference(
-        self, workload: Workload, inputs: Sequence[Array], weights: Mapping[str, Array]
-    ) -> list[Array]:
-        return [np.ascontiguousarray(inputs[0].transpose(AXES[workload.text("to")]))]
-
-    def macs(self, workload: Workload) -> int:
-        return 0
-
-    def default(self, workload: Workload, cpu: Cpu) -> Knobs:
+    def default(self, problem: Problem, device: Cpu) -> Knobs:
         return {"block": 4}
 
-    def space(self, workload: Workload, cpu: Cpu) -> Space:
+    def space(self, problem: Problem, device: Cpu) -> Space:
         return {"block": [1, 2, 4, 8]}
 
-    def build(self, workload: Workload, cpu: Cpu, knobs: Knobs, name: str) -> tirx.PrimFunc:
-        n, c, pixels = workload["n"], workload["c"], workload["h"] * workload["w"]
-        block = cpu.lanes * knobs["block"]
+    def build(self, problem: Problem, device: Cpu, knobs: Knobs, name: str) -> tirx.PrimFunc:
+        n, c, pixels = problem["n"], problem["c"], problem["h"] * problem["w"]
+        block = device.lanes * knobs["block"]
         whole = pixels // block
-        with IRBuilder() as builder, prim_func(self, workload, cpu, name) as args:
-            turn = _Turn(args["x"], args["y"], c, pixels, workload.text("to") == "nhwc", cpu.lanes)
-            with parallel(n * whole, cpu.threads) as task:
+        with IRBuilder() as builder, prim_func(self, problem, device, name) as args:
+            turn = _Turn(
+                args["x"], args["y"], c, pixels, problem.layout == NCHW_TO_NHWC, device.lanes
+            )
+            with parallel(n * whole, device.threads) as task:
                 turn.pixels(task // max(whole, 1), (task % max(whole, 1)) * block, block)
             if whole * block < pixels:
                 with T.serial(0, n) as image:
@@ -125,6 +105,3 @@ class _Turn:
             ]
         for i, value in enumerate(rows):
             store(self.y, value(), target + i * column, side)
-
-
-register(Transpose())

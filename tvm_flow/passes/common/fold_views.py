@@ -7,6 +7,7 @@ interleaving store of the convolution, with ``a`` read in passing.
 from __future__ import annotations
 
 from tvm_flow.ir.graph import Graph, Node, merged, only_user, rewrite
+from tvm_flow.schedules.contract.problem import NCHW, NHWC
 
 Users = dict[int, list[Node]]
 
@@ -29,7 +30,7 @@ def _shuffled_store(node: Node, users: Users) -> Node | None:
         return None
     bypass, conv = node.inputs
     fits = conv.op == "conv2d" and not conv.attrs.get("mix") and only_user(conv, users) is node
-    if not fits or bypass is conv:
+    if not fits or bypass is conv or conv.attrs["layout"] == NCHW:
         return None
     source, first = channels_of(bypass) or (bypass, 0)
     attrs = conv.attrs | {"mix": 1, "bcp": source.shape[3], "bc0": first}
@@ -38,7 +39,9 @@ def _shuffled_store(node: Node, users: Users) -> Node | None:
 
 
 def _sliced_load(node: Node, users: Users) -> Node | None:
-    if node.op not in ("conv2d", "depthwise", "pool2d") or node.attrs.get("nchw"):
+    if node.op not in ("conv2d", "depthwise", "pool2d"):
+        return None
+    if node.attrs.get("layout", NHWC) != NHWC:
         return None
     view = channels_of(node.inputs[0])
     if view is None:

@@ -7,6 +7,7 @@ input added, the FasterNet block ``pconv_block``.
 from __future__ import annotations
 
 from tvm_flow.ir.graph import Graph, Node, merged, only_user, rewrite
+from tvm_flow.schedules.contract.problem import NHWC
 
 Users = dict[int, list[Node]]
 
@@ -21,10 +22,10 @@ def fuse_pconv_block(graph: Graph) -> Graph:
     return rewrite(graph, _block)
 
 
-def is_pointwise(node: Node, *, nchw: bool = False) -> bool:
-    """A 1x1, stride-1, unpadded convolution of a whole NHWC tensor; with ``nchw`` of any."""
+def is_pointwise(node: Node, layouts: tuple[str, ...] = (NHWC,)) -> bool:
+    """A 1x1, stride-1, unpadded convolution in one of ``layouts``."""
     a = node.attrs
-    return node.op == "conv2d" and (nchw or not a["nchw"]) and (
+    return node.op == "conv2d" and a["layout"] in layouts and (
         (a["kh"], a["kw"], a["sh"], a["sw"], a["ph"], a["pw"]) == (1, 1, 1, 1, 0, 0)
     )  # fmt: skip
 

@@ -13,11 +13,10 @@ from collections.abc import Iterable
 from tvm_flow.codegen.emit import Chooser
 from tvm_flow.ir.graph import Graph, Node
 from tvm_flow.passes.cpu.fuse_mbconv import Chain, chain_at, fuse_chains, fused
-from tvm_flow.passes.cpu.workloads import candidates
-from tvm_flow.schedules.contract.base import Cpu
+from tvm_flow.passes.cpu.problems import problem_of, ways
+from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.cpu.ops.mbconv.whole import share_macs
 
-OP = "mbconv_whole"
 #: Cycles of a core that two loops less are worth. At 116 channels and 14 x 14 a thread multiplies
 #: for 5900 cycles more and the whole takes 29 instead of 31 us; at 232 channels and 7 x 7 it is
 #: 23000 more, and 30 us instead of 26 (Zen 5, ``python -m benchmarks.kernels --threads 2``).
@@ -31,19 +30,19 @@ _LOOP_S = 0.5e-6
 
 def choose_mbconv(graph: Graph, cpu: Cpu, choose: Chooser) -> Graph:
     """Fuse the chains that are faster so."""
-    return fuse_chains(graph, OP, lambda chain: _pays(chain, cpu, choose))
+    return fuse_chains(graph, lambda chain: _pays(chain, cpu, choose))
 
 
 def fusable(graph: Graph) -> list[tuple[Node, Chain]]:
     """What each chain of the graph would be as one operator, and the chain."""
     users = graph.users()
     found = [chain_at(node, users) for node in graph.nodes()]
-    return [(fused(chain, OP), chain) for chain in found if chain]
+    return [(fused(chain), chain) for chain in found if chain]
 
 
 def _pays(chain: Chain, cpu: Cpu, choose: Chooser) -> bool:
-    whole = fused(chain, OP)
-    together, apart = _seconds([whole], choose), _seconds(chain, choose)
+    whole = fused(chain)
+    together, apart = _seconds([whole], cpu, choose), _seconds(chain, cpu, choose)
     if together is not None and apart is not None:
         loops = len(chain) - 1 if cpu.threads > 1 else 0
         return together < apart + loops * _LOOP_S
@@ -52,11 +51,11 @@ def _pays(chain: Chain, cpu: Cpu, choose: Chooser) -> bool:
     return _pays_untuned(whole, cpu)
 
 
-def _seconds(nodes: Iterable[Node], choose: Chooser) -> float | None:
+def _seconds(nodes: Iterable[Node], cpu: Cpu, choose: Chooser) -> float | None:
     """What records say that nodes take one after the other; ``None`` where one has no record."""
     total = 0.0
     for node in nodes:
-        known = [s for way in candidates(node) if (s := choose(way).seconds) is not None]
+        known = [s for way in ways(node, cpu) if (s := choose(way).seconds) is not None]
         if not known:
             return None
         total += min(known)
@@ -64,7 +63,8 @@ def _seconds(nodes: Iterable[Node], choose: Chooser) -> float | None:
 
 
 def _pays_untuned(node: Node, cpu: Cpu) -> bool:
-    if cpu.threads < 2:
+    problem = problem_of(node)
+    if cpu.threads < 2 or problem is None:
         return False
-    busiest, mean = share_macs(candidates(node)[0], cpu.threads)
+    busiest, mean = share_macs(problem, cpu.threads)
     return busiest - mean <= _LOOPS_CYCLES * cpu.lanes * cpu.fmas

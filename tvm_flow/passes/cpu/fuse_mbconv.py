@@ -13,6 +13,7 @@ from functools import partial
 
 from tvm_flow.ir.graph import Graph, Node, merged, only_user, rewrite
 from tvm_flow.passes.common.fuse_pconv import is_pointwise
+from tvm_flow.schedules.contract.problem import NHWC
 
 Users = dict[int, list[Node]]
 Chain = tuple[Node, Node, Node]  # 1x1, depthwise, 1x1
@@ -20,12 +21,12 @@ Chain = tuple[Node, Node, Node]  # 1x1, depthwise, 1x1
 
 def fuse_mbconv(graph: Graph, cache_bytes: float) -> Graph:
     """Fuse every 1x1 -> depthwise -> 1x1 chain whose hidden tensor exceeds ``cache_bytes``."""
-    return fuse_chains(graph, "mbconv", lambda chain: chain[0].bytes > cache_bytes)
+    return fuse_chains(graph, lambda chain: chain[0].bytes > cache_bytes)
 
 
-def fuse_chains(graph: Graph, op: str, wanted: Callable[[Chain], bool]) -> Graph:
+def fuse_chains(graph: Graph, wanted: Callable[[Chain], bool]) -> Graph:
     """Replace every 1x1 -> depthwise -> 1x1 chain that is ``wanted`` by one operator."""
-    return rewrite(graph, partial(_rule, op, wanted))
+    return rewrite(graph, partial(_rule, wanted))
 
 
 def chain_at(node: Node, users: Users) -> Chain | None:
@@ -42,7 +43,7 @@ def chain_at(node: Node, users: Users) -> Chain | None:
     return first, depthwise, node
 
 
-def fused(chain: Chain, op: str) -> Node:
+def fused(chain: Chain) -> Node:
     """The operator that computes a chain."""
     first, depthwise, node = chain
     attrs = {
@@ -58,12 +59,12 @@ def fused(chain: Chain, op: str) -> Node:
         "w2": node.weights["weight"][:, :, 0, 0], "b2": node.weights["bias"],
     }  # fmt: skip
     inputs = [first.inputs[0], *node.inputs[1:]]
-    return Node(op, inputs, node.shape, attrs, weights, merged(first, depthwise, node))
+    return Node("mbconv", inputs, node.shape, attrs, weights, merged(first, depthwise, node))
 
 
-def _rule(op: str, wanted: Callable[[Chain], bool], node: Node, users: Users) -> Node | None:
+def _rule(wanted: Callable[[Chain], bool], node: Node, users: Users) -> Node | None:
     chain = chain_at(node, users)
-    return fused(chain, op) if chain and wanted(chain) else None
+    return fused(chain) if chain and wanted(chain) else None
 
 
 def _square_depthwise(node: Node) -> bool:
@@ -71,6 +72,7 @@ def _square_depthwise(node: Node) -> bool:
     return (
         node.op == "depthwise"
         and "cp" not in a
+        and a.get("layout", NHWC) == NHWC
         and a["kh"] == a["kw"]
         and a["kh"] % 2 == 1
         and a["sh"] == a["sw"] <= a["kh"]

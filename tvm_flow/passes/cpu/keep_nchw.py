@@ -2,13 +2,13 @@
 layout for them alone.
 
 After the layout pass they read NCHW or the NHWC copy of an NCHW tensor, and what they write is
-copied back. Two families compute the same without either copy.
+copied back. In the layout ``nchw`` the same is computed without either copy.
 
-``pointwise_nchw``, a 1x1: 128 to 256 channels at 56² take 840 us instead of 865, 320 to 640 at 7²
+A 1x1: 128 to 256 channels at 56² take 840 us instead of 865, 320 to 640 at 7²
 82 instead of 84 (Zen 5). Only for images that fill their vectors of pixels, but for one pixel: of
 2² to 6² a quarter of the products and more would be padding.
 
-``depthwise_nchw``: 3x3, stride 2, 144 channels at 56² take 26 us instead of 65. Only for rows that
+Depthwise: 3x3, stride 2, 144 channels at 56² take 26 us instead of 65. Only for rows that
 fill vectors of columns: at 14² it takes two thirds of the time, at 7² a quarter more. And only for
 small windows: each tap costs the same per vector, full or not, and the copies the same for all
 windows (5x5, 384 channels at 17²: 67 us instead of 48). Where only the input is NCHW, it pays if
@@ -20,8 +20,8 @@ from __future__ import annotations
 from tvm_flow.ir.graph import Graph, Node, merged, only_user, rewrite
 from tvm_flow.passes.common.fuse_pconv import is_pointwise
 from tvm_flow.passes.cpu.to_nhwc import cancel_permutes
-from tvm_flow.schedules.cpu.ops.conv2d.pointwise_nchw import WIDEST, fits
-from tvm_flow.schedules.cpu.ops.transpose import AXES
+from tvm_flow.schedules.contract.problem import AXES, NCHW, NCHW_TO_NHWC, NHWC
+from tvm_flow.schedules.cpu.ops.conv2d.direct_nchw import WIDEST, fits
 
 Users = dict[int, list[Node]]
 
@@ -38,15 +38,17 @@ def keep_nchw(graph: Graph) -> Graph:
 
 
 def _pointwise(node: Node, users: Users) -> Node | None:
-    conv = node.inputs[0] if _turns(node, "nchw") else None
-    if conv is None or only_user(conv, users) is not node or not is_pointwise(conv, nchw=True):
+    conv = node.inputs[0] if _turns(node, NCHW) else None
+    if conv is None or only_user(conv, users) is not node:
+        return None
+    if not is_pointwise(conv, (NHWC, NCHW_TO_NHWC)):
         return None
     plain = conv.attrs["res"] == "none" and not conv.attrs.get("mix") and "icp" not in conv.attrs
     source = _nchw_input(conv)
     if not plain or source is None or not _fills_vectors(source.shape[2] * source.shape[3]):
         return None
-    return Node("pointwise_nchw", [source], node.shape, {"act": conv.attrs["act"]}, conv.weights,
-                merged(conv, node))  # fmt: skip
+    attrs = conv.attrs | {"layout": NCHW}
+    return Node("conv2d", [source], node.shape, attrs, conv.weights, merged(conv, node))
 
 
 def _fills_vectors(pixels: int) -> bool:
@@ -57,24 +59,26 @@ def _fills_vectors(pixels: int) -> bool:
 def _nchw_input(conv: Node) -> Node | None:
     """What a convolution reads, if that is NCHW or a copy of something NCHW."""
     source = conv.inputs[0]
-    if conv.attrs["nchw"]:
+    if conv.attrs["layout"] == NCHW_TO_NHWC:
         return source
-    return source.inputs[0] if _turns(source, "nhwc") else None
+    return source.inputs[0] if _turns(source, NHWC) else None
 
 
 def _depthwise(node: Node, users: Users) -> Node | None:
-    if node.op != "depthwise":
+    a = node.attrs
+    if node.op != "depthwise" or a.get("layout", NHWC) != NHWC:
         return None
-    a, turned = node.attrs, node.inputs[0]
-    if not _turns(turned, "nhwc") or only_user(turned, users) is not node:
+    turned = node.inputs[0]
+    if not _turns(turned, NHWC) or only_user(turned, users) is not node:
         return None
-    back = all(_turns(user, "nchw") for user in users[id(node)])
+    back = all(_turns(user, NCHW) for user in users[id(node)])
     small = a["kh"] * a["kw"] <= TAPS and a["sw"] <= STEP and turned.shape[2] >= COLUMNS
     if not small or not (back or node.bytes < turned.bytes):
         return None
     n, h, w, c = node.shape
-    inner = Node("depthwise_nchw", turned.inputs, (n, c, h, w), a, node.weights, node.modules)
-    return Node("permute", [inner], node.shape, {"axes": AXES["nhwc"]})
+    attrs = a | {"layout": NCHW}
+    inner = Node("depthwise", turned.inputs, (n, c, h, w), attrs, node.weights, node.modules)
+    return Node("permute", [inner], node.shape, {"axes": AXES[NHWC]})
 
 
 def _turns(node: Node, to: str) -> bool:

@@ -1,8 +1,8 @@
 """NHWC inside: a 1x1 convolution is then a matrix product and a channel slice an offset.
 
 Every 4-D operator with a rule is rewritten to NHWC; around one without, transposes are inserted.
-A convolution of an NCHW input with few channels (a picture) reads it directly (``nchw``
-attribute), so that the border costs no transpose either. Depthwise convolutions become
+A convolution of an NCHW input with few channels (a picture) reads it directly (its ``layout`` is
+then ``nchw_to_nhwc``), so that the border costs no transpose either. Depthwise convolutions become
 ``depthwise``; a dense layer becomes a 1x1 convolution over one pixel.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tvm_flow.ir.graph import Graph, Node, rewrite
-from tvm_flow.schedules.cpu.ops.transpose import AXES
+from tvm_flow.schedules.contract.problem import AXES, NCHW, NCHW_TO_NHWC, NHWC
 
 #: From this many channels on an NCHW input is transposed before a convolution reads it. Windows of
 #: several taps have much to gain: Winograd needs NHWC, 64 channels at 56² take 0.33 ms instead of
@@ -91,7 +91,7 @@ class _Converter:
             return new
         key = (id(node), nhwc)
         if key not in self.permuted:
-            axes = AXES["nhwc" if nhwc else "nchw"]
+            axes = AXES[NHWC if nhwc else NCHW]
             shape = tuple(new.shape[a] for a in axes)
             if new.op == "const":
                 value = np.ascontiguousarray(new.weights["value"].transpose(axes))
@@ -131,7 +131,7 @@ class _Converter:
         border = not self.in_nhwc[id(source)] and self.new[id(source)].op == "input"
         direct = border and source.shape[1] < _transposed_from(weight.shape)
         x = self.new[id(source)] if direct else self._get(source, True)
-        attrs |= {"nchw": int(direct), "act": "none", "res": "none"}
+        attrs |= {"layout": NCHW_TO_NHWC if direct else NHWC, "act": "none", "res": "none"}
         return Node("conv2d", [x], shape, attrs, node.weights, node.modules)
 
     def _dense(self, node: Node) -> Node:
@@ -143,7 +143,7 @@ class _Converter:
             "weight": node.weights["weight"].reshape(out, inputs, 1, 1),
             "bias": node.weights["bias"],
         }
-        attrs = _window((1, 1)) | {"nchw": 0, "act": "none", "res": "none"}
+        attrs = _window((1, 1)) | {"layout": NHWC, "act": "none", "res": "none"}
         conv = Node("conv2d", [flat], (1, 1, pixels, out), attrs, weights, node.modules)
         return Node("reshape", [conv], node.shape, {"shape": node.shape})
 

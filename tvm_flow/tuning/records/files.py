@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tvm_flow.support.errors import RecordError
-from tvm_flow.tuning.records.record import BadLine, ForeignLine, Header, Record, decode
+from tvm_flow.tuning.records.record import SCHEMA, BadLine, ForeignLine, Header, Record, decode
 
 #: Committed records a user starts from.
 ZOO = "zoo.jsonl"
@@ -95,11 +95,17 @@ def _bad_line(path: Path, number: int, error: BadLine) -> RecordError:
 
 
 class Appender:
-    """Appends whole lines to one log file, each safely on disk before the call returns."""
+    """Appends whole lines to one log file, each safely on disk before the call returns.
+
+    A log of an older schema is rewritten first; the caller holds the board's lock.
+    """
 
     def __init__(self, path: Path, target: str, cpu_model: str = "") -> None:
         self.path = path
         log = read_log(path, target) if path.exists() else LogFile(path)
+        if log.header is not None and log.header.schema != SCHEMA:
+            _rewrite(log)
+            log = read_log(path, target)
         try:
             self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -174,6 +180,32 @@ def repair(directory: Path | str) -> RepairReport:
             raise _cannot_write(path, error) from error
         replace(path, mended)
     return RepairReport(kept, moved)
+
+
+def migrate(directory: Path, target: str) -> dict[str, int]:
+    """Rewrite the logs of a board in the present schema, nothing left out; the caller holds the
+    board's lock. A torn last line goes to ``NAME.torn``.
+
+    Returns the number of records by file name, of the files that changed. Raises
+    :class:`RecordError` if a log is damaged, of another board, or cannot be written; each file is
+    rewritten whole or not at all.
+    """
+    logs = [read_log(path, target) for path in log_files(directory)]
+    return {log.path.name: len(log.records) for log in logs if _rewrite(log)}
+
+
+def _rewrite(log: LogFile) -> bool:
+    """Write a log in the present schema; false if that changes nothing."""
+    header = log.header or Header.now(log.path.parent.name)
+    data = b"".join([header.encode(), *(record.encode() for record in log.records)])
+    if data == read_bytes(log.path):
+        return False
+    try:
+        _append_to_side_file(log.path, [log.torn] if log.torn else [])
+    except OSError as error:
+        raise _cannot_write(log.path, error) from error
+    replace(log.path, data)
+    return True
 
 
 def _sort_lines(path: Path, target: str) -> tuple[list[bytes], list[bytes]]:

@@ -1,7 +1,9 @@
 """One line of a tuning log: what a trial was and what came of it.
 
 A log is JSON lines. Its first line is a header (schema, target, versions); every other line is a
-trial. A line carries a hash of its content, so that a damaged or hand-edited one is noticed.
+trial: a problem, algorithm and knobs it was computed with, the kind of device and element type, and
+what came of it. A line carries a hash of its content, so that a damaged or hand-edited one is
+noticed. What older versions wrote (:mod:`.schema1`) is read as well.
 """
 
 from __future__ import annotations
@@ -14,7 +16,11 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-SCHEMA = 1
+from tvm_flow.schedules.contract.dtypes import FLOAT32
+from tvm_flow.schedules.contract.problem import Workload
+from tvm_flow.tuning.records import schema1
+
+SCHEMA = 2
 OK = "ok"
 #: Every way a trial can end. Only ``ok`` carries times.
 STATUSES = (OK, "build_error", "run_error", "crashed", "timeout", "wrong_result")
@@ -47,12 +53,14 @@ def freeze(knobs: Mapping[str, int]) -> FrozenKnobs:
 class Record:
     """One measured candidate.
 
-    ``workload`` is a ``Workload.key``; times are seconds per call (median, 10th and 90th percentile
-    over repeats), ``None`` unless ``status`` is ``ok``; ``cause`` says in
-    one line why a trial failed; ``session`` names the tuner run that wrote it.
+    ``problem`` is a ``Problem.key``, ``dtype`` the element type in it; ``algorithm`` and ``device``
+    (its kind) are as in the registry. Times are seconds per call (median, 10th and 90th percentile
+    over repeats), ``None`` unless ``status`` is ``ok``; ``cause`` says in one line why a trial
+    failed; ``session`` names the tuner run that wrote it.
     """
 
-    workload: str
+    problem: str
+    algorithm: str
     knobs: dict[str, int]
     threads: int
     status: str
@@ -63,8 +71,24 @@ class Record:
     stage: str = "search"
     session: str = ""
     cause: str = ""
+    dtype: str = FLOAT32.value
+    device: str = "cpu"
+
+    @classmethod
+    def of(
+        cls, workload: Workload, knobs: Mapping[str, int], threads: int, status: str,
+        median_s: float | None = None, p10_s: float | None = None, p90_s: float | None = None,
+        **rest: Any,
+    ) -> Record:  # fmt: skip
+        """A record about ``workload``; ``rest`` as in the class."""
+        problem = workload.problem
+        return cls(
+            problem.key, workload.algorithm, dict(knobs), threads, status,
+            median_s, p10_s, p90_s, dtype=problem.dtype.value, **rest,
+        )  # fmt: skip
 
     def __post_init__(self) -> None:
+        self._check_workload()
         if self.status not in STATUSES:
             raise BadLine(f"unknown status {self.status!r}")
         if self.label not in LABELS:
@@ -76,6 +100,16 @@ class Record:
             raise BadLine(f"threads must be a positive integer, not {self.threads!r}")
         self._check_times()
 
+    def _check_workload(self) -> None:
+        try:
+            workload = Workload.parse(self.workload)
+        except ValueError as error:
+            raise BadLine(str(error)) from error
+        if workload.problem.dtype != self.dtype:
+            raise BadLine(f"{self.problem} is not of {self.dtype!r}")
+        if not isinstance(self.device, str) or not self.device.isidentifier():
+            raise BadLine(f"unknown device {self.device!r}")
+
     def _check_times(self) -> None:
         times = (self.p10_s, self.median_s, self.p90_s)
         if self.status != OK:
@@ -86,6 +120,11 @@ class Record:
             raise BadLine("an ok trial needs positive median_s, p10_s and p90_s")
         if sorted(t for t in times if t is not None) != list(times):
             raise BadLine("p10_s <= median_s <= p90_s does not hold")
+
+    @property
+    def workload(self) -> str:
+        """The key of problem and algorithm, :attr:`Workload.key`."""
+        return f"{self.problem}:{self.algorithm}"
 
     @property
     def ok(self) -> bool:
@@ -112,12 +151,14 @@ class Record:
 
 @dataclass(frozen=True)
 class Header:
-    """First line of a log: which board the records below are from."""
+    """First line of a log: which board the records below are from, and the schema it was read in;
+    it is written in the present one."""
 
     target: str
     cpu_model: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     created: str = ""
+    schema: int = SCHEMA
 
     @classmethod
     def now(cls, target: str, cpu_model: str = "") -> Header:
@@ -131,7 +172,8 @@ class Header:
         return cls(target, cpu_model, versions, created)
 
     def encode(self) -> bytes:
-        return _encode({"kind": "header", "schema": SCHEMA, **asdict(self)})
+        rest = {name: value for name, value in asdict(self).items() if name != "schema"}
+        return _encode({"kind": "header", "schema": SCHEMA, **rest})
 
 
 def decode(line: bytes, target: str) -> Record | Header:
@@ -153,9 +195,11 @@ def decode(line: bytes, target: str) -> Record | Header:
 
 
 def _header(entry: dict[str, Any], target: str) -> Header:
-    schema = entry.pop("schema", None)
-    if schema != SCHEMA:
-        raise ForeignLine(f"schema {schema!r} is not {SCHEMA}, the one this version reads")
+    schema = entry.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise ForeignLine(f"written by a newer version of tvm-flow (schema {schema})")
+    if schema not in (schema1.SCHEMA, SCHEMA):
+        raise ForeignLine(f"there is no schema {schema!r}")
     try:
         header = Header(**entry)
     except TypeError as error:
@@ -167,8 +211,10 @@ def _header(entry: dict[str, Any], target: str) -> Header:
 
 def _record(entry: dict[str, Any]) -> Record:
     try:
-        return Record(**entry)
-    except TypeError as error:
+        return Record(**(schema1.upgraded(entry) if "workload" in entry else entry))
+    except BadLine:
+        raise
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise BadLine(f"not a trial ({error})") from error
 
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from tvm_flow.support.errors import RecordError
 from tvm_flow.tuning.records.files import LOCAL, ZOO, Appender, log_files, read_log, replace
+from tvm_flow.tuning.records.files import migrate as migrate_files
 from tvm_flow.tuning.records.record import FrozenKnobs, Header, Record
 
 if TYPE_CHECKING:
-    from tvm_flow.schedules.contract.base import Workload
+    from tvm_flow.schedules.contract.problem import Workload
 
 SpaceLike = Mapping[str, Sequence[int]]
 
@@ -161,6 +162,22 @@ def promote(directory: Path | str, *, cpu_model: str = "") -> list[Record]:
             header = Header.now(store.target, cpu_model or _cpu_model(directory, store.target))
         replace(zoo, b"".join([header.encode(), *(record.encode() for record in best)]))
     return best
+
+
+def migrate(directory: Path | str) -> dict[str, int]:
+    """Rewrite the logs of one board that are of an older schema in the present one.
+
+    Returns the number of records by file name, of the files that changed. Raises
+    :class:`RecordError` if the folder does not exist, a log is damaged, a tuner is running or the
+    folder is read-only.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise RecordError(
+            f"No tuning records at {directory}", fix="name the folder of a board in tuning_logs/"
+        )
+    with _locked(directory):
+        return migrate_files(directory, directory.name)
 
 
 def _cpu_model(directory: Path, target: str) -> str:

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_flow.schedules.contract.base import Space, Workload
+from tvm_flow.schedules.contract.algorithm import Space
+from tvm_flow.schedules.contract.problem import Workload
 
 Matrix = NDArray[np.float32]
 Candidates = Sequence[Mapping[str, int]]
@@ -39,21 +40,29 @@ _PER_DOUBLING = 0.07
 
 
 class Features:
-    """Features of candidates of one workload; columns are named, so that tasks can be mixed."""
+    """Features of candidates of one workload; columns are named, so that tasks can be mixed. What
+    was learnt of one algorithm of an operator helps with another that has the same knobs."""
 
     def __init__(self, workload: Workload, space: Space) -> None:
         self._knobs = sorted(space)
-        integers = {k: v for k, v in workload.params if isinstance(v, int)}
-        words = [f"{k}={v}" for k, v in workload.params if isinstance(v, str)]
+        problem = workload.problem
+        self._op = op = problem.op
+        integers = {k: v for k, v in problem.params if isinstance(v, int)}
+        words = [f"{k}={v}" for k, v in problem.params if isinstance(v, str)]
+        words += [f"algorithm {workload.algorithm}", f"layout {problem.layout}"]
         self._dims = {name: value for name, value in integers.items() if value > 1}
-        self._fixed = {f"op {workload.op}": 1.0, **{f"{workload.op} {word}": 1.0 for word in words}}
+        self._fixed = {f"op {op}": 1.0, **{f"{op} {word}": 1.0 for word in words}}
         for name, value in integers.items():
-            self._fixed[f"{workload.op} {name}"] = float(np.log2(abs(value) + 1))
-        self._prefix = workload.op
+            self._fixed[f"{op} {name}"] = float(np.log2(abs(value) + 1))
         self.names = [*self._fixed, *self._varying_names()]
 
+    @property
+    def telling(self) -> list[str]:
+        """Columns without which nothing is known of these candidates: the operator, its knobs."""
+        return [f"op {self._op}", *(f"{self._op} value {knob}" for knob in self._knobs)]
+
     def _varying_names(self) -> list[str]:
-        op, knobs = self._prefix, self._knobs
+        op, knobs = self._op, self._knobs
         names = [f"{op} {kind} {knob}" for kind in ("value", "log2") for knob in knobs]
         names += [f"{op} {a}*{b}" for a, b in combinations(knobs, 2)]
         pairs = [f"{dim}/{knob}" for dim in self._dims for knob in knobs]
@@ -83,8 +92,8 @@ class Trees:
         self._booster: Any = None
 
     def knows(self, features: Features) -> bool:
-        """Whether it was trained with this operator, at whatever shape."""
-        known = all(name in self._columns for name in features.names[:1])
+        """Whether it was trained with this operator and these knobs, at whatever shape."""
+        known = all(name in self._columns for name in features.telling)
         return self._booster is not None and known
 
     def train(self, lessons: Sequence[Lesson]) -> None:
@@ -123,7 +132,7 @@ class CostModel:
         self._build = Trees(seed)
 
     def knows(self, features: Features) -> bool:
-        """Whether it has seen this operator run, at whatever shape."""
+        """Whether it has seen this operator run with these knobs, at whatever shape."""
         return self._speed.knows(features)
 
     def update(self, trials: Sequence[Lesson], builds: Sequence[Lesson] = ()) -> None:

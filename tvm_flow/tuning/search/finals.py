@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tvm_flow.schedules.contract.base import Knobs
+from tvm_flow.schedules.contract.algorithm import Knobs
 from tvm_flow.tuning.search.state import TaskState
 from tvm_flow.tuning.search.trial_queue import Job, TrialQueue
 from tvm_flow.tuning.worker.protocol import Outcome

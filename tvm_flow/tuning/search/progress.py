@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.schedules.contract.problem import NHWC, Workload
 from tvm_flow.tuning.search.report import TaskReport, TuneEvent, TuneReport
 
 _LINE_EVERY_S = 10.0
@@ -116,9 +116,13 @@ def summary(report: TuneReport) -> str:
 
 
 def short_name(workload: Workload) -> str:
-    """A workload in a few words, such as ``conv2d 56x56 40>80 3x3/2 relu``."""
-    params = dict(workload.params)
-    words = ["/".join([workload.op, *(name for name in ("wino", "strassen") if params.get(name))])]
+    """A workload in a few words, such as ``conv2d winograd4 56x56 40>80 3x3 relu``; the algorithm
+    is left out where it is the direct one."""
+    problem = workload.problem
+    params, words = dict(problem.params), [problem.op]
+    words += [workload.algorithm] if workload.algorithm != "direct" else []
+    words += [problem.layout.replace("_to_", ">")] if problem.layout != NHWC else []
+    named = len(words)
     if {"h", "w"} <= params.keys():
         words.append(f"{params['h']}x{params['w']}")
     channels = [str(params[name]) for name in ("ci", "c", "hid", "co") if name in params]
@@ -128,8 +132,8 @@ def short_name(workload: Workload) -> str:
     if {"kh", "kw"} <= params.keys():
         stride = f"/{params['sh']}" if params.get("sh", 1) != 1 else ""
         words.append(f"{params['kh']}x{params['kw']}{stride}")
-    if len(words) == 1:
-        words += [f"{name}={value}" for name, value in workload.params]
+    if len(words) == named:
+        words += [f"{name}={value}" for name, value in problem.params]
     words += [value for value in params.values() if isinstance(value, str) and value != "none"]
     return " ".join(words)
 

@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_flow.schedules.contract.base import Knobs, Space
+from tvm_flow.schedules.contract.algorithm import Knobs, Space
 from tvm_flow.tuning.records.record import FrozenKnobs, freeze
 from tvm_flow.tuning.search.cost_model import CostModel, Features
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tvm_flow.ir.tasks import Task, network_seconds
-from tvm_flow.schedules.contract.base import Knobs, Workload
+from tvm_flow.schedules.contract.algorithm import Knobs
+from tvm_flow.schedules.contract.problem import Workload
 
 Phase = Literal["search", "final", "done"]
 EventKind = Literal["start", "trial", "note", "final", "stop"]

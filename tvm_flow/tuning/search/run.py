@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tvm_flow.schedules.contract.base import Workload
+from tvm_flow.schedules.contract.problem import Workload
 from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions
 from tvm_flow.tuning.records.record import OK, Record, freeze
@@ -180,14 +180,14 @@ class TunerRun:
 
     def _record(self, job: Job, outcome: Outcome, stage: str) -> None:
         self.store.add(
-            Record(
-                job.state.task.workload.key,
+            Record.of(
+                job.state.task.workload,
                 job.knobs,
                 self.threads,
                 outcome.status,
-                outcome.median_s,
-                outcome.p10_s,
-                outcome.p90_s,
+                median_s=outcome.median_s,
+                p10_s=outcome.p10_s,
+                p90_s=outcome.p90_s,
                 label=self.bench.label,
                 stage=stage,
                 session=self.session,

@@ -40,8 +40,8 @@ def best_of_layers(states: Sequence[TaskState]) -> dict[str, float]:
     """The fastest known way to compute each layer, in seconds."""
     best: dict[str, float] = {}
     for state in states:
-        layers = state.task.layers
-        best[layers] = min(state.best_s, best.get(layers, float("inf")))
+        key = state.task.problem.key
+        best[key] = min(state.best_s, best.get(key, float("inf")))
     return best
 
 
@@ -49,7 +49,7 @@ def to_beat(task: Task, best: Mapping[str, float]) -> float:
     """The fastest way to compute what ``task`` does, in seconds: of its layers, or of its parts one
     after the other. ``best`` as :func:`best_of_layers` makes it."""
     apart = [best.get(part, math.inf) for part in task.parts]
-    return min(best[task.layers], sum(apart) if apart else math.inf)
+    return min(best[task.problem.key], sum(apart) if apart else math.inf)
 
 
 def contenders(states: Sequence[TaskState]) -> list[TaskState]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tvm_flow.backends import CPU, Backend
 from tvm_flow.ir.tasks import Task
-from tvm_flow.schedules.contract.base import Knobs
+from tvm_flow.schedules.contract.algorithm import Knobs
 from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions
 from tvm_flow.tuning.records.record import FrozenKnobs, Record, freeze
@@ -73,8 +73,9 @@ class TaskState:
         backend: Backend = CPU,
     ) -> TaskState:
         """Set up a task and replay what earlier runs recorded about it with the same ``label``."""
-        device, family = backend.device(board, threads), backend.family(task.workload)
-        space, default = family.space(task.workload, device), family.default(task.workload, device)
+        device, problem = backend.device(board, threads), task.problem
+        algorithm = backend.algorithm(task.workload)
+        space, default = algorithm.space(problem, device), algorithm.default(problem, device)
         past = [r for r in store.of(task.workload, threads) if r.label == label]
         search = Search(
             space,
@@ -85,8 +86,8 @@ class TaskState:
         )
         state = cls(
             task,
-            KernelRequest.of(task.workload, family, board, device),
-            family.macs(task.workload),
+            KernelRequest.of(task.workload, algorithm, board, device),
+            algorithm.operator.macs(problem),
             backend.peak_gflops(board, threads),
             default,
             search,

@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Any
 
-from tvm_flow.schedules.contract.base import Knobs
+from tvm_flow.schedules.contract.algorithm import Knobs
 from tvm_flow.tuning.records.record import FrozenKnobs, freeze
 from tvm_flow.tuning.search.state import TaskState
 from tvm_flow.tuning.worker.bench import TrialRunner

@@ -6,9 +6,10 @@ import importlib
 
 import tvm
 
-from tvm_flow.schedules.contract.base import InvalidKnobs, Workload
+from tvm_flow.schedules import registry
+from tvm_flow.schedules.contract.algorithm import InvalidKnobs
+from tvm_flow.schedules.contract.problem import Workload
 from tvm_flow.schedules.cpu.lowering import compile_kernel
-from tvm_flow.schedules.registry import lookup
 from tvm_flow.support.errors import CompileError
 from tvm_flow.toolchain.linker import find_linker
 from tvm_flow.toolchain.thread_pool import pool_objects
@@ -24,11 +25,11 @@ def handlers() -> Handlers:
 def build(request: BuildRequest) -> BuildAnswer:
     """Build one kernel; the answer's ``status`` is ``ok``, ``invalid`` or ``build_error``."""
     asked = request.kernel
-    importlib.import_module(asked.family_module)  # registers the family
+    importlib.import_module(asked.algorithm_module)  # registers the algorithm
     workload = Workload.parse(asked.workload)
     try:
-        family = lookup(workload.op, asked.target["kind"])
-        kernel = family.build(workload, asked.device, request.knobs, SYMBOL)
+        algorithm = registry.algorithm(workload, asked.device.kind)
+        kernel = algorithm.build(workload.problem, asked.device, request.knobs, SYMBOL)
     except InvalidKnobs as error:
         return BuildAnswer("invalid", one_line(error))
     except Exception as error:  # a fault of the generator is a fault of this candidate only

@@ -22,9 +22,8 @@ import tvm
 from tvm_flow.measure.kernel_timer import KernelTimer, no_absences, time_in_turns, time_one
 from tvm_flow.runtime.library import use_threads
 from tvm_flow.runtime.weights import huge_block
-from tvm_flow.schedules.contract.base import Array
+from tvm_flow.schedules.contract.tensor import Array
 from tvm_flow.tuning.records.record import OK
-from tvm_flow.tuning.worker.problem import Problem, WrongResult, problem
 from tvm_flow.tuning.worker.protocol import (
     SYMBOL,
     Answer,
@@ -38,6 +37,7 @@ from tvm_flow.tuning.worker.protocol import (
     TrialRequest,
     one_line,
 )
+from tvm_flow.tuning.worker.trial_data import TrialData, WrongResult, trial_data
 
 A = TypeVar("A", bound=Answer)
 #: Copies of the weights add up to this many times L2 at least, unless that takes more than
@@ -61,7 +61,7 @@ def prepare(request: PrepareRequest) -> Answer:
 def measure(request: MeasureRequest) -> Outcome:
     """Check and time one candidate within about ``budget_s``."""
 
-    def timed(given: Problem) -> Outcome:
+    def timed(given: TrialData) -> Outcome:
         timer = timer_of(given, request.candidate, request)
         time_one(timer, request.settings.budget_s, request.best_s)
         return outcome_of(timer)
@@ -72,7 +72,7 @@ def measure(request: MeasureRequest) -> Outcome:
 def compare(request: CompareRequest) -> Comparison:
     """Check several candidates, then time them in turns, at least ``rounds`` times."""
 
-    def timed(given: Problem) -> Comparison:
+    def timed(given: TrialData) -> Comparison:
         timers = [timer_of(given, candidate, request) for candidate in request.candidates]
         time_in_turns(timers, request.settings.budget_s, request.rounds)
         return Comparison(OK, "", tuple(map(outcome_of, timers)))
@@ -80,11 +80,11 @@ def compare(request: CompareRequest) -> Comparison:
     return guarded(Comparison, request, timed)
 
 
-def guarded(answer: type[A], request: TrialRequest, action: Callable[[Problem], A]) -> A:
-    """What ``action`` makes of the problem in question, or an ``answer`` of what went wrong."""
+def guarded(answer: type[A], request: TrialRequest, action: Callable[[TrialData], A]) -> A:
+    """What ``action`` makes of the data in question, or an ``answer`` of what went wrong."""
     try:
-        given = problem_of(request)
-    except Exception as error:  # of the operator family
+        given = data_of(request)
+    except Exception as error:  # of the operator
         return answer("run_error", f"reference: {one_line(error)}")
     try:
         return action(given)
@@ -94,14 +94,13 @@ def guarded(answer: type[A], request: TrialRequest, action: Callable[[Problem], 
         return answer("run_error", one_line(error))
 
 
-def problem_of(request: TrialRequest) -> Problem:
+def data_of(request: TrialRequest) -> TrialData:
     """Inputs and reference outputs of a kernel, made or recalled."""
     kernel, settings = request.kernel, request.settings
-    return problem(
+    return trial_data(
         kernel.workload,
         kernel.device,
-        kind=kernel.target["kind"],
-        family_module=kernel.family_module,
+        algorithm_module=kernel.algorithm_module,
         seed=settings.seed,
         cache=str(settings.cache),
     )
@@ -112,7 +111,7 @@ def outcome_of(timer: KernelTimer) -> Outcome:
     return Outcome(OK, **asdict(timer.summary()))
 
 
-def timer_of(given: Problem, candidate: Candidate, request: TrialRequest) -> KernelTimer:
+def timer_of(given: TrialData, candidate: Candidate, request: TrialRequest) -> KernelTimer:
     """Load a candidate, check it, and give it a timer over its own buffers.
 
     Raises :class:`WrongResult`; nothing that computes wrong numbers is ever timed.
@@ -139,7 +138,7 @@ def timer_of(given: Problem, candidate: Candidate, request: TrialRequest) -> Ker
     return KernelTimer(call, device.threads == 1, absences)
 
 
-def cold_copies(given: Problem, l2_bytes: int) -> int:
+def cold_copies(given: TrialData, l2_bytes: int) -> int:
     """How many copies of the weights a board makes, one call each, so that they push each other
     out of L2; 1 without weights."""
     return min(_MOST_UPLOADED, _copies(_copy_bytes(given), _COLD * l2_bytes))
@@ -150,13 +149,13 @@ def _copies(copy_bytes: int, cold_bytes: int) -> int:
     return min(_MOST_COPIES, wanted)
 
 
-def _copy_bytes(given: Problem) -> int:
+def _copy_bytes(given: TrialData) -> int:
     """Bytes of one copy of the weights, each array at the start of a cache line."""
     return sum(-(-given.given[at].nbytes // _LINE) * _LINE for at in given.weights)
 
 
 def _cold_sets(
-    given: Problem, arguments: Sequence[Any], shapes: Sequence[Sequence[int]], cold_bytes: int
+    given: TrialData, arguments: Sequence[Any], shapes: Sequence[Sequence[int]], cold_bytes: int
 ) -> list[list[Any]]:
     """Sets of arguments that differ in their copy of the weights."""
     sets = []
@@ -169,7 +168,7 @@ def _cold_sets(
 
 
 @lru_cache(maxsize=1)
-def _copied_weights(given: Problem, cold_bytes: int) -> list[dict[int, Array]]:
+def _copied_weights(given: TrialData, cold_bytes: int) -> list[dict[int, Array]]:
     """Copies of the weights by place among the arguments; candidates of a workload share them."""
     size = _copy_bytes(given)
     count = _copies(size, cold_bytes)

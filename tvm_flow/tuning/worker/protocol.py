@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_flow.schedules.contract.base import Cpu
+from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.tuning.records.record import OK
 
 if TYPE_CHECKING:  # workers do without the boards' descriptions
-    from tvm_flow.schedules.contract.base import Family, Workload
+    from tvm_flow.schedules.contract.algorithm import Algorithm
+    from tvm_flow.schedules.contract.problem import Workload
     from tvm_flow.targets import Board
     from tvm_flow.tuning.options import TuneOptions
 
@@ -51,9 +52,9 @@ class Order:
 
 @dataclass(frozen=True)
 class KernelRequest:
-    """The kernel in question. ``workload``: its key; ``device``: what its family may know of where
+    """The kernel in question. ``workload``: its key; ``device``: what schedules may know of where
     it runs; ``target``: what TVM's ``Target`` takes; ``arch``, ``glibc``: what is linked for;
-    ``family_module``: importing it in the worker registers the family there, wherever it is
+    ``algorithm_module``: importing it in the worker registers the algorithm there, wherever it is
     defined."""
 
     workload: str
@@ -61,12 +62,14 @@ class KernelRequest:
     target: dict[str, Any]
     arch: str
     glibc: str
-    family_module: str
+    algorithm_module: str
 
     @classmethod
-    def of(cls, workload: Workload, family: Family, board: Board, device: Cpu) -> KernelRequest:
-        """``workload`` of ``family`` as it is built for ``board``."""
-        module = type(family).__module__
+    def of(
+        cls, workload: Workload, algorithm: Algorithm[Cpu], board: Board, device: Cpu
+    ) -> KernelRequest:
+        """``workload`` by ``algorithm`` as it is built for ``board``."""
+        module = type(algorithm).__module__
         target = board.tvm_target()
         return cls(workload.key, device, target, board.arch, board.glibc_floor, module)
 

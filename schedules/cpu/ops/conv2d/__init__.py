@@ -1,1 +1,37 @@
 """Dense convolution: direct, Winograd, and 1x1 between NCHW tensors."""
+
+from __future__ import annotations
+
+from tvm_flow.schedules.contract.problem import Problem
+from tvm_flow.schedules.cpu.algorithm import CpuAlgorithm
+from tvm_flow.schedules.cpu.device import Cpu
+from tvm_flow.schedules.cpu.emit.winograd import positions
+from tvm_flow.schedules.cpu.ops.conv2d.direct import Direct
+from tvm_flow.schedules.cpu.ops.conv2d.direct_nchw import DirectNchw
+from tvm_flow.schedules.cpu.ops.conv2d.winograd import Winograd
+
+_DIRECT, _WINOGRAD = (Direct(), DirectNchw()), (Winograd(2), Winograd(4))
+ALGORITHMS: list[CpuAlgorithm] = [*_DIRECT, *_WINOGRAD]
+
+#: Fewest channels for which Winograd's transforms are worth their while.
+WINOGRAD_CHANNELS = 16
+#: What reading one weight from memory costs, in multiply-accumulates. Read off ResNet-18 on Zen 4;
+#: a Cortex-A72 (7 G multiply-accumulates and 5 GB/s) is not far from it.
+WEIGHT_COST = 12
+
+
+def ranked(problem: Problem, cpu: Cpu) -> list[CpuAlgorithm]:
+    """By multiply-accumulates and weights to read; direct first where channels are few."""
+    direct: list[CpuAlgorithm] = [way for way in _DIRECT if way.applies(problem, cpu)]
+    if not _WINOGRAD[0].applies(problem, cpu):
+        return direct
+    h, w = problem["h"], problem["w"]
+    winograd = sorted(_WINOGRAD, key=lambda way: _winograd_cost(way.m, h, w))
+    pays = _winograd_cost(winograd[0].m, h, w) < 9 * (h * w + WEIGHT_COST)
+    narrow = min(problem["co"], problem["ci"]) < WINOGRAD_CHANNELS
+    return [*winograd, *direct] if pays and not narrow else [*direct, *winograd]
+
+
+def _winograd_cost(m: int, h: int, w: int) -> int:
+    """Multiply-accumulates and weights to read, per input and output channel."""
+    return positions(m) * (-(-h // m) * -(-w // m) + WEIGHT_COST)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from tvm_flow.schedules.contract.base import Cpu, Knobs
+from tvm_flow.schedules.contract.algorithm import Knobs
+from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.cpu.emit.activations import Activation
 from tvm_flow.schedules.cpu.emit.microkernel import (
     Epilogue,
@@ -27,46 +27,26 @@ from tvm_flow.schedules.cpu.emit.microkernel import (
     tile_count,
     turn_of,
 )
-from tvm_flow.schedules.cpu.emit.sliding import Sliding
 from tvm_flow.schedules.cpu.emit.staging import Source, stage_rows
-from tvm_flow.schedules.cpu.emit.vector import Expr, bind, interleave, load_valid, store_valid
+from tvm_flow.schedules.cpu.emit.vector import (
+    Expr,
+    Value,
+    bind,
+    interleave,
+    load_valid,
+    store_valid,
+)
+from tvm_flow.schedules.operators.conv2d import Conv2dShape
 
 PixelIndex = Callable[[Expr, Expr], Expr]
 
 
-@dataclass(frozen=True)
-class Shape(Sliding):
-    """The workload's integers and what follows from them."""
-
-    ci: int
-    co: int
-    icp: int
-    ic0: int
-    nchw: int
-    mix: int
-    bcp: int
-    bc0: int
-
-    @property
-    def k(self) -> int:
-        return self.ci * self.kh * self.kw
-
-    @property
-    def flat(self) -> bool:
-        unit = (self.kh, self.kw, self.sh, self.sw, self.ph, self.pw) == (1, 1, 1, 1, 0, 0)
-        return unit and not self.nchw
-
-    @property
-    def padded(self) -> bool:
-        return bool(self.ph or self.pw)
-
-
 def make_epilogue(
-    s: Shape, args: Mapping[str, tirx.Buffer], act: Activation, res: str, pixel: PixelIndex
+    s: Conv2dShape, args: Mapping[str, tirx.Buffer], act: Activation, res: str, pixel: PixelIndex
 ) -> Epilogue:
     """Activation, residual and (shuffled) store of one output vector."""
 
-    def epilogue(value, i, j, channel, width, valid):  # type: ignore[no-untyped-def]
+    def epilogue(value: Value, i: Expr, j: Expr, channel: Expr, width: int, valid: int) -> None:
         at = pixel(i, j)
         if not s.mix:
             finish_and_store(args, value, at * s.co + channel, width, valid, act, res)
@@ -80,9 +60,9 @@ def make_epilogue(
 
 
 def finish(
-    args: Mapping[str, tirx.Buffer], value: Callable[[], Expr], at: Expr, width: int, valid: int,
+    args: Mapping[str, tirx.Buffer], value: Value, at: Expr, width: int, valid: int,
     act: Activation, res: str,
-) -> Callable[[], Expr]:  # fmt: skip
+) -> Value:  # fmt: skip
     """Residual (``res`` before or after, read at element ``at``) and activation of ``value``."""
     if res != "none":
         other = load_valid(args["residual"], at, width, valid)
@@ -93,7 +73,7 @@ def finish(
 
 
 def finish_and_store(
-    args: Mapping[str, tirx.Buffer], value: Callable[[], Expr], at: Expr, width: int, valid: int,
+    args: Mapping[str, tirx.Buffer], value: Value, at: Expr, width: int, valid: int,
     act: Activation, res: str,
 ) -> None:  # fmt: skip
     """:func:`finish`, then the store at element ``at`` of ``y``."""
@@ -102,7 +82,7 @@ def finish_and_store(
 
 
 def emit_flat(
-    s: Shape, cpu: Cpu, knobs: Knobs, args: Mapping[str, tirx.Buffer], weights: Weights,
+    s: Conv2dShape, cpu: Cpu, knobs: Knobs, args: Mapping[str, tirx.Buffer], weights: Weights,
     act: Activation, res: str,
 ) -> None:  # fmt: skip
     """1x1, stride 1: one line of pixels; parallel over blocks of tiles and of panel groups."""
@@ -135,7 +115,7 @@ def _chunk(chunk: Expr, chunks: int, groups: int) -> tuple[Expr, Expr] | None:
 
 
 def emit_rows(
-    s: Shape, cpu: Cpu, knobs: Knobs, args: Mapping[str, tirx.Buffer], weights: Weights,
+    s: Conv2dShape, cpu: Cpu, knobs: Knobs, args: Mapping[str, tirx.Buffer], weights: Weights,
     act: Activation, res: str,
 ) -> None:  # fmt: skip
     """General window: parallel over images, blocks of output rows and of panel groups."""
@@ -157,7 +137,7 @@ def emit_rows(
             epilogue = make_epilogue(s, args, act, res, lambda i, j: base + i * s.ow + j)
             microkernel(shape, [segment], weights, group, epilogue, knobs["ku"], turn)
 
-        def over_rows(body) -> None:  # type: ignore[no-untyped-def]
+        def over_rows(body: Callable[[Tile, Expr, Expr, Expr], None]) -> None:
             for_rows(count, knobs["th"], s.ow, knobs["mt"], body)
 
         if knobs["order"]:
@@ -178,7 +158,13 @@ def emit_rows(
 
 
 def _window(
-    s: Shape, rows: int, count: Expr | int, x: tirx.Buffer, image: Expr, first: Expr, lanes: int
+    s: Conv2dShape,
+    rows: int,
+    count: Expr | int,
+    x: tirx.Buffer,
+    image: Expr,
+    first: Expr,
+    lanes: int,
 ) -> Segment:
     """The A operand of output row ``first``, column 0: direct, or staged with zero borders.
 

@@ -1,18 +1,21 @@
-"""What PConv operators do for one tile of rows; see ``family.py`` beside this file."""
+"""What PConv operators do for one tile of rows; see ``fused.py`` beside this file."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from tvm_flow.schedules.contract.base import Cpu, Knobs, Workload
+from tvm_flow.schedules.contract.algorithm import Knobs
+from tvm_flow.schedules.contract.problem import Problem
+from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.cpu.emit import activations, strassen, winograd
 from tvm_flow.schedules.cpu.emit.activations import Activation
 from tvm_flow.schedules.cpu.emit.microkernel import (
     Epilogue,
+    Group,
     Segment,
     Tiling,
     Weights,
@@ -29,58 +32,34 @@ from tvm_flow.schedules.cpu.emit.microkernel import (
 )
 from tvm_flow.schedules.cpu.emit.packing import Panels
 from tvm_flow.schedules.cpu.emit.staging import Source, copy_run, stage_rows
-from tvm_flow.schedules.cpu.emit.vector import Expr, bind, load_valid, store, store_valid
+from tvm_flow.schedules.cpu.emit.vector import Expr, Value, bind, load_valid, store, store_valid
+from tvm_flow.schedules.operators.pconv import PConvShape
 
 Args = Mapping[str, tirx.Buffer]
 
 
 @dataclass(frozen=True)
-class Shape:
-    """Integers of a workload; ``n1``/``n2`` are output channels of the 1x1s (0: none)."""
+class Shape(PConvShape):
+    """Integers of a problem and its algorithm: ``wino`` x ``wino`` outputs of Winograd's tiles (0:
+    direct convolution), ``strassen``: whether the 1x1s are products by Strassen."""
 
-    n: int
-    h: int
-    w: int
-    c: int
-    cc: int
-    k: int
-    n1: int
-    n2: int
-    wino: int
-    strassen: int
+    wino: int = 0
+    strassen: bool = False
 
     @classmethod
-    def of(cls, workload: Workload) -> Shape:
-        base = {name: workload[name] for name in ("n", "h", "w", "c", "cc", "k")}
-        base |= {name: workload.get(name, 0) for name in ("wino", "strassen")}
-        if workload.op == "pconv_block":
-            return cls(**base, n1=workload["hidden"], n2=workload["c"])
-        return cls(**base, n1=workload["co"] if workload.op == "pconv_pointwise" else 0, n2=0)
-
-    @property
-    def out(self) -> int:
-        return self.n2 or self.n1 or self.c
-
-
-def products(s: Shape) -> list[tuple[str, str, int, int]]:
-    """(weight, bias, reduction length, output channels) of every product, in order."""
-    found = [("conv", "conv_bias", s.cc * s.k * s.k, s.cc)]
-    if s.n1:
-        found.append(("w1", "b1", s.c, s.n1))
-    if s.n2:
-        found.append(("w2", "b2", s.n1, s.n2))
-    return found
+    def by(cls, problem: Problem, wino: int, strassen: bool) -> Shape:
+        return replace(cls.of(problem), wino=wino, strassen=strassen)
 
 
 class TileEmitter:
     """Emits the stages of one row tile; ``first`` is its first row in ``image``."""
 
     def __init__(
-        self, s: Shape, cpu: Cpu, knobs: Knobs, args: Args, workload: Workload, image: Expr,
+        self, s: Shape, cpu: Cpu, knobs: Knobs, args: Args, problem: Problem, image: Expr,
         first: Expr,
     ) -> None:  # fmt: skip
         self.s, self.cpu, self.knobs, self.args = s, cpu, knobs, args
-        self.workload, self.image, self.first = workload, image, first
+        self.problem, self.image, self.first = problem, image, first
         self.threads = inner_threads(cpu, knobs)
         self.pixel0 = (image * s.h + first) * s.w
 
@@ -94,7 +73,7 @@ class TileEmitter:
         zp = Panels(s.cc, self.cpu.lanes).padded
         z = T.alloc_buffer((rows * s.w * zp,), self.args["x"].dtype)
         self._conv(rows, self._store_scratch(z, zp))
-        act = activations.emitter(self.workload.text("act"), self.cpu)
+        act = activations.emitter(self.problem.text("act"), self.cpu)
         if not s.n2:
             self._pointwise(1, rows, self._mixed(z, zp), self._finish(act, "residual"))
             return
@@ -109,7 +88,7 @@ class TileEmitter:
         )
 
     def _weights(self, index: int) -> Weights:
-        weight, bias, k, n = products(self.s)[index]
+        weight, bias, k, n = self.s.products[index]
         panels = Panels(n, self.cpu.lanes)
         return Weights(self.args[weight], self.args[bias], panels, k, by_lane=self.cpu.by_lane)
 
@@ -126,7 +105,7 @@ class TileEmitter:
         weights, height = self._weights(0), min(knobs["cth"], rows)
         turns = rows // height * tile_count(s.w, min(knobs["cmt"], s.w))
 
-        def tiles(group) -> None:  # type: ignore[no-untyped-def]
+        def tiles(group: Group) -> None:
             for_rows(
                 rows, height, s.w, knobs["cmt"],
                 lambda tile, y, x, n: microkernel(
@@ -172,7 +151,7 @@ class TileEmitter:
             with shared(group_count(weights.panels, tiling.nv), self.threads) as groups:
                 product(rows * self.s.w, tiling, weights, segments, epilogue, groups=groups)
             return
-        weight, bias, k, n = products(self.s)[index]
+        weight, bias, k, n = self.s.products[index]
         strassen.Strassen(
             rows=rows * self.s.w, k=k, n=n, weight=self.args[weight], bias=self.args[bias],
             tiling=tiling, segments=segments, epilogue=epilogue, lanes=self.cpu.lanes,
@@ -195,7 +174,9 @@ class TileEmitter:
 
     def _store_scratch(self, z: tirx.Buffer, pitch: int) -> Callable[[Expr, Expr], Epilogue]:
         def at(y: Expr, x: Expr) -> Epilogue:
-            def epilogue(value, i, j, channel, width, _valid):  # type: ignore[no-untyped-def]
+            def epilogue(
+                value: Value, i: Expr, j: Expr, channel: Expr, width: int, _valid: int
+            ) -> None:
                 pixel = (y + i) * self.s.w + x + j
                 store(z, value(), pixel * pitch + channel, width)
 
@@ -205,7 +186,9 @@ class TileEmitter:
 
     def _store_output(self, pitch: int) -> Callable[[Expr, Expr], Epilogue]:
         def at(y: Expr, x: Expr) -> Epilogue:
-            def epilogue(value, i, j, channel, width, valid):  # type: ignore[no-untyped-def]
+            def epilogue(
+                value: Value, i: Expr, j: Expr, channel: Expr, width: int, valid: int
+            ) -> None:
                 pixel = self.pixel0 + (y + i) * self.s.w + x + j
                 store_valid(self.args["y"], value, pixel * pitch + channel, width, valid)
 
@@ -217,7 +200,9 @@ class TileEmitter:
         self, hidden: tirx.Buffer, pitch: int, act: Activation
     ) -> Callable[[Expr], Epilogue]:
         def at(p: Expr) -> Epilogue:
-            def epilogue(value, _i, j, channel, width, _valid):  # type: ignore[no-untyped-def]
+            def epilogue(
+                value: Value, _i: Expr, j: Expr, channel: Expr, width: int, _valid: int
+            ) -> None:
                 store(hidden, act(value, width), (p + j) * pitch + channel, width)
 
             return epilogue
@@ -226,10 +211,12 @@ class TileEmitter:
 
     def _finish(self, act: Activation, residual: str) -> Callable[[Expr], Epilogue]:
         """Residual, activation and the store to the output."""
-        has_residual = self.workload.text("res") != "none"
+        has_residual = self.problem.text("res") != "none"
 
         def at(p: Expr) -> Epilogue:
-            def epilogue(value, _i, j, channel, width, valid):  # type: ignore[no-untyped-def]
+            def epilogue(
+                value: Value, _i: Expr, j: Expr, channel: Expr, width: int, valid: int
+            ) -> None:
                 where = (self.pixel0 + p + j) * self.s.out + channel
                 if has_residual:
                     other = load_valid(self.args[residual], where, width, valid)

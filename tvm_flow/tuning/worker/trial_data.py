@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,9 +20,13 @@ import numpy as np
 import tvm
 from numpy.typing import NDArray
 
-from tvm_flow.schedules.contract.base import Array, Cpu, Family, TensorSpec, Workload
+from tvm_flow.schedules import registry
+from tvm_flow.schedules.contract.algorithm import Algorithm
+from tvm_flow.schedules.contract.device import Device
 from tvm_flow.schedules.contract.dtypes import FLOAT32, DType
-from tvm_flow.schedules.registry import lookup
+from tvm_flow.schedules.contract.problem import Problem, Workload
+from tvm_flow.schedules.contract.tensor import Array, TensorSpec
+from tvm_flow.schedules.cpu.device import Cpu
 
 _ALIGNMENT = 64  # bytes; what TVM demands of every tensor
 _GUARD = 4096  # bytes on either side of a buffer
@@ -71,8 +76,8 @@ class Guarded:
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth of being equal
-class Problem:
-    """One workload with fixed random data: arguments in the family's order, expected outputs."""
+class TrialData:
+    """Fixed random data of one workload: arguments in the kernel's order, expected outputs."""
 
     specs: tuple[TensorSpec, ...]
     given: tuple[Array, ...]
@@ -133,32 +138,37 @@ def _compare(name: str, got: Array, want: Array, tolerance: float) -> None:
 
 
 @lru_cache(maxsize=16)
-def problem(key: str, cpu: Cpu, *, kind: str, family_module: str, seed: int, cache: str) -> Problem:
-    """The problem of one workload; the reference outputs are kept in the folder ``cache``."""
-    importlib.import_module(family_module)
+def trial_data(key: str, device: Cpu, *, algorithm_module: str, seed: int, cache: str) -> TrialData:
+    """The data of one workload; the reference outputs are kept in the folder ``cache``."""
+    importlib.import_module(algorithm_module)
     workload = Workload.parse(key)
-    file = Path(cache) / f"{hashlib.sha256(f'{key} {seed}'.encode()).hexdigest()[:24]}.npz"
-    return pose(lookup(workload.op, kind), workload, cpu, seed=seed, file=file)
+    # algorithms of one problem have the same data and share the outputs
+    name = hashlib.sha256(f"{workload.problem.key} {seed}".encode()).hexdigest()[:24]
+    algorithm = registry.algorithm(workload, device.kind)
+    return pose(algorithm, workload.problem, device, seed=seed, file=Path(cache) / f"{name}.npz")
 
 
-def pose(family: Family, workload: Workload, cpu: Cpu, *, seed: int, file: Path) -> Problem:
-    """Random inputs and weights of the types that ``family`` says, and what comes out of them: as
-    ``file`` has it, or else computed and saved there."""
-    specs = tuple(family.arguments(workload, cpu))
+def pose(
+    algorithm: Algorithm[Any], problem: Problem, device: Device, *, seed: int, file: Path
+) -> TrialData:
+    """Random inputs and weights of the types that the operator says, and what comes out of them:
+    as ``file`` has it, or else computed and saved there."""
+    operator = algorithm.operator
+    specs = tuple(algorithm.arguments(problem, device))
     rng = np.random.default_rng(seed)
     inputs = [_random(rng, spec.shape, spec.dtype, 1.0) for spec in specs if spec.role == "input"]
     weights = {
-        name: _random(rng, shape, family.weight_dtype(workload, name), _fan_in(shape) ** -0.5)
-        for name, shape in sorted(family.weight_shapes(workload).items())
+        name: _random(rng, shape, operator.weight_dtype(problem, name), _fan_in(shape) ** -0.5)
+        for name, shape in sorted(operator.weight_shapes(problem).items())
     }
-    packed = _as_said(specs, "weight", family.pack(workload, cpu, weights))
-    if file.exists():  # a worker before this one crashed
-        return Problem(specs, (*inputs, *packed), _saved(file))
-    outputs = _as_said(specs, "output", family.reference(workload, inputs, weights))
-    draft = file.with_suffix(".tmp.npz")
+    packed = _as_said(specs, "weight", algorithm.pack(problem, device, weights))
+    if file.exists():  # a worker before this one crashed, or had another algorithm
+        return TrialData(specs, (*inputs, *packed), _saved(file))
+    outputs = _as_said(specs, "output", operator.reference(problem, inputs, weights))
+    draft = file.with_suffix(f".{os.getpid()}.npz")
     np.savez(draft, **{f"{n:03}": output for n, output in enumerate(outputs)})  # type: ignore[arg-type]
     draft.replace(file)
-    return Problem(specs, (*inputs, *packed), tuple(outputs))
+    return TrialData(specs, (*inputs, *packed), tuple(outputs))
 
 
 def _saved(file: Path) -> tuple[Array, ...]:

@@ -8,29 +8,21 @@ copy, 42 without; Zen 5.)
 
 Where one pixel is left beside whole vectors, as at 7 x 7, it alone has vectors along the input
 channels: 320 to 640 channels at 7 x 7 take 82 us instead of 102.
-
-``pointwise_nchw`` workload parameters: n, h, w, ci, co; act.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from tvm_flow.schedules.contract.base import (
-    Array,
-    Cpu,
-    Family,
-    InvalidKnobs,
-    Knobs,
-    Space,
-    TensorSpec,
-    Workload,
-)
+from tvm_flow.schedules.contract.algorithm import InvalidKnobs, Knobs, Space
+from tvm_flow.schedules.contract.problem import NCHW, Problem
+from tvm_flow.schedules.contract.tensor import Array, TensorSpec
+from tvm_flow.schedules.cpu.algorithm import CpuAlgorithm, packed
+from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.cpu.emit import activations
 from tvm_flow.schedules.cpu.emit.kernel import prim_func
 from tvm_flow.schedules.cpu.emit.microkernel import (
@@ -47,6 +39,7 @@ from tvm_flow.schedules.cpu.emit.microkernel import (
 from tvm_flow.schedules.cpu.emit.packing import Panels
 from tvm_flow.schedules.cpu.emit.vector import (
     Expr,
+    Value,
     bind,
     f32,
     load,
@@ -58,8 +51,7 @@ from tvm_flow.schedules.cpu.emit.vector import (
     store_valid,
     take,
 )
-from tvm_flow.schedules.cpu.reference import conv2d_nhwc
-from tvm_flow.schedules.registry import register
+from tvm_flow.schedules.operators.conv2d import CONV2D, Conv2dShape
 
 #: fp32 lanes of the widest vectors of any target
 WIDEST = 16
@@ -71,57 +63,46 @@ def fits(pixels: int) -> bool:
     return pixels % WIDEST in (0, 1, 2, 4, 8)
 
 
-class PointwiseNchw(Family):
+class DirectNchw(CpuAlgorithm):
     """See the module's text."""
 
-    op = "pointwise_nchw"
+    operator, name = CONV2D, "direct"
+    layouts = (NCHW,)
 
-    def arguments(self, workload: Workload, cpu: Cpu) -> list[TensorSpec]:
-        n, h, w, ci, co = _shape(workload)
-        return [
-            TensorSpec("x", (n, ci, h, w), "input"),
-            TensorSpec("weight", (co * ci,), "weight"),
-            TensorSpec("bias", (co,), "weight"),
-            TensorSpec("y", (n, co, h, w), "output"),
-        ]
+    def applies(self, problem: Problem, device: Cpu) -> bool:
+        if not super().applies(problem, device):
+            return False
+        s = Conv2dShape.of(problem)
+        window = (s.kh, s.kw, *s.stride, *s.pad) == (1, 1, 1, 1, 0, 0)
+        plain = problem.text("res") == "none" and not s.mix and s.icp == s.ci
+        return window and plain and fits(s.h * s.w)
 
-    def weight_shapes(self, workload: Workload) -> dict[str, tuple[int, ...]]:
-        *_, ci, co = _shape(workload)
-        return {"weight": (co, ci, 1, 1), "bias": (co,)}
+    def weights(self, problem: Problem, device: Cpu) -> list[TensorSpec]:
+        *_, ci, co = _shape(problem)
+        return packed(problem, weight=co * ci, bias=co)
 
-    def pack(self, workload: Workload, cpu: Cpu, weights: Mapping[str, Array]) -> list[Array]:
+    def pack(self, problem: Problem, device: Cpu, weights: Mapping[str, Array]) -> list[Array]:
         return [weights["weight"].reshape(-1), weights["bias"]]
 
-    def reference(
-        self, workload: Workload, inputs: Sequence[Array], weights: Mapping[str, Array]
-    ) -> list[Array]:
-        x = inputs[0].transpose(0, 2, 3, 1)
-        y = conv2d_nhwc(x, weights["weight"], weights["bias"], (1, 1), (0, 0))
-        y = activations.reference(workload.text("act"), y)
-        return [np.ascontiguousarray(y.transpose(0, 3, 1, 2))]
-
-    def macs(self, workload: Workload) -> int:
-        return int(np.prod(_shape(workload)))
-
-    def default(self, workload: Workload, cpu: Cpu) -> Knobs:
-        n, h, w, ci, co = _shape(workload)
-        vectors = -(-h * w // cpu.lanes)
-        nv = min(2 if cpu.by_lane else 3, vectors)
+    def default(self, problem: Problem, device: Cpu) -> Knobs:
+        n, h, w, ci, co = _shape(problem)
+        vectors = -(-h * w // device.lanes)
+        nv = min(2 if device.by_lane else 3, vectors)
         # the sums of a pixel left over have registers beside the tile's
-        most = 8 if h * w % cpu.lanes == 1 else co
+        most = 8 if h * w % device.lanes == 1 else co
         # a block's inputs in half of L2, and blocks for all threads
-        fit = cpu.l2_bytes // (2 * workload.dtype.bytes * ci * cpu.lanes)
+        fit = device.l2_bytes // (2 * problem.dtype.bytes * ci * device.lanes)
         return {
             "nv": nv,
-            "mt": max(1, min(co, most, cpu.tile_pixels(nv, 3), cpu.resident_pixels(ci))),
+            "mt": max(1, min(co, most, device.tile_pixels(nv, 3), device.resident_pixels(ci))),
             "ku": 4,
             "order": 1,
-            "pb": max(1, min(2 * nv, fit, n * vectors // cpu.threads)),
+            "pb": max(1, min(2 * nv, fit, n * vectors // device.threads)),
         }
 
-    def space(self, workload: Workload, cpu: Cpu) -> Space:
-        _, h, w, _, co = _shape(workload)
-        vectors, default = -(-h * w // cpu.lanes), self.default(workload, cpu)
+    def space(self, problem: Problem, device: Cpu) -> Space:
+        _, h, w, _, co = _shape(problem)
+        vectors, default = -(-h * w // device.lanes), self.default(problem, device)
         choices: Space = {
             "nv": [v for v in (1, 2, 3, 4) if v <= vectors],
             "mt": [m for m in (2, 4, 6, 7, 8, 10, 11, 12, 13, 14, 15, 28) if m <= co],
@@ -131,26 +112,26 @@ class PointwiseNchw(Family):
         }
         return {k: sorted({*v, default[k]}) for k, v in choices.items()}
 
-    def build(self, workload: Workload, cpu: Cpu, knobs: Knobs, name: str) -> tirx.PrimFunc:
-        n, h, w, _, _ = _shape(workload)
-        cpu.check_tile(knobs["mt"], knobs["nv"])
+    def build(self, problem: Problem, device: Cpu, knobs: Knobs, name: str) -> tirx.PrimFunc:
+        n, h, w, _, _ = _shape(problem)
+        device.check_tile(knobs["mt"], knobs["nv"])
         if not fits(h * w):
             raise InvalidKnobs(f"images of {h} x {w} pixels do not end with a whole vector")
-        size = knobs["pb"] * cpu.lanes
+        size = knobs["pb"] * device.lanes
         whole, rest = h * w // size, h * w % size
-        if n * whole < cpu.threads:  # too few blocks to share: output channels are
+        if n * whole < device.threads:  # too few blocks to share: output channels are
             whole, rest = 0, h * w
-        with IRBuilder() as builder, prim_func(self, workload, cpu, name) as args:
-            emitter = _Emitter(workload, cpu, knobs, args)
+        with IRBuilder() as builder, prim_func(self, problem, device, name) as args:
+            emitter = _Emitter(problem, device, knobs, args)
             if whole:
-                with parallel(n * whole, cpu.threads) as task:
+                with parallel(n * whole, device.threads) as task:
                     emitter.block(task // whole, (task % whole) * size, size)
                 if rest:
-                    with parallel(n, cpu.threads) as image:
+                    with parallel(n, device.threads) as image:
                         emitter.block(image, whole * size, rest)
             else:
                 with T.serial(0, n) as image:
-                    emitter.block(image, 0, rest, cpu.threads)
+                    emitter.block(image, 0, rest, device.threads)
         return builder.get()
 
 
@@ -158,13 +139,13 @@ class _Emitter:
     """Emits blocks of pixels."""
 
     def __init__(
-        self, workload: Workload, cpu: Cpu, knobs: Knobs, args: Mapping[str, tirx.Buffer]
+        self, problem: Problem, cpu: Cpu, knobs: Knobs, args: Mapping[str, tirx.Buffer]
     ) -> None:
-        _, h, w, self.ci, self.co = _shape(workload)
-        self.pixels, self.act = h * w, activations.emitter(workload.text("act"), cpu)
+        _, h, w, self.ci, self.co = _shape(problem)
+        self.pixels, self.act = h * w, activations.emitter(problem.text("act"), cpu)
         self.cpu, self.args = cpu, args
         self.tiling = Tiling(knobs["mt"], knobs["nv"], knobs["ku"], bool(knobs["order"]))
-        self.last = _LastPixel(workload, cpu, args)
+        self.last = _LastPixel(problem, cpu, args)
 
     def block(self, image: Expr, first: Expr, count: int, threads: int = 1) -> None:
         """``count`` pixels of one image from ``first`` on, tiles of output channels shared by
@@ -201,7 +182,7 @@ class _Emitter:
         )
 
     def _epilogue(self, image: Expr, first: Expr, channel: Expr) -> Epilogue:
-        def epilogue(value, _i, j, pixel, width, valid):  # type: ignore[no-untyped-def]
+        def epilogue(value: Value, _i: Expr, j: Expr, pixel: Expr, width: int, valid: int) -> None:
             total = bind(value() + splat(self.args["bias"][channel + j], width), width)
             out = bind(self.act(total, width), width)
             at = (image * self.co + channel + j) * self.pixels + first + pixel
@@ -210,8 +191,8 @@ class _Emitter:
         return epilogue
 
 
-def _shape(workload: Workload) -> tuple[int, int, int, int, int]:
-    n, h, w, ci, co = (workload[name] for name in ("n", "h", "w", "ci", "co"))
+def _shape(problem: Problem) -> tuple[int, int, int, int, int]:
+    n, h, w, ci, co = (problem[name] for name in ("n", "h", "w", "ci", "co"))
     return n, h, w, ci, co
 
 
@@ -219,9 +200,9 @@ class _LastPixel:
     """Emits an image's last pixel where it is alone in its vector: with vectors along the input
     channels, as otherwise it would cost as much as a full vector of pixels."""
 
-    def __init__(self, workload: Workload, cpu: Cpu, args: Mapping[str, tirx.Buffer]) -> None:
-        _, h, w, self.ci, self.co = _shape(workload)
-        self.pixels, self.act = h * w, activations.emitter(workload.text("act"), cpu)
+    def __init__(self, problem: Problem, cpu: Cpu, args: Mapping[str, tirx.Buffer]) -> None:
+        _, h, w, self.ci, self.co = _shape(problem)
+        self.pixels, self.act = h * w, activations.emitter(problem.text("act"), cpu)
         self.args, self.lanes = args, cpu.lanes
 
     def alone(self, count: int) -> bool:
@@ -270,6 +251,3 @@ class _LastPixel:
                 vector = vector + self._products(channel, rest[half], half)
             width = half
         return vector
-
-
-register(PointwiseNchw())

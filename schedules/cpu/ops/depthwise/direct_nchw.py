@@ -6,29 +6,30 @@ in registers, and each input row is loaded once for all of them. Where the windo
 columns, the columns of one tap are picked out of as many vectors; those beyond the sides come as
 zeros out of the same shuffle. No padded copy of the input is made. The last vector of a row ends
 where the row ends and may overlap the one before it.
-
-``depthwise_nchw`` workload parameters: n, h, w, c; kh, kw, sh, sw, ph, pw; act.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import groupby
 
-import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from tvm_flow.schedules.contract.base import Array, Cpu, Family, Knobs, Space, TensorSpec, Workload
+from tvm_flow.schedules.contract.algorithm import Knobs, Space
+from tvm_flow.schedules.contract.problem import NCHW, Problem
+from tvm_flow.schedules.contract.tensor import Array, TensorSpec
+from tvm_flow.schedules.cpu.algorithm import CpuAlgorithm, packed
+from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.cpu.emit import activations
 from tvm_flow.schedules.cpu.emit.activations import Activation
 from tvm_flow.schedules.cpu.emit.kernel import prim_func
 from tvm_flow.schedules.cpu.emit.microkernel import for_flat, parallel, tile_count
 from tvm_flow.schedules.cpu.emit.reduction import CACHE_LINE
-from tvm_flow.schedules.cpu.emit.sliding import Sliding
+from tvm_flow.schedules.cpu.emit.sliding import where_row_exists
 from tvm_flow.schedules.cpu.emit.vector import (
     Expr,
     bind,
@@ -40,8 +41,8 @@ from tvm_flow.schedules.cpu.emit.vector import (
     splat,
     store,
 )
-from tvm_flow.schedules.cpu.reference import depthwise_nhwc
-from tvm_flow.schedules.registry import register
+from tvm_flow.schedules.operators.depthwise import DEPTHWISE
+from tvm_flow.schedules.operators.sliding import Sliding
 
 
 @dataclass(frozen=True)
@@ -56,60 +57,42 @@ class Shape(Sliding):
         return 1 << (min(lanes, self.w, self.ow).bit_length() - 1)
 
 
-class DepthwiseNchw(Family):
+class DirectNchw(CpuAlgorithm):
     """See the module's text."""
 
-    op = "depthwise_nchw"
+    operator, name = DEPTHWISE, "direct"
+    layouts = (NCHW,)
 
-    def arguments(self, workload: Workload, cpu: Cpu) -> list[TensorSpec]:
-        s = Shape.of(workload)
-        return [
-            TensorSpec("x", (s.n, s.c, s.h, s.w), "input"),
-            TensorSpec("weight", (s.c * s.kh * s.kw,), "weight"),
-            TensorSpec("bias", (s.c,), "weight"),
-            TensorSpec("y", (s.n, s.c, s.oh, s.ow), "output"),
-        ]
+    def applies(self, problem: Problem, device: Cpu) -> bool:
+        return super().applies(problem, device) and problem["cp"] == problem["c"]
 
-    def weight_shapes(self, workload: Workload) -> dict[str, tuple[int, ...]]:
-        s = Shape.of(workload)
-        return {"weight": (s.c, s.kh, s.kw), "bias": (s.c,)}
+    def weights(self, problem: Problem, device: Cpu) -> list[TensorSpec]:
+        s = Shape.of(problem)
+        return packed(problem, weight=s.c * s.kh * s.kw, bias=s.c)
 
-    def pack(self, workload: Workload, cpu: Cpu, weights: Mapping[str, Array]) -> list[Array]:
+    def pack(self, problem: Problem, device: Cpu, weights: Mapping[str, Array]) -> list[Array]:
         return [weights["weight"].reshape(-1), weights["bias"]]
 
-    def reference(
-        self, workload: Workload, inputs: Sequence[Array], weights: Mapping[str, Array]
-    ) -> list[Array]:
-        s = Shape.of(workload)
-        x = inputs[0].transpose(0, 2, 3, 1)
-        y = depthwise_nhwc(x, weights["weight"], weights["bias"], (s.sh, s.sw), (s.ph, s.pw))
-        y = activations.reference(workload.text("act"), y)
-        return [np.ascontiguousarray(y.transpose(0, 3, 1, 2))]
+    def default(self, problem: Problem, device: Cpu) -> Knobs:
+        s = Shape.of(problem)
+        far = problem.dtype.bytes * s.n * s.c * s.h * s.w > device.l2_bytes and not device.by_lane
+        return {"th": min(s.oh, _rows(s, device, far)), "ahead": 4 if far else 0}
 
-    def macs(self, workload: Workload) -> int:
-        s = Shape.of(workload)
-        return s.n * s.oh * s.ow * s.c * s.kh * s.kw
-
-    def default(self, workload: Workload, cpu: Cpu) -> Knobs:
-        s = Shape.of(workload)
-        far = workload.dtype.bytes * s.n * s.c * s.h * s.w > cpu.l2_bytes and not cpu.by_lane
-        return {"th": min(s.oh, _rows(s, cpu, far)), "ahead": 4 if far else 0}
-
-    def space(self, workload: Workload, cpu: Cpu) -> Space:
-        s, default = Shape.of(workload), self.default(workload, cpu)
+    def space(self, problem: Problem, device: Cpu) -> Space:
+        s, default = Shape.of(problem), self.default(problem, device)
         choices = {
             "th": [t for t in (1, 2, 3, 4, 5, 7, 8, 10, 14) if t <= s.oh],
             "ahead": [0, 2, 4, 8],
         }
         return {k: sorted({*v, default[k]}) for k, v in choices.items()}
 
-    def build(self, workload: Workload, cpu: Cpu, knobs: Knobs, name: str) -> tirx.PrimFunc:
-        s, height = Shape.of(workload), knobs["th"]
-        cpu.check_window_tile(height)
-        with IRBuilder() as builder, prim_func(self, workload, cpu, name) as args:
-            act = activations.emitter(workload.text("act"), cpu)
-            emitter = _Emitter(s, s.width(cpu.lanes), act, args, knobs["ahead"])
-            with parallel(s.n * s.c, cpu.threads) as image:
+    def build(self, problem: Problem, device: Cpu, knobs: Knobs, name: str) -> tirx.PrimFunc:
+        s, height = Shape.of(problem), knobs["th"]
+        device.check_window_tile(height)
+        with IRBuilder() as builder, prim_func(self, problem, device, name) as args:
+            act = activations.emitter(problem.text("act"), device)
+            emitter = _Emitter(s, s.width(device.lanes), act, args, knobs["ahead"])
+            with parallel(s.n * s.c, device.threads) as image:
                 emitter.image(image, height)
         return builder.get()
 
@@ -190,7 +173,7 @@ class _Emitter:
         for i in range(rows):
             store(acc, splat(self.args["bias"][image % s.c], width), i * width, width)
         for y in range((rows - 1) * s.sh + s.kh):
-            with s.where_row_exists(row, y, rows):
+            with where_row_exists(s, row, y, rows):
                 line = T.bind((image * s.h + row * s.sh - s.ph + y) * s.w + shift * s.sw)
                 self._input_row(acc, line, image % s.c, y, rows, first)
         for i in range(rows):
@@ -237,6 +220,3 @@ class _Emitter:
                 vectors.append(vector)
             lanes.append(vectors.index(vector) * width + start + at - vector)
         return vectors, lanes
-
-
-register(DepthwiseNchw())

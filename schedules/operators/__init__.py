@@ -1,0 +1,1 @@
+"""What operators compute, whatever the device: their shapes, references and costs."""

@@ -1,0 +1,60 @@
+"""Depthwise convolution with bias and activation.
+
+``depthwise`` parameters: n, h, w, c; kh, kw, sh, sw, ph, pw; cp, c0 (channels of the input tensor
+and first one read); act. Layouts: NHWC, and NCHW. Weights: ``weight`` [c, kh, kw], ``bias`` [c].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tvm_flow.schedules.contract.operator import Operator
+from tvm_flow.schedules.contract.problem import NHWC, Problem
+from tvm_flow.schedules.contract.tensor import Array, TensorSpec
+from tvm_flow.schedules.operators import reference
+from tvm_flow.schedules.operators.sliding import WindowShape, shape_of
+
+
+def problem(*, layout: str = NHWC, **given: int | str) -> Problem:
+    """A ``depthwise`` problem; everything but n, h, w, c has a default."""
+    full: dict[str, int | str] = {
+        "kh": 3, "kw": 3, "sh": 1, "sw": 1, "ph": 1, "pw": 1, "cp": given["c"], "c0": 0,
+        "act": "none",
+    }  # fmt: skip
+    return Problem.of("depthwise", {**full, **given}, layout)
+
+
+class Depthwise(Operator):
+    """See the module's text."""
+
+    op = "depthwise"
+
+    def inputs(self, problem: Problem) -> list[TensorSpec]:
+        s = WindowShape.of(problem)
+        x = shape_of(problem.layout_in, s.n, s.h, s.w, s.cp)
+        return [TensorSpec("x", x, "input", problem.dtype)]
+
+    def outputs(self, problem: Problem) -> list[TensorSpec]:
+        s = WindowShape.of(problem)
+        y = shape_of(problem.layout_out, s.n, s.oh, s.ow, s.c)
+        return [TensorSpec("y", y, "output", problem.dtype)]
+
+    def weight_shapes(self, problem: Problem) -> dict[str, tuple[int, ...]]:
+        s = WindowShape.of(problem)
+        return {"weight": (s.c, s.kh, s.kw), "bias": (s.c,)}
+
+    def reference(
+        self, problem: Problem, inputs: Sequence[Array], weights: Mapping[str, Array]
+    ) -> list[Array]:
+        s = WindowShape.of(problem)
+        x = reference.to_nhwc(inputs[0], problem.layout_in)[..., s.c0 : s.c0 + s.c]
+        y = reference.depthwise_nhwc(x, weights["weight"], weights["bias"], s.stride, s.pad)
+        y = reference.activation(problem.text("act"), y)
+        return [reference.from_nhwc(y, problem.layout_out)]
+
+    def macs(self, problem: Problem) -> int:
+        s = WindowShape.of(problem)
+        return s.n * s.oh * s.ow * s.c * s.kh * s.kw
+
+
+DEPTHWISE = Depthwise()

@@ -1,0 +1,109 @@
+"""Which problem a node is, by which algorithms it can be computed, with which weights."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tvm_flow.ir.graph import Array, Node
+from tvm_flow.schedules import registry
+from tvm_flow.schedules.contract.device import Device
+from tvm_flow.schedules.contract.dtypes import FLOAT32
+from tvm_flow.schedules.contract.problem import AXES, NCHW, NHWC, Problem, Workload
+from tvm_flow.schedules.operators import conv2d, depthwise, pool, transpose
+
+_WINDOW = ("kh", "kw", "sh", "sw", "ph", "pw")
+
+
+def problem_of(node: Node) -> Problem | None:
+    """The problem that a node is; ``None`` for a node that is emitted as Relax."""
+    maker = _MAKERS.get(node.op)
+    return maker(node) if maker else None
+
+
+def ways(node: Node, device: Device) -> list[Workload]:
+    """The ways to compute a node on ``device``, the one to take without measurements first.
+
+    Empty for a node that is emitted as Relax.
+    """
+    problem = problem_of(node)
+    found = registry.algorithms(problem, device) if problem else []
+    return [Workload(problem, algorithm.name) for algorithm in found] if problem else []
+
+
+def plain_weights(node: Node) -> dict[str, Array]:
+    """Weights under the names that packing expects, contiguous."""
+    return {k: np.ascontiguousarray(v) for k, v in node.weights.items()}
+
+
+def _pixels(node: Node, *, nchw: bool = False) -> tuple[int, int, int, int]:
+    """n, h, w, c of a node's first input."""
+    shape = node.inputs[0].shape
+    n, h, w, c = (shape[0], *shape[2:], shape[1]) if nchw else shape
+    return n, h, w, c
+
+
+def _conv2d(node: Node) -> Problem:
+    a = node.attrs
+    n, h, w, _ = _pixels(node, nchw=a["layout"] != NHWC)
+    co, ci = node.weights["weight"].shape[:2]
+    given = {k: a[k] for k in (*_WINDOW, "act", "res")}
+    given |= {k: a[k] for k in ("icp", "ic0", "mix", "bcp", "bc0") if k in a}
+    return conv2d.problem(layout=a["layout"], n=n, h=h, w=w, ci=ci, co=co, **given)
+
+
+def _depthwise(node: Node) -> Problem:
+    a, layout = node.attrs, node.attrs.get("layout", NHWC)
+    n, h, w, c = _pixels(node, nchw=layout == NCHW)
+    given = {k: a[k] for k in (*_WINDOW, "cp", "c0") if k in a}
+    given |= {"act": a.get("act", "none")}
+    return depthwise.problem(layout=layout, n=n, h=h, w=w, c=a.get("channels", c), **given)
+
+
+def _pool2d(node: Node) -> Problem:
+    a, (n, h, w, c) = node.attrs, node.inputs[0].shape
+    given = {k: a[k] for k in (*_WINDOW, "mode", "cp", "c0") if k in a}
+    return pool.problem(n=n, h=h, w=w, c=a.get("channels", c), **given)
+
+
+def _global_pool(node: Node) -> Problem:
+    n, h, w, c = node.inputs[0].shape
+    return Problem.make("global_pool", n=n, h=h, w=w, c=c)
+
+
+def _pconv(node: Node) -> Problem:
+    a, (n, h, w, c) = node.attrs, node.inputs[0].shape
+    given = {"n": n, "h": h, "w": w, "c": c, "cc": a["cc"], "k": a["k"]}
+    if node.op != "pconv":
+        given |= {"act": a["act"], "res": a["res"]}
+        width = "hidden" if node.op == "pconv_block" else "co"
+        given[width] = node.weights["w1"].shape[0]
+    return Problem.make(node.op, **given)
+
+
+def _permute(node: Node) -> Problem | None:
+    if len(node.shape) != 4 or node.dtype != FLOAT32:
+        return None
+    axes = node.attrs["axes"]
+    n, h, w, c = _pixels(node, nchw=axes == AXES[NHWC])
+    return transpose.problem(n, c, h, w, axes)
+
+
+def _mbconv(node: Node) -> Problem:
+    a, (n, h, w, c) = node.attrs, node.inputs[0].shape
+    hid, ci = node.weights["w1"].shape
+    given = {"n": n, "h": h, "w": w, "ci": ci, "hid": hid, "co": node.weights["w2"].shape[0]}
+    given |= {"icp": c, "ic0": 0, "mix": 0, "bcp": 0, "bc0": 0} | a
+    return Problem.make(node.op, **given)
+
+
+_MAKERS = {
+    "conv2d": _conv2d,
+    "depthwise": _depthwise,
+    "pool2d": _pool2d,
+    "global_pool": _global_pool,
+    "mbconv": _mbconv,
+    "permute": _permute,
+    "pconv": _pconv,
+    "pconv_pointwise": _pconv,
+    "pconv_block": _pconv,
+}
