@@ -225,7 +225,7 @@ def test_lock_of_a_killed_tuner_is_free(folder: Path) -> None:
     code = textwrap.dedent("""
         import os, signal, sys
         from tvm_flow.tuning.records.store import RecordStore
-        from tvm_flow.tuning.record import Record
+        from tvm_flow.tuning.records.record import Record
         with RecordStore(sys.argv[1]).writing() as store:
             store.add(Record("a()", {"x": 1}, 1, "timeout"))
             os.kill(os.getpid(), signal.SIGKILL)
@@ -258,9 +258,9 @@ def test_full_disk_leaves_whole_records(folder: Path) -> None:
 def test_full_and_read_only_file_systems(tmp_path: Path, options: str) -> None:
     code = textwrap.dedent("""
         import sys
-        from tvm_flow.errors import RecordError
+        from tvm_flow.support.errors import RecordError
         from tvm_flow.tuning.records.store import RecordStore
-        from tvm_flow.tuning.record import Record
+        from tvm_flow.tuning.records.record import Record
         count = 0
         try:
             with RecordStore(sys.argv[1], "b").writing() as store:
