@@ -174,8 +174,8 @@ def test_no_linker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(linker, "has_zig", lambda: False)
     monkeypatch.setattr(doctor, "has_zig", lambda: False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert_failed(doctor.linker("aarch64", tmp_path), "No linker for aarch64", "ziglang==")
-    assert_failed(doctor.cpp_compiler(), "ziglang is not installed", "ziglang==")
+    assert_failed(doctor.linker("aarch64", tmp_path), "No linker for aarch64", linker.ZIG_PIN)
+    assert_failed(doctor.cpp_compiler(), "ziglang is not installed", linker.ZIG_PIN)
 
 
 def test_linker_that_fails(tmp_path: Path) -> None:

@@ -45,9 +45,20 @@ def load_onnx(path: Path, shape: tuple[int, ...] | None = None) -> onnx.ModelPro
         ) from error
     for tensor in model.graph.initializer:
         _check_tensor(tensor.name, numpy_helper.to_array(tensor))
+    _leave_valid_out(model)
     if shape is not None:
         _fix_shape(model, shape)
     return model
+
+
+def _leave_valid_out(model: onnx.ModelProto) -> None:
+    """``auto_pad=VALID`` says no padding, which is what its absence says: ONNX's own evaluator,
+    the reference here, pads in spite of it before version 1.23."""
+    for node in model.graph.node:
+        if any(a.name == "auto_pad" and a.s == b"VALID" for a in node.attribute):
+            kept = [a for a in node.attribute if a.name not in ("auto_pad", "pads")]
+            del node.attribute[:]
+            node.attribute.extend(kept)
 
 
 def input_names(model: onnx.ModelProto) -> list[str]:

@@ -25,8 +25,8 @@ from tvm_flow.support.errors import CompileError, EnvironmentFault
 from tvm_flow.support.user_folders import cache_root
 from tvm_flow.toolchain.elf import elf_arch
 
-#: As in pyproject.toml.
-ZIG_RANGE = "ziglang>=0.13"
+#: What to install where it is missing: the version of the locks.
+ZIG_PIN = "ziglang==0.17.1"
 LINK_TIMEOUT_S = 120
 # The first C++ build on a machine also builds libc++ for the target: about a minute on two cores.
 CPP_TIMEOUT_S = 900
@@ -108,7 +108,7 @@ def find_linker(arch: str, explicit: PathLike | None = None) -> Linker:
     raise EnvironmentFault(
         f"No linker for {arch}",
         why=f"neither the package ziglang nor one of {', '.join(candidates)} is installed",
-        fix=f"python -m pip install '{ZIG_RANGE}'",
+        fix=f"python -m pip install {ZIG_PIN}",
     )
 
 
@@ -158,7 +158,7 @@ def build_cpp(
         raise EnvironmentFault(
             f"No C++ compiler for {arch}",
             why="the package ziglang is not installed",
-            fix=f"python -m pip install '{ZIG_RANGE}'",
+            fix=f"python -m pip install {ZIG_PIN}",
         )
     with _replacing(Path(output)) as temporary:
         command = [zig(), "c++", "-target", f"{arch}-linux-gnu.{glibc}", "-O2", "-std=c++17", "-s"]
