@@ -23,7 +23,7 @@ help:
 	@echo "make test-fast  run the unit tests (under a minute on one core)"
 	@echo "make test-slow SHARD=k/n  run the k-th of n parts of the slow tests; what has passed on the"
 	@echo "                same sources is not run again, unless with AGAIN=1"
-	@echo "make lint       ruff and mypy"
+	@echo "make lint       ruff, import contracts and mypy"
 	@echo "make bench      the benchmarks behind the README's table"
 	@echo "make clean      remove the virtual environment and build products"
 
@@ -92,6 +92,7 @@ test-slow: venv
 lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 
 format: venv

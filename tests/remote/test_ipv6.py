@@ -13,7 +13,7 @@ from tests.boards.farm import until
 from tests.remote.lab import BOARD, FlowTracker, Lab
 from tests.tuning.faulty_family import workload
 from tvm_flow.remote import client
-from tvm_flow.remote.address import Address, parse_address
+from tvm_flow.support.address import Address, parse_address
 from tvm_flow.support.errors import UsageError
 
 

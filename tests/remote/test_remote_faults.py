@@ -19,8 +19,8 @@ from tests.boards.farm import until
 from tests.remote.lab import BOARD, ROOT, Background, Lab, at_trial, freeze
 from tests.tuning.faulty_family import CRASH, FAULTS, HANG, INPUT, UNWRITTEN, WRONG, workload
 from tvm_flow.remote import client
-from tvm_flow.remote.address import parse_address
 from tvm_flow.remote.board_pool import Patience
+from tvm_flow.support.address import parse_address
 from tvm_flow.support.errors import BoardError
 from tvm_flow.tuning.records.store import RecordStore
 

@@ -18,9 +18,9 @@ from tests.forked import NURSERY, Done
 from tests.remote.lab import ROOT, Lab
 from tvm_flow.boards.emulate import EmulatedBoard
 from tvm_flow.remote import client
-from tvm_flow.remote.address import parse_address
 from tvm_flow.remote.health import Throttled, advice, require_steady, throttling
 from tvm_flow.remote.probe import Probe, judged
+from tvm_flow.support.address import parse_address
 
 MODEL = "examples/digits/models.py:fasternet_digits"
 OTHER = "examples/digits/models.py:shufflenet_digits"

@@ -18,9 +18,9 @@ from tests.tuning.faulty_family import workload
 from tvm_flow import targets
 from tvm_flow.boards.emulate import EmulatedBoard
 from tvm_flow.remote import client
-from tvm_flow.remote.address import parse_address
 from tvm_flow.remote.board_pool import BoardPool, Patience
 from tvm_flow.remote.compare import compare_on_board
+from tvm_flow.support.address import parse_address
 from tvm_flow.support.errors import BoardError
 
 MODEL = "examples/digits/models.py:fasternet_digits"

@@ -12,10 +12,16 @@ from tvm_flow.support.errors import TargetError, UsageError
 from tvm_flow.support.resources import checkout, package_file
 from tvm_flow.support.user_folders import data_root
 from tvm_flow.targets import Board, TargetFileError
+from tvm_flow.tuning.records.files import ZOO as COMMITTED
 from tvm_flow.tuning.records.store import RecordStore
 
 RECORDS_VARIABLE = "TVM_FLOW_RECORDS"
 LAYOUTS = ("NCHW", "NHWC")
+
+__all__ = [
+    "COMMITTED", "LAYOUTS", "RECORDS_VARIABLE", "board_of", "committed_root", "layout_of",
+    "records_of", "records_root", "store_of",
+]  # fmt: skip
 
 
 def board_of(target: TargetLike, threads: int | None = None) -> Board:

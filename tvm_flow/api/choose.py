@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tvm_flow.backends import Backend
-from tvm_flow.codegen.emit import Choice
+from tvm_flow.ir.choice import Choice
 from tvm_flow.schedules.contract.algorithm import Algorithm
 from tvm_flow.schedules.contract.problem import Workload
 from tvm_flow.schedules.cpu.device import Cpu

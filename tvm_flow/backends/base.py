@@ -11,8 +11,8 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
-from tvm_flow.codegen.emit import Choice, Chooser
 from tvm_flow.codegen.executable import CompiledModule
+from tvm_flow.ir.choice import Choice, Chooser
 from tvm_flow.ir.graph import Graph, Node
 from tvm_flow.ir.lowered import Lowered
 from tvm_flow.ir.tasks import Task, one_way

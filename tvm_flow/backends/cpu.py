@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tvm_flow.backends.base import Backend
-from tvm_flow.codegen.emit import Chooser, emit
+from tvm_flow.codegen.emit import emit
 from tvm_flow.codegen.executable import CompiledModule, build_executable, export
 from tvm_flow.codegen.schedule_rest import fuse_rest, schedule_rest
+from tvm_flow.ir.choice import Chooser
 from tvm_flow.ir.graph import Graph, Node, unique
 from tvm_flow.ir.lowered import Lowered, TensorInfo
 from tvm_flow.ir.tasks import Task, merge

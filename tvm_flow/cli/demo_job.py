@@ -17,17 +17,16 @@ from rich.console import Console, RenderableType
 from rich.rule import Rule
 
 import tvm_flow
-from tvm_flow.api.boards import board_of, records_of
+from tvm_flow.api.boards import COMMITTED, board_of, records_of
 from tvm_flow.api.networks import load_model
 from tvm_flow.cli import compare as compare_view
 from tvm_flow.cli import compile as compile_view
 from tvm_flow.cli import doctor as doctor_view
 from tvm_flow.cli import trace as trace_view
+from tvm_flow.cli.progress import Progress
 from tvm_flow.cli.text import line, table
 from tvm_flow.cli.tune import show as show_tuning
 from tvm_flow.support.errors import EnvironmentFault, NumericsError
-from tvm_flow.tuning.records.files import ZOO
-from tvm_flow.tuning.search.progress import Progress
 
 MODEL = "fasternet_t0"
 DIGITS = ("fasternet_digits", "shufflenet_digits")
@@ -107,11 +106,11 @@ class Demo:
         yield from trace_view.show(report)
 
     def tune(self) -> Parts:
-        committed = records_of(self.board) / ZOO
+        committed = records_of(self.board) / COMMITTED
         own = records_of(self.board, self.records)
         if committed.is_file():
             own.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(committed, own / ZOO)
+            shutil.copyfile(committed, own / COMMITTED)
         else:
             yield line(f"no committed records for {self.board.log_name}: starting from defaults")
         with Progress(Console(stderr=True)) as progress:

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 from tvm_flow.measure.kernel_timer import KernelTimer, time_in_turns, time_one
 from tvm_flow.remote import bundle_trial
-from tvm_flow.remote.address import Address
 from tvm_flow.remote.health import Throttled, require_steady
 from tvm_flow.remote.protocol import (
     LOST,
@@ -22,6 +21,7 @@ from tvm_flow.remote.protocol import (
     OpenRequest,
 )
 from tvm_flow.remote.session import BoardSession, SessionExpired, SessionLost
+from tvm_flow.support.address import Address
 from tvm_flow.tuning.records.record import OK
 from tvm_flow.tuning.worker import kernel_run
 from tvm_flow.tuning.worker.kernel_run import cold_copies, data_of, outcome_of
