@@ -70,13 +70,13 @@ def phases(layout: str = "NCHW", cache_bytes: int | None = None) -> list[Phase]:
     ]
 
 
-class CpuBackend(Backend):
+class CpuBackend(Backend[Cpu]):
     """See the module's text."""
 
     kind = Cpu.kind
     typical = Cpu(lanes=8, registers=16, l1_bytes=32 << 10, l2_bytes=512 << 10)
-    build_handler = "tvm_flow.tuning.worker.kernel_build:handle"
-    run_handler = "tvm_flow.tuning.worker.kernel_run:handle"
+    builder = "tvm_flow.tuning.worker.kernel_build:handlers"
+    runner = "tvm_flow.tuning.worker.kernel_run:handlers"
 
     def device(self, board: Board, threads: int = 1) -> Cpu:
         return cpu_of(board, threads)

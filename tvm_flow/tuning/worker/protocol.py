@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_flow.schedules.cpu.device import Cpu
+from tvm_flow.schedules.devices import AnyDevice
 from tvm_flow.tuning.records.record import OK
 
 if TYPE_CHECKING:  # workers do without the boards' descriptions
@@ -58,7 +58,7 @@ class KernelRequest:
     defined."""
 
     workload: str
-    device: Cpu
+    device: AnyDevice
     target: dict[str, Any]
     arch: str
     glibc: str
@@ -66,7 +66,7 @@ class KernelRequest:
 
     @classmethod
     def of(
-        cls, workload: Workload, algorithm: Algorithm[Cpu], board: Board, device: Cpu
+        cls, workload: Workload, algorithm: Algorithm[AnyDevice], board: Board, device: AnyDevice
     ) -> KernelRequest:
         """``workload`` by ``algorithm`` as it is built for ``board``."""
         module = type(algorithm).__module__

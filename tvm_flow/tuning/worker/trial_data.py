@@ -26,7 +26,7 @@ from tvm_flow.schedules.contract.device import Device
 from tvm_flow.schedules.contract.dtypes import FLOAT32, DType
 from tvm_flow.schedules.contract.problem import Problem, Workload
 from tvm_flow.schedules.contract.tensor import Array, TensorSpec
-from tvm_flow.schedules.cpu.device import Cpu
+from tvm_flow.schedules.devices import AnyDevice
 
 _ALIGNMENT = 64  # bytes; what TVM demands of every tensor
 _GUARD = 4096  # bytes on either side of a buffer
@@ -138,7 +138,9 @@ def _compare(name: str, got: Array, want: Array, tolerance: float) -> None:
 
 
 @lru_cache(maxsize=16)
-def trial_data(key: str, device: Cpu, *, algorithm_module: str, seed: int, cache: str) -> TrialData:
+def trial_data(
+    key: str, device: AnyDevice, *, algorithm_module: str, seed: int, cache: str
+) -> TrialData:
     """The data of one workload; the reference outputs are kept in the folder ``cache``."""
     importlib.import_module(algorithm_module)
     workload = Workload.parse(key)
