@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 
 from tests.schedules import lab
-from tests.schedules.typed_kernels import Args, TypedConv, solve, vector_kernel
+from tests.schedules.cases import CASES
+from tests.schedules.typed_kernels import Args, TypedDirect, solve, vector_kernel
 from tvm_flow.schedules import registry
-from tvm_flow.schedules.contract.base import InvalidKnobs, TensorSpec, Workload
+from tvm_flow.schedules.contract.algorithm import InvalidKnobs
 from tvm_flow.schedules.contract.dtypes import (
     FLOAT16,
     FLOAT32,
@@ -21,7 +23,9 @@ from tvm_flow.schedules.contract.dtypes import (
     UINT8,
     DType,
 )
-from tvm_flow.schedules.cpu.emit import activations, strassen, winograd
+from tvm_flow.schedules.contract.problem import Problem
+from tvm_flow.schedules.contract.tensor import TensorSpec
+from tvm_flow.schedules.cpu.emit import strassen, winograd
 from tvm_flow.schedules.cpu.emit.microkernel import Segment, Tiling
 from tvm_flow.schedules.cpu.emit.packing import Panels, pack_matrix, pack_vector
 from tvm_flow.schedules.cpu.emit.reduction import Tile
@@ -42,8 +46,9 @@ from tvm_flow.schedules.cpu.emit.vector import (
     store_valid,
 )
 from tvm_flow.schedules.cpu.emit.window import Accumulation, WindowShape, sweep
-from tvm_flow.schedules.cpu.reference import conv2d_nhwc, depthwise_nhwc
-from tvm_flow.tuning.worker.problem import pose
+from tvm_flow.schedules.operators import reference
+from tvm_flow.schedules.operators.reference import conv2d_nhwc, depthwise_nhwc
+from tvm_flow.tuning.worker.trial_data import pose
 
 #: x86-64-v2 cannot convert half precision.
 MACHINES = [machine for machine in lab.MACHINES.values() if machine.runs_here]
@@ -80,23 +85,25 @@ class TestContract:
         assert TensorSpec("x", (2, 3), "input").dtype is FLOAT32
 
     def test_keys_leave_fp32_out(self) -> None:
-        plain = Workload.make("conv2d", n=1)
-        assert Workload.make("conv2d", n=1, dtype=FLOAT32) == plain
-        assert Workload.parse("conv2d(dtype=float32,n=1)") == plain
+        plain = Problem.make("conv2d", n=1)
+        assert Problem.make("conv2d", n=1, dtype=FLOAT32) == plain
+        assert Problem.parse("conv2d(dtype=float32,n=1)") == plain
         assert (plain.key, plain.dtype) == ("conv2d(n=1)", FLOAT32)
 
     def test_keys_say_other_types(self) -> None:
-        workload = Workload.make("conv2d", n=1, dtype=INT8)
-        assert workload.key == "conv2d(dtype=int8,n=1)"
-        assert Workload.parse(workload.key) == workload
-        assert workload.dtype is INT8
+        problem = Problem.make("conv2d", n=1, dtype=INT8)
+        assert problem.key == "conv2d(n=1,dtype=int8)"
+        assert Problem.parse(problem.key) == problem
+        assert problem.dtype is INT8
+        assert Problem.parse("conv2d(dtype=int8,n=1)") == problem
 
-    @pytest.mark.parametrize("op", sorted(lab.CASES))
-    def test_families_refuse_types_they_have_no_kernel_for(self, op: str) -> None:
-        given, cpu = lab.CASES[op][0], lab.AVX2.cpu
-        family, other = registry.lookup(op), Workload.make(op, **dict(given.params), dtype=INT8)
-        with pytest.raises(InvalidKnobs, match=f"{op} has no kernel for int8"):
-            family.build(other, cpu, family.default(given, cpu), "kernel")
+    @pytest.mark.parametrize("generator", sorted(CASES))
+    def test_algorithms_refuse_types_they_have_no_kernel_for(self, generator: str) -> None:
+        given, cpu = CASES[generator][0], lab.AVX2.cpu
+        algorithm, other = registry.algorithm(given), replace(given.problem, dtype=INT8)
+        message = f"{algorithm.op} {algorithm.name} has no kernel for int8"
+        with pytest.raises(InvalidKnobs, match=message):
+            algorithm.build(other, cpu, algorithm.default(given.problem, cpu), "kernel")
 
 
 class TestPacking:
@@ -131,7 +138,7 @@ class TestReferences:
 
 
 CONVS = [
-    Workload.make("typed_conv", h=4, w=7, ci=6, co=21, dtype=dtype, act=act, **more)
+    Problem.make("typed_conv", h=4, w=7, ci=6, co=21, dtype=dtype, act=act, **more)
     for dtype, act, more in [
         (INT8, "none", {}),
         (UINT8, "relu", {"zero": 118}),
@@ -148,24 +155,24 @@ CONVS = [
 class TestConvolution:
     """Staging, packing, the microkernel, activations and the tuner's data, all of one type."""
 
-    @pytest.mark.parametrize("workload", CONVS, ids=str)
+    @pytest.mark.parametrize("problem", CONVS, ids=str)
     @each_machine
     def test_it_computes_what_the_reference_does(
-        self, machine: lab.Machine, workload: Workload, tmp_path: Path
+        self, machine: lab.Machine, problem: Problem, tmp_path: Path
     ) -> None:
-        if workload.dtype is FLOAT16 and machine not in WITH_HALF:
+        if problem.dtype is FLOAT16 and machine not in WITH_HALF:
             pytest.skip("no half precision")
-        family = TypedConv()
-        problem = pose(family, workload, machine.cpu, seed=3, file=tmp_path / "y.npz")
-        func = family.build(workload, machine.cpu, {"mt": 3}, "conv")
-        solve(machine, problem, func, 1e-6 if workload.dtype is FLOAT32 else 0)
+        algorithm = TypedDirect()
+        data = pose(algorithm, problem, machine.cpu, seed=3, file=tmp_path / "y.npz")
+        func = algorithm.build(problem, machine.cpu, {"mt": 3}, "conv")
+        solve(machine, data, func, 1e-6 if problem.dtype is FLOAT32 else 0)
 
     def test_integers_have_no_gelu(self) -> None:
-        workload = Workload.make("typed_conv", h=1, w=1, ci=1, co=1, dtype=INT8, act="gelu")
+        problem = Problem.make("typed_conv", h=1, w=1, ci=1, co=1, dtype=INT8, act="gelu")
         with pytest.raises(ValueError, match="gelu of int32 depends on its scale"):
-            TypedConv().build(workload, lab.AVX2.cpu, {"mt": 3}, "conv")
+            TypedDirect().build(problem, lab.AVX2.cpu, {"mt": 3}, "conv")
         with pytest.raises(ValueError, match="gelu"):
-            activations.reference("gelu", np.zeros(3, INT32))
+            reference.activation("gelu", np.zeros(3, INT32))
 
 
 class TestVocabulary:

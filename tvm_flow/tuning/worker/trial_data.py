@@ -180,7 +180,7 @@ def _saved(file: Path) -> tuple[Array, ...]:
 
 def _as_said(specs: Sequence[TensorSpec], role: str, arrays: Sequence[Array]) -> list[Array]:
     """Arrays of one role as the kernel takes them. Raises ``TypeError`` where that loses numbers:
-    the family contradicts itself."""
+    the operator or the algorithm contradicts itself."""
     said = []
     for spec, array in zip((s for s in specs if s.role == role), arrays, strict=True):
         casting: Literal["same_kind", "safe"] = "same_kind" if spec.dtype.is_float else "safe"
