@@ -14,10 +14,11 @@ import pytest
 from rich.console import Console
 
 from tests.bundle.modules import Tiny
+from tests.measure.turns import interleaved
 from tvm_flow.cli.compare import show
 from tvm_flow.measure.core_distance import cache_line_ns, spread_complaint
 from tvm_flow.measure.rounds import Measurement, Round, measurement
-from tvm_flow.measure.timing import Contestant, interleaved
+from tvm_flow.measure.timing import Contestant
 from tvm_flow.report.compare import compare
 
 CORES = sorted(os.sched_getaffinity(0))

@@ -12,8 +12,9 @@ import numpy as np
 import psutil
 import pytest
 
+from tests.measure.turns import interleaved
 from tvm_flow.measure.load_probe import LoadProbe, Snapshot, clock_complaint
-from tvm_flow.measure.timing import Contestant, Race, interleaved, quiet_cores
+from tvm_flow.measure.timing import Contestant, Race, quiet_cores
 from tvm_flow.support.errors import MeasurementError, ModelError, UsageError
 
 INPUT = np.ones((2, 2), np.float32)

@@ -235,21 +235,3 @@ class Race:
             taken.complaints += probe.complaints(before, after)
             taken.clocks.append(after.clock_khz)
         return taken
-
-
-def interleaved(
-    contestants: Mapping[str, Contestant],
-    inputs: Mapping[str, Array],
-    *,
-    rounds: int = 20,
-    threads: int = 1,
-    round_s: float = ROUND_S,
-) -> Measurement:
-    """Start all ``contestants``, give each its input, and time them in turns.
-
-    ``round_s``: seconds each competitor runs in one round (at least three runs).
-    """
-    with Race(contestants, threads=threads) as race:
-        for name, array in inputs.items():
-            race.outputs_of(name, array)
-        return race.measure(rounds, round_s)
