@@ -83,7 +83,9 @@ def modelled(board: Board, workload: Workload, folder: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--targets", default="rk3399,rk3399-little", help="separated by commas")
-    parser.add_argument("--out", type=Path, default=results.path_for("arm-kernels"))
+    parser.add_argument(
+        "--out", type=Path, default=results.path_for("arm-kernels", machine="boards")
+    )
     given = parser.parse_args()
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="tvm-flow-arm-") as name:

@@ -33,7 +33,11 @@ def parser(about: str, cases: Sequence[str], flag: str) -> argparse.ArgumentPars
                       help="per engine and round")  # fmt: skip
     made.add_argument("--prepare", action="store_true",
                       help="install and convert, measure nothing")  # fmt: skip
-    made.add_argument("--output", type=Path, help="JSON file (default: benchmarks/results/DATE)")
+    made.add_argument(
+        "--output",
+        type=Path,
+        help="JSON file (default: in benchmarks/results)",
+    )
     return made
 
 

@@ -84,7 +84,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--targets", required=True, help="separated by commas")
     parser.add_argument("--models", default="fasternet_t0,shufflenet_v2_x1_0")
     parser.add_argument("--records", type=Path, required=True, help="as for tvm-flow tune")
-    parser.add_argument("--out", type=Path, default=results.path_for("modelled-gains"))
+    parser.add_argument(
+        "--out", type=Path, default=results.path_for("modelled-gains", machine="boards")
+    )
     return parser.parse_args()
 
 

@@ -41,7 +41,7 @@ from tvm_flow.schedules.operators import conv2d, depthwise, pool
 from tvm_flow.support.errors import UsageError
 from tvm_flow.targets.native import VARIABLE
 from tvm_flow.tuning.worker import kernel_build
-from tvm_flow.tuning.worker.protocol import BuildRequest, KernelRequest
+from tvm_flow.tuning.worker.protocol import SYMBOL, BuildRequest, KernelRequest
 from tvm_flow.tuning.worker.trial_data import Guarded, TrialData, trial_data
 
 _ROUND_S, _REPEATS = 0.003, 3
@@ -176,7 +176,7 @@ class Validation:
         arguments = [buffer.tensor(buffer.array.shape) for buffer in buffers]
 
         def call(number: int) -> float:
-            clock: Any = module.time_evaluator(kernel_build.SYMBOL, tvm.cpu(), number=number)
+            clock: Any = module.time_evaluator(SYMBOL, tvm.cpu(), number=number)
             return float(clock(*arguments).mean)
 
         return KernelTimer(call, one_thread=True)

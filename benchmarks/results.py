@@ -75,10 +75,12 @@ def _about(engine: Engine) -> dict[str, str]:
         return {**about, "reason": str(error)}
 
 
-def path_for(kind: str, folder: Path = FOLDER) -> Path:
-    """``results/YYYY-MM-DD.json`` for the zoo, with the kind in the name for the others."""
+def path_for(kind: str, folder: Path = FOLDER, *, machine: str = "") -> Path:
+    """``results/YYYY-MM-DD-KIND-MACHINE.json``, the machine being this one's class of CPU unless
+    named; ``boards`` is for what a model says of several. A note may follow by hand."""
     day = datetime.now(UTC).date().isoformat()
-    return folder / (f"{day}.json" if kind == "zoo" else f"{day}-{kind}.json")
+    where = machine or targets.load("native").log_name.removeprefix("native-")
+    return folder / f"{day}-{kind}-{where}.json"
 
 
 def write(document: dict[str, Any], path: Path) -> None:

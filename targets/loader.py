@@ -12,13 +12,14 @@ import re
 import tomllib
 import types
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from tvm_flow.targets.board import NATIVE, Board, Cluster, Gpu, TargetFileError
 from tvm_flow.targets.native import detect
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(str(files(__package__)))
 POSITIVE = {
     "threads", "n_div", "alignment", "max_mhz", "l1d_kib", "l2_kib", "l2_shared_by", "vector_bits",
     "vector_registers", "fma_per_cycle", "dram_gbps", "ram_gib", "sm", "multiprocessors",

@@ -1,8 +1,15 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
+
+pytest_plugins = [
+    "tests.support.system",
+    "tests.support.tiers",
+    "tests.support.shards",
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,3 +38,11 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle for this machine; tests that change one take a copy."""
+    from tests.bundle.networks import write  # noqa: PLC0415 - imports TVM and torch
+
+    return write(tmp_path_factory.mktemp("bundles") / "tiny")

@@ -122,5 +122,29 @@ class Workload:
         """Canonical text: that of the problem, a colon, the algorithm."""
         return f"{self.problem.key}:{self.algorithm}"
 
+    @property
+    def short_name(self) -> str:
+        """A few words, such as ``conv2d winograd4 56x56 40>80 3x3 relu``; the algorithm is left out
+        where it is the direct one."""
+        problem = self.problem
+        params, words = dict(problem.params), [problem.op]
+        words += [self.algorithm] if self.algorithm != "direct" else []
+        words += [problem.layout.replace("_to_", ">")] if problem.layout != NHWC else []
+        words += [problem.dtype] if problem.dtype is not FLOAT32 else []
+        named = len(words)
+        if {"h", "w"} <= params.keys():
+            words.append(f"{params['h']}x{params['w']}")
+        channels = [str(params[name]) for name in ("ci", "c", "hid", "co") if name in params]
+        words += [">".join(channels)] if channels else []
+        if {"k", "st"} <= params.keys():  # a square window
+            params |= {"kh": params["k"], "kw": params["k"], "sh": params["st"]}
+        if {"kh", "kw"} <= params.keys():
+            stride = f"/{params['sh']}" if params.get("sh", 1) != 1 else ""
+            words.append(f"{params['kh']}x{params['kw']}{stride}")
+        if len(words) == named:
+            words += [f"{name}={value}" for name, value in problem.params]
+        words += [v for v in params.values() if isinstance(v, str) and v != "none"]
+        return " ".join(words)
+
     def __str__(self) -> str:
         return self.key

@@ -81,8 +81,20 @@ _ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 ACTIVATIONS = tuple(_ACTIVATIONS)
 
 
+#: Activations that are exact in any type; of integers, the others depend on what these stand for.
+EXACT_ACTIVATIONS = frozenset({"none", "relu", "relu6"})
+
+
+def require_scale(name: str, dtype: DType) -> None:
+    """Raises ``ValueError`` for an activation of integers whose scale would have to be known."""
+    if name not in EXACT_ACTIVATIONS and not dtype.is_float:
+        raise ValueError(f"{name} of {dtype} depends on its scale: convert it to fp32 first")
+
+
 def activation(name: str, x: Array) -> Array:
-    """An activation in float64, rounded to the type of ``x`` once."""
+    """An activation in float64, rounded to the type of ``x`` once. Raises as
+    :func:`require_scale` does."""
+    require_scale(name, DType.of(x))
     return _ACTIVATIONS[name](x.astype(np.float64)).astype(x.dtype)
 
 

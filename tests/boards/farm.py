@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from tvm_flow.remote.address import Address
+from tvm_flow.support.address import Address
 
 TRACKER_MAGIC, SERVER_MAGIC, MISMATCH = 0x2F271, 0xFF271, 0xFF273
 REQUEST, SUMMARY = 4, 6

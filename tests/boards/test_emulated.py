@@ -18,13 +18,11 @@ from tvm_flow.boards import emulate
 from tvm_flow.boards.emulate import PACKAGES, EmulatedBoard, emulator_command
 from tvm_flow.support.errors import EnvironmentFault
 
-pytestmark = [
-    pytest.mark.timeout(600),  # a machine's first C++ build also builds libc++
-    pytest.mark.usefixtures("qemu"),
-]
+pytestmark = pytest.mark.timeout(600)  # a machine's first C++ build also builds libc++
 ARM = [name for name in targets.names() if targets.load(name).arch == "aarch64"]
 
 
+@pytest.mark.system("emulate")
 def test_rk3399_computes(running_tracker: Tracker, tmp_path: Path) -> None:
     library = add_library("rk3399", tmp_path / "add.so")
     with EmulatedBoard("rk3399", running_tracker.address) as board:
@@ -41,6 +39,7 @@ def test_rk3399_computes(running_tracker: Tracker, tmp_path: Path) -> None:
     assert "emulated: its timings mean nothing" in board.log
 
 
+@pytest.mark.system("emulate")
 def test_a_crash_is_survived(running_tracker: Tracker) -> None:
     with EmulatedBoard("rk3399", running_tracker.address, key="arm-crash") as board:
         assert client(running_tracker, "arm-crash", "crash")["error"]
@@ -48,6 +47,7 @@ def test_a_crash_is_survived(running_tracker: Tracker) -> None:
         open_session(running_tracker, "arm-crash").close()
 
 
+@pytest.mark.system("emulate")
 def test_a_power_cut_leaves_nothing(running_tracker: Tracker) -> None:
     board = EmulatedBoard("rk3399", running_tracker.address, key="cut").start()
     session = open_session(running_tracker, "cut")
@@ -59,6 +59,7 @@ def test_a_power_cut_leaves_nothing(running_tracker: Tracker) -> None:
     assert not board.folder.exists()
 
 
+@pytest.mark.system("emulate")
 @pytest.mark.parametrize("name", ARM)
 def test_every_target_has_a_cpu_of_its_own_generation(name: str) -> None:
     command = emulator_command(targets.load(name))
@@ -68,6 +69,7 @@ def test_every_target_has_a_cpu_of_its_own_generation(name: str) -> None:
     assert command[command.index("-cpu") + 1] in known.stdout.split()
 
 
+@pytest.mark.system("emulate")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_verb_stops_cleanly(running_tracker: Tracker, number: signal.Signals) -> None:
     process = subprocess.Popen(
@@ -93,6 +95,7 @@ def test_the_verb_stops_cleanly(running_tracker: Tracker, number: signal.Signals
     assert all(gone(child) for child in children)
 
 
+@pytest.mark.system("emulate")
 def test_its_boards_do_not_outlive_the_verb(running_tracker: Tracker) -> None:
     """Killed without a chance to clean up."""
     process = subprocess.Popen(

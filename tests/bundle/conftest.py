@@ -8,14 +8,7 @@ from typing import Any
 import pytest
 import tvm_ffi
 
-from tests.bundle.networks import write
 from tvm_flow.runtime import ffi
-
-
-@pytest.fixture(scope="session")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle for this machine; tests that change one take a copy."""
-    return write(tmp_path_factory.mktemp("bundles") / "tiny")
 
 
 @pytest.fixture

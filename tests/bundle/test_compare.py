@@ -99,7 +99,7 @@ def test_onnx_has_no_eager_form(tmp_path: Path) -> None:
         load_module(str(tmp_path / "m.onnx"))
 
 
-@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+@pytest.mark.parametrize("layout", ["nchw", pytest.param("nhwc", marks=pytest.mark.slow)])
 def test_every_output_is_compared(tmp_path: Path, layout: str) -> None:
     """Two heads, of which the second is another network's in the second comparison."""
     options = {"records": tmp_path, "threads": 1, "layout": layout}

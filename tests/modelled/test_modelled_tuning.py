@@ -14,6 +14,7 @@ from tests.forked import NURSERY, Done
 from tests.tuning import faulty_family
 from tvm_flow import targets
 from tvm_flow.api.choose import RecordChooser
+from tvm_flow.backends import CPU
 from tvm_flow.ir.tasks import Task
 from tvm_flow.modelled import bench
 from tvm_flow.modelled.bench import ModelledBench
@@ -35,6 +36,7 @@ def cli(*arguments: str | Path) -> Done:
     return NURSERY.run(arguments, cwd=ROOT, environment=given, timeout_s=100)
 
 
+@pytest.mark.system("model")
 def test_records_of_the_command_line_say_modelled(tmp_path: Path) -> None:
     given = ("tune", NET, "--target", "rk3399", "--runner", "modelled", "--trials", "3")
     done = cli(*given, "--records", tmp_path, "--json")
@@ -58,6 +60,7 @@ def tune(folder: Path, work: Workload, trials: int) -> list[Record]:
     return store.records
 
 
+@pytest.mark.system("model")
 @pytest.mark.parametrize(
     "fault", [faulty_family.CRASH, faulty_family.WRONG, faulty_family.OUTSIDE, faulty_family.INPUT]
 )
@@ -69,6 +72,7 @@ def test_nothing_wrong_gets_a_time(fault: int, tmp_path: Path) -> None:
     assert {record.status for record in records if not record.knobs["fault"]} == {"ok"}
 
 
+@pytest.mark.system("model")
 def test_a_kernel_that_never_ends_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,6 +85,7 @@ def test_a_kernel_that_never_ends_is_killed(
     assert not emulators
 
 
+@pytest.mark.system("model")
 def test_less_work_is_modelled_as_faster(tmp_path: Path) -> None:
     """The kernel does its work ``waste`` times over."""
     records = tune(tmp_path, faulty_family.workload(1 << 10), 12)
@@ -102,9 +107,9 @@ def test_a_measured_record_goes_before_a_modelled_one(tmp_path: Path) -> None:
                     label=label,
                 )
             )  # fmt: skip
-            chooser = RecordChooser(store, replace(A72, threads=1))
+            chooser = RecordChooser(store, replace(A72, threads=1), CPU)
             assert chooser(workload).label == label
-    on_two = RecordChooser(store, replace(A72, threads=2))
+    on_two = RecordChooser(store, replace(A72, threads=2), CPU)
     assert on_two(workload).source == "default"
     assert on_two.notes == []
     assert on_two.remarks([workload]) == [

@@ -13,7 +13,7 @@ from tests.passes.networks import TOLERANCE, Snippet, imported, operators, run
 from tests.passes.nodes import NHWC, given, kernel
 from tvm_flow import targets
 from tvm_flow.backends.cpu import CPU, cpu_of
-from tvm_flow.codegen.emit import Choice, Chooser
+from tvm_flow.ir.choice import Choice, Chooser
 from tvm_flow.ir.graph import Graph, Node
 from tvm_flow.models.shufflenet import ShuffleUnit
 from tvm_flow.passes.cpu.choose_mbconv import choose_mbconv

@@ -38,7 +38,13 @@ ACTS: dict[str, nn.Module] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("norm", [nn.Identity, nn.BatchNorm2d], ids=["plain", "bn"])
+@pytest.mark.parametrize(
+    "norm",
+    [
+        pytest.param(nn.Identity, id="plain", marks=pytest.mark.slow),
+        pytest.param(nn.BatchNorm2d, id="bn"),
+    ],
+)
 def test_pointwise_with_norm_and_every_activation(norm: Callable[[int], nn.Module]) -> None:
     module = Snippet(
         lambda m, x: [act(m.norm(m.pw(pconv(m.conv, x)))) for act in m.acts.values()],

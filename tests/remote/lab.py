@@ -18,10 +18,10 @@ from tvm_flow import targets
 from tvm_flow.boards.emulate import NativeBoard
 from tvm_flow.ir.tasks import Task
 from tvm_flow.remote import client
-from tvm_flow.remote.address import parse_address
 from tvm_flow.remote.bench import BoardBench
 from tvm_flow.remote.board_pool import Patience
 from tvm_flow.schedules.contract.problem import Workload
+from tvm_flow.support.address import parse_address
 from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions
 from tvm_flow.tuning.records.store import RecordStore

@@ -13,7 +13,7 @@ from tests.boards.farm import until
 from tests.remote.lab import BOARD, FlowTracker, Lab
 from tests.tuning.faulty_family import workload
 from tvm_flow.remote import client
-from tvm_flow.remote.address import Address, parse_address
+from tvm_flow.support.address import Address, parse_address
 from tvm_flow.support.errors import UsageError
 
 
@@ -53,7 +53,9 @@ def lab6(native_server: Path, tmp_path: Path) -> Iterator[Lab]:
     tracker.stop()
 
 
-@pytest.mark.parametrize("listens", ["127.0.0.1", "::1", "[::1]"])
+@pytest.mark.parametrize(
+    "listens", ["127.0.0.1", "[::1]", pytest.param("::1", marks=pytest.mark.slow)]
+)
 def test_kernels_are_tuned_over_ipv6(lab6: Lab, listens: str) -> None:
     """On a board that listens there too, and on one that only its tracker sees there."""
     board = lab6.board(arguments=["--host", listens])

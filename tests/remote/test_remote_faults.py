@@ -19,8 +19,8 @@ from tests.boards.farm import until
 from tests.remote.lab import BOARD, ROOT, Background, Lab, at_trial, freeze
 from tests.tuning.faulty_family import CRASH, FAULTS, HANG, INPUT, UNWRITTEN, WRONG, workload
 from tvm_flow.remote import client
-from tvm_flow.remote.address import parse_address
 from tvm_flow.remote.board_pool import Patience
+from tvm_flow.support.address import parse_address
 from tvm_flow.support.errors import BoardError
 from tvm_flow.tuning.records.store import RecordStore
 
@@ -72,7 +72,10 @@ def test_frozen_board_that_thaws_is_used_again(lab: Lab) -> None:
     assert not report.failures
 
 
-@pytest.mark.parametrize("fault", [CRASH, HANG, WRONG, UNWRITTEN, INPUT])
+@pytest.mark.parametrize(
+    "fault",
+    [CRASH, HANG, WRONG, *(pytest.param(f, marks=pytest.mark.slow) for f in (UNWRITTEN, INPUT))],
+)
 def test_bad_candidates_are_recorded_and_the_board_survives(lab: Lab, fault: int) -> None:
     board = lab.board()
     report = lab.tune(workload(faults=fault), trials=6)

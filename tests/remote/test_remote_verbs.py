@@ -18,9 +18,9 @@ from tests.forked import NURSERY, Done
 from tests.remote.lab import ROOT, Lab
 from tvm_flow.boards.emulate import EmulatedBoard
 from tvm_flow.remote import client
-from tvm_flow.remote.address import parse_address
 from tvm_flow.remote.health import Throttled, advice, require_steady, throttling
 from tvm_flow.remote.probe import Probe, judged
+from tvm_flow.support.address import parse_address
 
 MODEL = "examples/digits/models.py:fasternet_digits"
 OTHER = "examples/digits/models.py:shufflenet_digits"
@@ -131,6 +131,7 @@ def test_bundle_and_eager_are_compared_on_a_board(
         )
 
 
+@pytest.mark.system("emulate")
 def test_emulated_rk3399_from_tuning_to_the_bundle(lab: Lab, tmp_path: Path) -> None:
     """Tracker, emulated board, a few trials over the network, a bundle from the records, and its
     result on the board against PyTorch's: the whole way, without a board."""

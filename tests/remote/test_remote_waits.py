@@ -18,9 +18,9 @@ from tests.tuning.faulty_family import workload
 from tvm_flow import targets
 from tvm_flow.boards.emulate import EmulatedBoard
 from tvm_flow.remote import client
-from tvm_flow.remote.address import parse_address
 from tvm_flow.remote.board_pool import BoardPool, Patience
 from tvm_flow.remote.compare import compare_on_board
+from tvm_flow.support.address import parse_address
 from tvm_flow.support.errors import BoardError
 
 MODEL = "examples/digits/models.py:fasternet_digits"
@@ -119,6 +119,7 @@ def test_a_board_of_another_architecture_is_named(lab: Lab, verb: str) -> None:
     assert "cannot open shared object" not in said
 
 
+@pytest.mark.system("emulate")
 def test_an_emulated_board_is_no_board_of_this_machine(lab: Lab) -> None:
     if BOARD.arch == "aarch64":
         pytest.skip("emulated boards are of this machine's architecture")

@@ -9,9 +9,9 @@ from contextlib import suppress
 
 import pytest
 
-from tvm_flow.remote.address import Address
 from tvm_flow.remote.client import TrackerGone, request, require_farm, summary
 from tvm_flow.remote.tracker import listen
+from tvm_flow.support.address import Address
 from tvm_flow.support.errors import BoardError, EnvironmentFault
 
 Talk = Callable[[socket.socket], None]

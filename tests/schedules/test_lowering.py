@@ -34,7 +34,14 @@ def code(job: lab.Job, target: Target, pipeline: str, folder: Path) -> bytes:
     return path.read_bytes()
 
 
-@pytest.mark.parametrize("machine", MACHINES)
+#: One serial and one parallel, one x86 and one Arm; the others differ from them in widths only.
+QUICK = ("avx512", "a72, four threads")
+
+
+@pytest.mark.parametrize(
+    "machine",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in MACHINES],
+)
 @pytest.mark.parametrize("generator", CASES)
 def test_both_pipelines_make_the_same_code(generator: str, machine: str, tmp_path: Path) -> None:
     cpu, target = MACHINES[machine]

@@ -12,6 +12,7 @@ from faulty_family import workload
 from rich.console import Console
 
 from tvm_flow import targets
+from tvm_flow.cli.progress import Progress, render, summary
 from tvm_flow.ir.tasks import Task, network_seconds, one_way
 from tvm_flow.schedules.contract.algorithm import Knobs, Space
 from tvm_flow.schedules.contract.problem import Problem, Workload
@@ -19,7 +20,6 @@ from tvm_flow.tuning.options import TuneOptions
 from tvm_flow.tuning.records.record import freeze
 from tvm_flow.tuning.records.store import RecordStore
 from tvm_flow.tuning.search.cost_model import CostModel, Features
-from tvm_flow.tuning.search.progress import Progress, render, short_name, summary
 from tvm_flow.tuning.search.proposals import ENUMERABLE, Search
 from tvm_flow.tuning.search.report import TaskReport, TuneEvent, TuneReport
 from tvm_flow.tuning.search.scheduler import (
@@ -336,13 +336,13 @@ def test_report_figures() -> None:
 
 
 def test_short_names() -> None:
-    assert short_name(Workload(Problem.make("pool", n=1, k=3), "direct")) == "pool k=3 n=1"
+    assert Workload(Problem.make("pool", n=1, k=3), "direct").short_name == "pool k=3 n=1"
     chain = Problem.make("mbconv", h=28, w=28, ci=24, hid=144, co=32, k=3, st=2, act1="relu6")
-    assert short_name(Workload(chain, "rows")) == "mbconv rows 28x28 24>144>32 3x3/2 relu6"
+    assert Workload(chain, "rows").short_name == "mbconv rows 28x28 24>144>32 3x3/2 relu6"
     conv = Problem.make("conv2d", h=7, w=7, ci=8, co=16, kh=3, kw=3, act="none", layout="nchw")
-    assert short_name(Workload(conv, "winograd4")) == "conv2d winograd4 nchw 7x7 8>16 3x3"
+    assert Workload(conv, "winograd4").short_name == "conv2d winograd4 nchw 7x7 8>16 3x3"
     turn = Problem.make("transpose", h=7, w=7, c=8, n=1, layout="nchw_to_nhwc")
-    assert short_name(Workload(turn, "direct")) == "transpose nchw>nhwc 7x7 8"
+    assert Workload(turn, "direct").short_name == "transpose nchw>nhwc 7x7 8"
 
 
 def test_algorithms_with_the_same_knobs_learn_of_each_other() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tvm_flow.api.boards import board_of
-from tvm_flow.boards.kit import Kit, write_kit
+from tvm_flow.boards.kit import Kit as Kit
+from tvm_flow.boards.kit import write_kit
 from tvm_flow.targets import Board
 
 

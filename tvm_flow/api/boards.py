@@ -9,12 +9,19 @@ from pathlib import Path
 from tvm_flow import targets
 from tvm_flow.api.values import TargetLike, target_value
 from tvm_flow.support.errors import TargetError, UsageError
+from tvm_flow.support.resources import checkout, package_file
+from tvm_flow.support.user_folders import data_root
 from tvm_flow.targets import Board, TargetFileError
+from tvm_flow.tuning.records.files import ZOO as COMMITTED
 from tvm_flow.tuning.records.store import RecordStore
 
-ROOT = Path(__file__).parents[2]
 RECORDS_VARIABLE = "TVM_FLOW_RECORDS"
 LAYOUTS = ("NCHW", "NHWC")
+
+__all__ = [
+    "COMMITTED", "LAYOUTS", "RECORDS_VARIABLE", "board_of", "committed_root", "layout_of",
+    "records_of", "records_root", "store_of",
+]  # fmt: skip
 
 
 def board_of(target: TargetLike, threads: int | None = None) -> Board:
@@ -39,26 +46,53 @@ def board_of(target: TargetLike, threads: int | None = None) -> Board:
 
 
 def records_root(records: str | Path | None = None) -> Path:
-    """The folder with one folder of tuning records per board.
+    """The folder with one folder of tuning records per board, which tuning adds to.
 
     ``records`` where given, else the environment variable ``TVM_FLOW_RECORDS``, else
-    ``tuning_logs`` of the checkout, or of the working directory where there is no checkout.
+    ``tuning_logs`` of the checkout, and without a checkout the user's own:
+    ``~/.local/share/tvm-flow/tuning_logs``, or below ``XDG_DATA_HOME``. It may not exist yet.
+    Raises :class:`EnvironmentFault` for a user without a home folder.
     """
-    chosen = records or os.environ.get(RECORDS_VARIABLE)
-    if chosen:
-        return Path(chosen)
-    committed = ROOT / "tuning_logs"
-    return committed if committed.is_dir() else Path("tuning_logs")
+    chosen = _chosen(records)
+    if chosen is not None:
+        return chosen
+    root = checkout()
+    return (root or data_root()) / "tuning_logs"
+
+
+def committed_root(records: str | Path | None = None) -> Path | None:
+    """The records that were installed with the package, read before those of :func:`records_root`.
+
+    ``None`` where other records are chosen, which then are the only ones, and in a checkout, where
+    both lie in one folder. Raises :class:`EnvironmentFault` where the installation lacks them.
+    """
+    if _chosen(records) is not None or checkout() is not None:
+        return None
+    return package_file("tuning_logs")
+
+
+def _chosen(records: str | Path | None) -> Path | None:
+    named = records or os.environ.get(RECORDS_VARIABLE)
+    return Path(named) if named else None
 
 
 def records_of(board: Board, records: str | Path | None = None, device: str = "cpu") -> Path:
-    """The folder of one board's tuning records for a device; it may not exist yet."""
+    """The folder that tuning for a board's device adds records to; it may not exist yet."""
     return records_root(records) / board.record_folder(device)
 
 
 def store_of(board: Board, records: str | Path | None = None, device: str = "cpu") -> RecordStore:
-    """The tuning records of a board's device. Raises :class:`RecordError` for damaged ones."""
-    return RecordStore(records_of(board, records, device), board.log_name)
+    """All records of a board's device: the committed ones, then the user's own.
+
+    ``records``: as for :func:`records_root`. Raises :class:`RecordError` for a damaged file and
+    :class:`EnvironmentFault` as above.
+    """
+    committed = committed_root(records)
+    return RecordStore(
+        records_of(board, records, device),
+        board.log_name,
+        committed=committed and committed / board.record_folder(device),
+    )
 
 
 def layout_of(layout: str) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tvm_flow.backends import Backend
-from tvm_flow.codegen.emit import Choice
+from tvm_flow.ir.choice import Choice
 from tvm_flow.schedules.contract.algorithm import Algorithm
 from tvm_flow.schedules.contract.problem import Workload
-from tvm_flow.schedules.cpu.device import Cpu
+from tvm_flow.schedules.devices import AnyDevice
 from tvm_flow.targets import Board
 from tvm_flow.tuning.records.record import TRUSTED, Record
 from tvm_flow.tuning.records.store import RecordStore
@@ -65,7 +65,7 @@ class RecordChooser:
         )
         return [*self.notes, *([remark] if fewer else [])]
 
-    def _builds(self, algorithm: Algorithm[Cpu], workload: Workload, record: Record) -> bool:
+    def _builds(self, algorithm: Algorithm[AnyDevice], workload: Workload, record: Record) -> bool:
         try:
             algorithm.build(workload.problem, self.device, record.knobs, "candidate")
         except (ValueError, KeyError) as error:

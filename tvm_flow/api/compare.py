@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tvm_flow.api.compile import compile
 from tvm_flow.api.values import ModelLike, TargetLike, model_value
 from tvm_flow.measure.timing import quiet_cores
-from tvm_flow.report.compare import CompareResult
+from tvm_flow.report.compare import CompareResult as CompareResult
 from tvm_flow.report.compare import compare as compare_bundle
 from tvm_flow.support.errors import UsageError
 

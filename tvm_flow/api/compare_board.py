@@ -21,9 +21,10 @@ from tvm_flow.api.values import (
 )
 from tvm_flow.frontend.export import export
 from tvm_flow.frontend.quiet import quiet
-from tvm_flow.remote.address import parse_address
 from tvm_flow.remote.client import boards_of
-from tvm_flow.remote.compare import RUNS, BoardComparison, compare_on_board
+from tvm_flow.remote.compare import RUNS, compare_on_board
+from tvm_flow.remote.compare import BoardComparison as BoardComparison
+from tvm_flow.support.address import parse_address
 from tvm_flow.support.errors import UsageError
 
 

@@ -16,10 +16,12 @@ class CompileReport(os.PathLike[str]):
     """A bundle that was written; usable wherever its path is.
 
     ``kernels``: distinct kernels of the network, ``tuned`` of them built from a tuning record
-    found in ``records``, the others with the default schedule. ``verified``: the self-check made
-    before the bundle was put in place, ``None`` where this machine cannot run it. ``notes``:
-    remarks for the user, one line each. ``macs``: multiply-accumulates of one run. Sizes are in
-    bytes: of ``model.so``, of the C++ runner with TVM's runtime (0 without them), of all files.
+    found in ``records`` or in ``committed_records`` (those installed with tvm-flow; ``None`` in a
+    checkout, and where other records are named), the others with the default schedule.
+    ``verified``: the self-check made before the bundle was put in place, ``None`` where this
+    machine cannot run it. ``notes``: remarks for the user, one line each. ``macs``:
+    multiply-accumulates of one run. Sizes are in bytes: of ``model.so``, of the C++ runner with
+    TVM's runtime (0 without them), of all files.
     """
 
     path: Path
@@ -30,6 +32,7 @@ class CompileReport(os.PathLike[str]):
     kernels: int
     tuned: int
     records: Path
+    committed_records: Path | None
     verified: CheckReport | None
     macs: int
     library_bytes: int
@@ -52,6 +55,7 @@ class CompileReport(os.PathLike[str]):
             "kernels": self.kernels,
             "tuned": self.tuned,
             "records": str(self.records),
+            "committed_records": str(self.committed_records) if self.committed_records else None,
             "verified": check is not None,
             "max_rel_error": check.max_rel_error if check else None,
             "tolerance": check.tolerance if check else None,

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import tomllib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,11 +21,15 @@ from importlib import metadata
 from pathlib import Path
 
 from tvm_flow import targets
-from tvm_flow.support.errors import TvmFlowError
+from tvm_flow.api.requirements import install_command, requirements, shown
+from tvm_flow.support.child import child_environment
+from tvm_flow.support.errors import EnvironmentFault, TvmFlowError
+from tvm_flow.support.resources import checkout, package_file
+from tvm_flow.support.system_packages import COMMAND, lacking
 from tvm_flow.toolchain.linker import find_linker, has_zig, zig
 
-PYTHON = (3, 11)
-ROOT = Path(__file__).parents[2]
+#: The oldest and the newest Python that tvm-flow is tried with.
+PYTHONS = ((3, 11), (3, 13))
 PROBE_TIMEOUT_S = 180
 ARCHITECTURES = ("x86_64", "aarch64")
 MIN_FREE_GIB = 1.0
@@ -37,7 +39,7 @@ BUSY_CORES = 0.5  # a load above this disturbs timings
 @dataclass(frozen=True)
 class Check:
     """One finding. ``fix`` is a command or an edit, empty where ``ok``. A ``warning`` that is not
-    ok leaves the installation usable but its timings doubtful."""
+    ok leaves the installation usable, but its timings doubtful or boards without a stand-in."""
 
     name: str
     ok: bool
@@ -58,8 +60,10 @@ def diagnose(tuning_logs: Path = Path("tuning_logs")) -> list[Check]:
         lambda: [abi()],
         code_generation,
         lambda: [cpp_compiler()],
+        system_packages,
         lambda: [cores()],
         lambda: [governor()],
+        lambda: [committed_records()],
         lambda: [tuning_folder(tuning_logs)],
     ]
     with ThreadPoolExecutor(max_workers=2) as pool:
@@ -67,40 +71,33 @@ def diagnose(tuning_logs: Path = Path("tuning_logs")) -> list[Check]:
 
 
 def python_version() -> Check:
-    wanted = ".".join(map(str, PYTHON))
-    ok = sys.version_info[:2] == PYTHON
-    fix = "" if ok else f"make clean && make venv PYTHON=python{wanted}"
-    return Check("python", ok, f"{platform.python_version()}, wanted {wanted}", fix)
-
-
-def pins() -> dict[str, str]:
-    """Package -> exact version, of the checkout's ``pyproject.toml`` or the installed metadata.
-
-    Empty where there is neither (a bare copy of the source).
-    """
-    project = ROOT / "pyproject.toml"
-    if project.is_file():
-        lines = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
-    else:
-        try:
-            lines = metadata.requires("tvm-flow") or []
-        except metadata.PackageNotFoundError:
-            return {}
-    found = (re.fullmatch(r"([\w.-]+)==([\w.+!-]+)", line.strip()) for line in lines)
-    return {match[1]: match[2] for match in found if match}
+    """An older Python cannot run tvm-flow; with a newer one nobody has tried."""
+    oldest, newest = (".".join(map(str, version)) for version in PYTHONS)
+    too_old, too_new = sys.version_info[:2] < PYTHONS[0], sys.version_info[:2] > PYTHONS[1]
+    fix = ""
+    if too_old or too_new:
+        fix = f"install tvm-flow into an environment of Python {oldest} to {newest}"
+        if checkout() is not None:
+            fix = f"make clean && make venv PYTHON=python{newest}"
+    detail = f"{platform.python_version()}, wanted {oldest} to {newest}"
+    return Check("python", not (too_old or too_new), detail, fix, warning=not too_old)
 
 
 def packages() -> list[Check]:
-    """The installed version of each pinned package; a local suffix such as ``+cpu`` is the same."""
+    """The installed version of each requirement; a local suffix such as ``+cpu`` is the same."""
+    try:
+        wanted = requirements()
+    except ImportError:
+        return [Check("packaging", False, "not installed", install_command("packaging"))]
     checks = []
-    for name, pin in pins().items():
+    for name, specifier in wanted.items():
         try:
             installed = metadata.version(name)
+            ok = specifier.contains(installed, prereleases=True)
         except metadata.PackageNotFoundError:
-            installed = "not installed"
-        ok = installed.partition("+")[0] == pin
-        fix = "" if ok else _install(name)
-        checks.append(Check(name, ok, f"{installed}, wanted {pin}", fix))
+            installed, ok = "not installed", False
+        detail = f"{installed}, wanted {shown(specifier)}"
+        checks.append(Check(name, ok, detail, "" if ok else install_command(name)))
     return checks
 
 
@@ -108,7 +105,9 @@ def abi() -> Check:
     """TVM and its FFI library belong together: compile, run and serialise, in another process."""
     ok, said = run_isolated("from tvm_flow.api.doctor import probe_abi; probe_abi()")
     detail = "compiles, runs and serialises" if ok else f"TVM does not work: it {said}"
-    return Check("tvm abi", ok, detail, "" if ok else _install("apache-tvm", "apache-tvm-ffi"))
+    return Check(
+        "tvm abi", ok, detail, "" if ok else install_command("apache-tvm", "apache-tvm-ffi")
+    )
 
 
 def code_generation() -> list[Check]:
@@ -121,7 +120,7 @@ def code_generation() -> list[Check]:
                 "from tvm_flow.api.doctor import probe_object; "
                 f"probe_object({arch!r}, {str(made)!r})"
             )
-            fix = "" if ok else _install("apache-tvm")
+            fix = "" if ok else install_command("apache-tvm")
             detail = "compiles" if ok else f"TVM's LLVM {said}"
             checks += [Check(f"llvm {arch}", ok, detail, fix), linker(arch, made)]
     return checks
@@ -137,17 +136,28 @@ def linker(arch: str, made: Path) -> Check:
         found.link_shared([made], made.with_suffix(".so"))
     except TvmFlowError as error:
         detail = error.what + (f": {error.why}" if error.why else "")
-        return Check(name, False, detail, _install("ziglang"))
+        return Check(name, False, detail, install_command("ziglang"))
     return Check(name, True, "links with " + " ".join(found.command))
 
 
 def cpp_compiler() -> Check:
     """zig's clang starts. It builds the C++ runner; nothing else needs it."""
-    name, fix = "c++ compiler", _install("ziglang")
+    name, fix = "c++ compiler", install_command("ziglang")
     if not has_zig():
         return Check(name, False, "the package ziglang is not installed", fix)
     ok, said = _run([zig(), "c++", "--version"])
     return Check(name, ok, said.partition("\n")[0] if ok else f"zig {said}", "" if ok else fix)
+
+
+def system_packages() -> list[Check]:
+    """What emulated and modelled boards need of the system; nothing else does."""
+    checks = []
+    for name, use in (("emulated boards", "emulate"), ("modelled boards", "model")):
+        missing = " ".join(lacking(use))
+        detail = f"not installed: {missing}" if missing else "everything is installed"
+        fix = f"sudo apt-get install {missing} (in a checkout: {COMMAND})" if missing else ""
+        checks.append(Check(name, not missing, detail, fix, warning=True))
+    return checks
 
 
 def cores() -> Check:
@@ -180,6 +190,18 @@ def load_average() -> Check:
     ok = load < BUSY_CORES
     fix = "" if ok else "stop the other programs before tuning or measuring: see top"
     return Check("load", ok, f"{load:.1f} cores busy in the last minute", fix, warning=True)
+
+
+def committed_records() -> Check:
+    """The records that come with tvm-flow, in the checkout or in the installed package."""
+    name = "committed records"
+    try:
+        folder = package_file("tuning_logs").resolve()
+    except EnvironmentFault as error:
+        return Check(name, False, error.what, error.fix)
+    boards = len(list(folder.glob("*/*.jsonl")))
+    fix = "" if boards else "install tvm-flow again: it comes with records"
+    return Check(name, boards > 0, f"{boards} boards in {folder}", fix)
 
 
 def tuning_folder(folder: Path) -> Check:
@@ -246,15 +268,13 @@ def _add_one():  # type: ignore[no-untyped-def]  # tvm.IRModule, which must not 
 
 
 def _run(command: list[str]) -> tuple[bool, str]:
-    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     try:
         done = subprocess.run(
             command,
             capture_output=True,
             text=True,
             timeout=PROBE_TIMEOUT_S,
-            env=environment,
+            env=child_environment(),
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -267,10 +287,3 @@ def _run(command: list[str]) -> tuple[bool, str]:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         return False, f"failed: {lines[-1].strip()}"
     return True, done.stdout.strip()
-
-
-def _install(*names: str) -> str:
-    """The command that puts exactly the pinned versions in place and touches nothing else."""
-    pinned = pins()
-    wanted = [f"{name}=={pinned[name]}" if name in pinned else name for name in names]
-    return f"{sys.executable} -m pip install --force-reinstall --no-deps {' '.join(wanted)}"

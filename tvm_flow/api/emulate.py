@@ -13,7 +13,7 @@ from typing import Any
 from tvm_flow.api.boards import board_of
 from tvm_flow.boards.emulate import EmulatedBoard, emulator_command
 from tvm_flow.boards.server_build import server_program
-from tvm_flow.remote.address import DEFAULT_TRACKER, parse_address
+from tvm_flow.support.address import DEFAULT_TRACKER, parse_address
 from tvm_flow.support.errors import EnvironmentFault, UsageError
 from tvm_flow.targets import Board
 

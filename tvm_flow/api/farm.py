@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tvm_flow.api.boards import board_of
-from tvm_flow.remote.address import DEFAULT_TRACKER, parse_address
-from tvm_flow.remote.client import Farm, registered, require_farm
+from tvm_flow.remote.client import BoardInfo as BoardInfo
+from tvm_flow.remote.client import Farm as Farm
+from tvm_flow.remote.client import registered, require_farm
+from tvm_flow.support.address import DEFAULT_TRACKER, parse_address
 from tvm_flow.targets import Board
 
 if TYPE_CHECKING:
-    from tvm_flow.remote.probe import Probe
+    from tvm_flow.remote.probe import Probe as Probe
 
 
 def boards(tracker: str = DEFAULT_TRACKER) -> Farm:

@@ -81,6 +81,7 @@ def build(
         kernels=len(distinct),
         tuned=sum(source == "tuned" for source in distinct.values()),
         records=store.directory,
+        committed_records=store.committed,
         verified=verdicts[0] if verdicts else None,
         macs=lowered.macs,
         library_bytes=(path / "model.so").stat().st_size,

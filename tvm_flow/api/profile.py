@@ -6,7 +6,8 @@ import tempfile
 from pathlib import Path
 
 from tvm_flow.api.values import ModelLike, TargetLike
-from tvm_flow.report.profile import ProfileReport
+from tvm_flow.measure.memory import MemoryReport as MemoryReport
+from tvm_flow.report.profile import ProfileReport as ProfileReport
 from tvm_flow.report.profile import profile as profile_bundle
 from tvm_flow.runtime import manifest
 

@@ -10,7 +10,7 @@ from tvm_flow.api.networks import load_model, to_graph
 from tvm_flow.api.values import ModelLike
 from tvm_flow.backends import backend_of
 from tvm_flow.ir.summary import Summary, summarise
-from tvm_flow.ir.tasks import Task, macs_of, one_way
+from tvm_flow.ir.tasks import Task, one_way
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def trace(
         before=before,
         after=summarise(graph),
         tasks=tuple(tasks),
-        macs=sum(t.count * macs_of(t) for t in one_way(tasks)),
+        macs=sum(t.count * t.macs for t in one_way(tasks)),
         text_before=text_before,
         text_after=graph.text(),
     )

@@ -14,15 +14,18 @@ from tvm_flow.api.values import (
     target_value,
     tracker_value,
 )
-from tvm_flow.remote.address import parse_address
 from tvm_flow.remote.client import boards_of
+from tvm_flow.support.address import parse_address
 from tvm_flow.support.errors import UsageError
 from tvm_flow.targets import Board
 from tvm_flow.tuning.options import check_limits
-from tvm_flow.tuning.records.store import RecordStore
 
 if TYPE_CHECKING:
-    from tvm_flow.tuning.search.report import OnEvent, TuneReport
+    from tvm_flow.tuning.records.store import RecordStore
+    from tvm_flow.tuning.search.report import OnEvent as OnEvent
+    from tvm_flow.tuning.search.report import TaskReport as TaskReport
+    from tvm_flow.tuning.search.report import TuneEvent as TuneEvent
+    from tvm_flow.tuning.search.report import TuneReport as TuneReport
     from tvm_flow.tuning.worker.bench import Bench
 
 #: Where candidates' times come from.
@@ -74,7 +77,7 @@ def tune(
         :class:`tvm_flow.Tracker` with their key; all boards of the key are used at once.
     runner: ``"measured"`` on this machine's cores, or ``"modelled"``: candidates for an AArch64
         board are emulated, checked and ranked by a model of its core; their records say so.
-    on_event: called after every trial; :class:`tvm_flow.tuning.search.progress.Progress` is one.
+    on_event: called after every trial; :class:`tvm_flow.cli.progress.Progress` is one.
     on_wait: called with what is waited for where others use the boards before the first trial.
 
     Ctrl-C ends it early; the report then says ``interrupted`` and every record is kept. Raises

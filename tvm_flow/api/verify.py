@@ -12,18 +12,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tvm_flow.api.boards import ROOT
 from tvm_flow.runtime.sample import CheckReport, check
 from tvm_flow.support import errors
+from tvm_flow.support.child import child_environment
 from tvm_flow.support.errors import CompileError, TvmFlowError
 
 TIMEOUT_S = 300
-_RUN = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from tvm_flow.api.verify import answer
-answer(sys.argv[2])
-"""
+_RUN = "import sys; from tvm_flow.api.verify import answer; answer(sys.argv[1])"
 
 
 def verify(directory: Path) -> CheckReport:
@@ -34,11 +29,12 @@ def verify(directory: Path) -> CheckReport:
     """
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _RUN, str(ROOT), str(directory)],
+            [sys.executable, "-c", _RUN, str(directory)],
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,
             check=False,
+            env=child_environment(),
         )
     except subprocess.TimeoutExpired:
         raise _unusable(f"no answer within {TIMEOUT_S} s") from None

@@ -9,44 +9,46 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from tvm_flow.codegen.emit import Choice, Chooser
 from tvm_flow.codegen.executable import CompiledModule
+from tvm_flow.ir.choice import Choice, Chooser
 from tvm_flow.ir.graph import Graph, Node
 from tvm_flow.ir.lowered import Lowered
 from tvm_flow.ir.tasks import Task, one_way
 from tvm_flow.passes.pipeline import Observer, Phase, run_phases
 from tvm_flow.schedules.contract.algorithm import Algorithm
+from tvm_flow.schedules.contract.device import Device
 from tvm_flow.schedules.contract.problem import Workload
-from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.targets import Board
 
+D = TypeVar("D", bound=Device)
 
-class Backend(ABC):
+
+class Backend(ABC, Generic[D]):
     """One kind of device.
 
-    ``kind`` is its name in records, manifests and options. ``build_handler`` and ``run_handler``
-    are the functions (``module:function``) that build, and check and time, a candidate in a worker
-    process of the tuner.
+    ``kind`` is its name in records, manifests and options. ``builder`` and ``runner`` name what
+    builds, and what checks and times, candidates in worker processes of the tuner: a
+    ``module:function`` that returns the handlers of requests.
     """
 
     kind: str
     #: for questions whose answer hardly depends on which device it is, where no board is named
-    typical: Cpu
-    build_handler: str
-    run_handler: str
+    typical: D
+    builder: str
+    runner: str
 
     @abstractmethod
-    def device(self, board: Board, threads: int = 1) -> Cpu:
+    def device(self, board: Board, threads: int = 1) -> D:
         """What schedules may know of the board's device, when run on ``threads`` host threads."""
 
     @abstractmethod
-    def algorithm(self, workload: Workload) -> Algorithm[Cpu]:
+    def algorithm(self, workload: Workload) -> Algorithm[D]:
         """What computes a workload. Raises :class:`UsageError` if nothing does."""
 
     @abstractmethod
-    def ways(self, node: Node, device: Cpu) -> list[Workload]:
+    def ways(self, node: Node, device: D) -> list[Workload]:
         """The ways to compute a node, the one to take without measurements first; empty for a node
         that no kernel computes."""
 
@@ -56,7 +58,7 @@ class Backend(ABC):
         ``NHWC``. Without a board, nothing is done that depends on its caches."""
 
     @abstractmethod
-    def tasks(self, graph: Graph, device: Cpu) -> list[Task]:
+    def tasks(self, graph: Graph, device: D) -> list[Task]:
         """What there is to tune in an optimised graph, in order of first use."""
 
     @abstractmethod
@@ -97,7 +99,7 @@ class Backend(ABC):
         """Run all :meth:`phases`. The graph passed in is consumed."""
         return run_phases(graph, self.phases(board, layout), observe)
 
-    def default_choice(self, device: Cpu) -> Chooser:
+    def default_choice(self, device: D) -> Chooser:
         """Default knobs for everything."""
         return lambda work: Choice(self.algorithm(work).default(work.problem, device), "default")
 

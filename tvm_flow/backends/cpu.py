@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tvm_flow.backends.base import Backend
-from tvm_flow.codegen.emit import Chooser, emit
+from tvm_flow.codegen.emit import emit
 from tvm_flow.codegen.executable import CompiledModule, build_executable, export
 from tvm_flow.codegen.schedule_rest import fuse_rest, schedule_rest
+from tvm_flow.ir.choice import Chooser
 from tvm_flow.ir.graph import Graph, Node, unique
 from tvm_flow.ir.lowered import Lowered, TensorInfo
 from tvm_flow.ir.tasks import Task, merge
@@ -69,13 +70,13 @@ def phases(layout: str = "NCHW", cache_bytes: int | None = None) -> list[Phase]:
     ]
 
 
-class CpuBackend(Backend):
+class CpuBackend(Backend[Cpu]):
     """See the module's text."""
 
     kind = Cpu.kind
     typical = Cpu(lanes=8, registers=16, l1_bytes=32 << 10, l2_bytes=512 << 10)
-    build_handler = "tvm_flow.tuning.worker.kernel_build:handle"
-    run_handler = "tvm_flow.tuning.worker.kernel_run:handle"
+    builder = "tvm_flow.tuning.worker.kernel_build:handlers"
+    runner = "tvm_flow.tuning.worker.kernel_run:handlers"
 
     def device(self, board: Board, threads: int = 1) -> Cpu:
         return cpu_of(board, threads)

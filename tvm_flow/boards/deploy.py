@@ -5,18 +5,17 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tvm_flow import runtime
 from tvm_flow.boards.libraries import NAMES, runtime_libraries
 from tvm_flow.boards.server_build import board_program
 from tvm_flow.boards.templates import filled
 from tvm_flow.runtime.elf import NotElf
 from tvm_flow.support.errors import CompileError
+from tvm_flow.support.resources import package_file
 from tvm_flow.targets import Board
 from tvm_flow.toolchain.elf import needed_glibc, version_key
 
 RUNNER, INSTALLER = "runner", "install.sh"
 SOURCES = ("runner.cc", "runner_inputs.h", "runner_manifest.h", "tvm_calls.h")
-_INSTALLER = Path(__file__).with_name("bundle_files") / INSTALLER
 
 
 def runner_program(board: Board) -> Path:
@@ -25,8 +24,8 @@ def runner_program(board: Board) -> Path:
 
     Raises :class:`EnvironmentFault` and :class:`CompileError`.
     """
-    folder = Path(runtime.__file__).parent
-    return board_program(RUNNER, [folder / name for name in SOURCES], board.arch, board.glibc_floor)
+    sources = [package_file("runtime", name) for name in SOURCES]
+    return board_program(RUNNER, sources, board.arch, board.glibc_floor)
 
 
 def add_runner(directory: Path, board: Board) -> None:
@@ -41,7 +40,8 @@ def add_runner(directory: Path, board: Board) -> None:
     for name in NAMES:
         shutil.copy(libraries / name, directory / "lib" / name)
     values = {"ARCH": board.arch, "GLIBC": _newest_glibc(directory)}
-    (directory / INSTALLER).write_text(filled(_INSTALLER, values), encoding="utf-8")
+    installer = package_file("boards", "bundle_files", INSTALLER)
+    (directory / INSTALLER).write_text(filled(installer, values), encoding="utf-8")
     (directory / INSTALLER).chmod(0o755)
 
 

@@ -15,9 +15,10 @@ from tvm_flow import targets
 from tvm_flow.boards.process import BoardProcess
 from tvm_flow.boards.server_build import server_program
 from tvm_flow.support.errors import EnvironmentFault
+from tvm_flow.support.system_packages import packages_to
 from tvm_flow.targets import Board
 
-PACKAGES = "qemu-user libstdc++6-arm64-cross"
+PACKAGES = " ".join(package.name for package in packages_to("emulate"))
 #: Where Debian's cross packages put the C and C++ libraries of the emulated machine.
 SYSROOT = Path("/usr/aarch64-linux-gnu")
 _QEMU = ("qemu-aarch64", "qemu-aarch64-static")

@@ -16,12 +16,12 @@ from tvm_flow.boards.templates import filled
 from tvm_flow.runtime import verify
 from tvm_flow.support.errors import UsageError
 from tvm_flow.support.publish import refuse_foreign, replaced
+from tvm_flow.support.resources import package_file
 from tvm_flow.targets import Board
 from tvm_flow.toolchain.elf import needed_glibc, version_key
 
 FORMAT = "tvm-flow-board-kit"
 DESCRIPTION = "kit.json"
-_TEMPLATES = Path(__file__).with_name("kit_files")
 #: Seconds after which a board ends any session: a client that froze must not block it for ever.
 SESSION_LIMIT_S = 3600
 
@@ -124,6 +124,6 @@ def _values(board: Board, key: str, glibc: str) -> dict[str, str]:
 
 
 def _fill_templates(staging: Path, values: dict[str, str]) -> None:
-    for template in sorted(_TEMPLATES.iterdir()):
+    for template in sorted(package_file("boards", "kit_files").iterdir()):
         made = staging / template.name.removesuffix(".in")
         made.write_text(filled(template, values), encoding="utf-8")

@@ -18,7 +18,7 @@ from typing import Self
 
 import psutil
 
-from tvm_flow.remote.address import parse_host
+from tvm_flow.support.address import parse_host
 from tvm_flow.support.errors import EnvironmentFault
 
 START_TIMEOUT_S = 30.0

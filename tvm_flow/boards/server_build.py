@@ -9,13 +9,12 @@ from pathlib import Path
 
 import tvm_ffi
 
-from tvm_flow import runtime
 from tvm_flow.boards.libraries import LIBRARIES, runtime_libraries
 from tvm_flow.support.cache import cached_folder
+from tvm_flow.support.resources import package_file
 from tvm_flow.toolchain.elf import version_key
-from tvm_flow.toolchain.linker import ZIG_PIN, build_cpp
+from tvm_flow.toolchain.linker import build_cpp, zig_version
 
-SOURCES = Path(__file__).with_name("server")
 SERVER = "board_server"
 #: The oldest C library of a supported board (JetPack 4), and what TVM's runtime libraries need.
 #: One program for this one runs on all of them.
@@ -32,8 +31,9 @@ def server_program(arch: str) -> Path:
     The first call takes up to two minutes on two cores, the following ones nothing. Raises
     :class:`EnvironmentFault` and :class:`CompileError`.
     """
-    sources = [*sorted(SOURCES.glob("*.cc")), *sorted(SOURCES.glob("*.h"))]
-    sources.append(Path(runtime.__file__).with_name("tvm_calls.h"))
+    folder = package_file("boards", "server")
+    sources = [*sorted(folder.glob("*.cc")), *sorted(folder.glob("*.h"))]
+    sources.append(package_file("runtime", "tvm_calls.h"))
     return board_program(SERVER, sources, arch, GLIBC)
 
 
@@ -70,7 +70,7 @@ def board_program(name: str, sources: Sequence[Path], arch: str, glibc: str) -> 
 
 def _digest(sources: Sequence[Path], *settings: str) -> str:
     versions = [metadata.version(package) for package in LIBRARIES]
-    digest = hashlib.sha256(repr([ZIG_PIN, *versions, *settings]).encode())
+    digest = hashlib.sha256(repr([zig_version(), *versions, *settings]).encode())
     for path in sources:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm.target import codegen
 
-from tvm_flow import __version__, runtime
 from tvm_flow.backends import Backend, backend_of
 from tvm_flow.boards import deploy
 from tvm_flow.boards.server_build import FLAGS
@@ -25,16 +24,16 @@ from tvm_flow.runtime import machine, manifest, verify
 from tvm_flow.runtime.bundle import LABELS, Bundle, load
 from tvm_flow.runtime.sample import CheckReport, check, run_image
 from tvm_flow.runtime.weights import NAME as WEIGHTS
-from tvm_flow.support import errors
 from tvm_flow.support.errors import UsageError
 from tvm_flow.support.publish import refuse_foreign, replaced
+from tvm_flow.support.resources import package_file
+from tvm_flow.support.version import __version__
 from tvm_flow.targets import Board
 
 __all__ = ["Bundle", "CheckReport", "check", "load", "run_image", "write_bundle"]
 
 Array = NDArray[np.float32]
 SAMPLE, SAMPLE_RAW = "sample_input.npy", "sample_input.bin"
-_RUNTIME = Path(runtime.__file__).parent
 
 
 def write_bundle(
@@ -124,9 +123,9 @@ def _fill(
     if labels is not None:
         (directory / LABELS).write_text("\n".join(labels) + "\n", encoding="utf-8")
     for name in ("run.py", *deploy.SOURCES):
-        shutil.copyfile(_RUNTIME / name, directory / name)
+        shutil.copyfile(package_file("runtime", name), directory / name)
     readme, cpp = (
-        (_RUNTIME / name).read_text(encoding="utf-8")
+        package_file("runtime", name).read_text(encoding="utf-8")
         for name in ("README.md.in", "README.ready.in" if runner else "README.build.in")
     )
     text = readme.format(
@@ -142,8 +141,8 @@ def _fill(
     (package / "__init__.py").write_text('"""The part of tvm-flow that runs a bundle."""\n')
     (package / "support").mkdir()
     for name in ("__init__.py", "errors.py"):
-        shutil.copyfile(Path(errors.__file__).with_name(name), package / "support" / name)
-    for source in sorted(_RUNTIME.glob("*.py")):
+        shutil.copyfile(package_file("support", name), package / "support" / name)
+    for source in sorted(package_file("runtime").glob("*.py")):
         if source.name != "run.py":
             shutil.copyfile(source, package / "runtime" / source.name)
 

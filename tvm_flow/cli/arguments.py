@@ -156,7 +156,7 @@ Records = Annotated[
         metavar="DIR",
         help="Folder of tuning records, one folder per board in it.",
         envvar="TVM_FLOW_RECORDS",
-        show_default="tuning_logs",
+        show_default="tuning_logs of the checkout, else of ~/.local/share/tvm-flow",
     ),
 ]
 BundleArgument = Annotated[

@@ -14,7 +14,7 @@ from tvm_flow.cli.command import Answer, verb
 from tvm_flow.cli.text import line, notes, size
 
 if TYPE_CHECKING:
-    from tvm_flow.boards.kit import Kit
+    from tvm_flow.api.board_kit import Kit
 
 
 def register(app: typer.Typer) -> None:

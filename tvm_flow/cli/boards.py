@@ -11,12 +11,11 @@ from rich.console import RenderableType
 from tvm_flow.cli.arguments import complete_target
 from tvm_flow.cli.command import Answer, verb
 from tvm_flow.cli.text import line, say, table
-from tvm_flow.remote.address import DEFAULT_TRACKER
-from tvm_flow.remote.client import BoardInfo, Farm
+from tvm_flow.support.address import DEFAULT_TRACKER
 from tvm_flow.support.errors import BoardError
 
 if TYPE_CHECKING:
-    from tvm_flow.remote.probe import Probe
+    from tvm_flow.api.farm import BoardInfo, Farm, Probe
 
 Tracker = Annotated[str, typer.Option("--tracker", metavar="HOST:PORT", help="The tracker to ask.")]
 #: Seconds of silence from which a board is shown as silent: ours says something every 2 s.

@@ -20,7 +20,7 @@ def check(bundle: BundleArgument, threads: Threads = None) -> Answer:
 
     Fails on a changed file, another machine or runtime, or a number that differs from PyTorch's.
     """
-    from tvm_flow.runtime.sample import check as checked  # noqa: PLC0415
+    from tvm_flow.api.check import check as checked  # noqa: PLC0415
 
     report = checked(bundle, threads=threads)
     data = {"bundle": str(bundle), "ok": True, **asdict(report)}

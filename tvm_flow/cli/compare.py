@@ -28,8 +28,8 @@ from tvm_flow.cli.command import Answer, verb
 from tvm_flow.cli.text import line, milliseconds, notes, say, shape_text, table
 
 if TYPE_CHECKING:
-    from tvm_flow.remote.compare import BoardComparison
-    from tvm_flow.report.compare import CompareResult
+    from tvm_flow.api.compare import CompareResult
+    from tvm_flow.api.compare_board import BoardComparison
 
 NAMES = {
     "eager": "PyTorch eager",

@@ -123,8 +123,9 @@ def read_labels(path: Path) -> list[str]:
 def show(report: CompileReport) -> Iterable[RenderableType]:
     """The report in a few lines."""
     yield line(f"{report.model} for {report.target}, {report.threads} thread(s)", "bold")
+    folders = [str(path) for path in (report.committed_records, report.records) if path]
     yield line(
-        f"{report.tuned} of {report.kernels} kernels tuned (records: {report.records}), "
+        f"{report.tuned} of {report.kernels} kernels tuned (records: {' and '.join(folders)}), "
         f"library {size(report.library_bytes)}"
     )
     runtime = f", runner and runtime {size(report.runtime_bytes)}" if report.runtime_bytes else ""

@@ -9,6 +9,7 @@ import typer
 
 from tvm_flow.cli.command import Answer, verb
 from tvm_flow.support.errors import UsageError
+from tvm_flow.support.resources import checkout
 
 
 def register(app: typer.Typer) -> None:
@@ -24,9 +25,16 @@ def demo(
     ] = 0.75,
 ) -> Answer:
     """Do the whole job on real input: trace, tune, compile, check, compare, classify."""
-    from tvm_flow.cli.demo_job import Demo  # noqa: PLC0415 - imports TVM and torch
-
     if not 0 < minutes <= 600:
         raise UsageError(f"Cannot tune for {minutes} minutes", fix="--minutes 0.75")
-    job = Demo(output, minutes)
+    root = checkout()
+    if root is None:
+        raise UsageError(
+            "The demo needs a checkout of tvm-flow",
+            why="the trained networks and pictures of its examples are not installed",
+            fix="git clone the repository and run make demo there",
+        )
+    from tvm_flow.cli.demo_job import Demo  # noqa: PLC0415 - imports TVM and torch
+
+    job = Demo(root, output, minutes)
     return Answer(job.finish, job.run)

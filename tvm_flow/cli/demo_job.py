@@ -17,17 +17,16 @@ from rich.console import Console, RenderableType
 from rich.rule import Rule
 
 import tvm_flow
-from tvm_flow.api.boards import ROOT, board_of, records_of
+from tvm_flow.api.boards import COMMITTED, board_of, records_of
 from tvm_flow.api.networks import load_model
 from tvm_flow.cli import compare as compare_view
 from tvm_flow.cli import compile as compile_view
 from tvm_flow.cli import doctor as doctor_view
 from tvm_flow.cli import trace as trace_view
+from tvm_flow.cli.progress import Progress
 from tvm_flow.cli.text import line, table
 from tvm_flow.cli.tune import show as show_tuning
-from tvm_flow.support.errors import EnvironmentFault, NumericsError, UsageError
-from tvm_flow.tuning.records.files import ZOO
-from tvm_flow.tuning.search.progress import Progress
+from tvm_flow.support.errors import EnvironmentFault, NumericsError
 
 MODEL = "fasternet_t0"
 DIGITS = ("fasternet_digits", "shufflenet_digits")
@@ -42,23 +41,20 @@ class Demo:
     """:meth:`run` does one step after the other and yields what to show; ``facts`` collects what
     was found, as plain data.
 
-    ``folder``: where everything is written; ``minutes``: time for tuning.
+    ``checkout``: where the examples are; ``folder``: where everything is written; ``minutes``: time
+    for tuning.
     """
 
+    checkout: Path
     folder: Path
     minutes: float = TUNE_MINUTES
     facts: dict[str, Any] = field(default_factory=dict)
     bundles: dict[int, Path] = field(default_factory=dict)  # by number of threads
 
     def __post_init__(self) -> None:
-        if not (ROOT / "examples").is_dir():
-            raise UsageError(
-                "The demo needs a checkout of tvm-flow",
-                why="its trained networks and its records are not installed",
-                fix="git clone the repository and run make demo there",
-            )
-        if str(ROOT) not in sys.path:
-            sys.path.append(str(ROOT))  # for the package ``examples``
+        if str(self.checkout) not in sys.path:
+            sys.path.append(str(self.checkout))  # for the package ``examples``
+        self.networks = self.checkout / "examples" / "digits" / "models.py"
         self.board = board_of("native")
         self.records = self.folder / "tuning_logs"
 
@@ -110,11 +106,11 @@ class Demo:
         yield from trace_view.show(report)
 
     def tune(self) -> Parts:
-        committed = records_of(self.board) / ZOO
+        committed = records_of(self.board) / COMMITTED
         own = records_of(self.board, self.records)
         if committed.is_file():
             own.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(committed, own / ZOO)
+            shutil.copyfile(committed, own / COMMITTED)
         else:
             yield line(f"no committed records for {self.board.log_name}: starting from defaults")
         with Progress(Console(stderr=True)) as progress:
@@ -152,7 +148,7 @@ class Demo:
         made = table("network", ">accuracy", ">same as PyTorch", ">largest difference")
         self.facts["digits"] = []
         for factory in DIGITS:
-            spec = f"{ROOT / 'examples/digits/models.py'}:{factory}"
+            spec = f"{self.networks}:{factory}"
             module = load_model(spec).module
             assert module is not None
             report = tvm_flow.compile(

@@ -27,8 +27,8 @@ def register(app: typer.Typer) -> None:
 def doctor(records: Records = None) -> Answer:
     """Check the installation and print the fix for whatever is wrong.
 
-    Versions, ABI, code generation, linkers, cores, load, folder of tuning records. A warning
-    makes timings doubtful and does not count as a failure.
+    Versions, ABI, code generation, linkers, system packages, cores, load, folder of tuning records.
+    A warning makes timings doubtful, or emulated boards impossible, and is no failure.
     """
     from tvm_flow.api.boards import records_root  # noqa: PLC0415
     from tvm_flow.api.doctor import diagnose  # noqa: PLC0415

@@ -21,8 +21,7 @@ from tvm_flow.cli.command import Answer, verb
 from tvm_flow.cli.text import line, shared_path, size, table
 
 if TYPE_CHECKING:
-    from tvm_flow.measure.memory import MemoryReport
-    from tvm_flow.report.profile import ProfileReport
+    from tvm_flow.api.profile import MemoryReport, ProfileReport
 
 
 def register(app: typer.Typer) -> None:

@@ -57,9 +57,6 @@ def trace(
 
 def show(report: TraceReport, graph: bool = False) -> Iterable[RenderableType]:
     """The report as tables."""
-    from tvm_flow.ir.tasks import macs_of  # noqa: PLC0415 - imports TVM
-    from tvm_flow.tuning.search.progress import short_name  # noqa: PLC0415
-
     yield line(
         f"{report.model}, input {shape_text(report.input_shape)}, {report.layout} at the border, "
         f"{count(report.macs)} MACs",
@@ -82,14 +79,13 @@ def show(report: TraceReport, graph: bool = False) -> Iterable[RenderableType]:
                   flexible=["modules"])  # fmt: skip
     known: set[str] = set()
     for task in report.tasks:
-        macs = macs_of(task)
         other = "or " if task.parts or task.problem.key in known else ""
         known.add(task.problem.key)
         modules = shared_path(task.modules)
         tasks.add_row(
-            other + short_name(task.workload),
+            other + task.workload.short_name,
             "" if other else str(task.count),
-            count(macs),
+            count(task.macs),
             modules,
         )
     yield tasks

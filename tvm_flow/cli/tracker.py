@@ -8,7 +8,7 @@ import typer
 
 from tvm_flow.cli.command import Answer, verb
 from tvm_flow.cli.text import say
-from tvm_flow.remote.address import DEFAULT_PORT, Address, parse_host
+from tvm_flow.support.address import DEFAULT_PORT, Address, parse_host
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +28,7 @@ def tracker(
     It listens on this machine only unless told otherwise: whoever reaches it can take boards and
     run code on them.
     """
-    from tvm_flow.remote.tracker import serve  # noqa: PLC0415 - imports TVM
+    from tvm_flow.api.tracker import serve  # noqa: PLC0415 - imports TVM
 
     address = Address(parse_host(host), port)
     if not address.is_local:

@@ -25,7 +25,7 @@ from tvm_flow.cli.command import Answer, verb
 from tvm_flow.cli.text import line, say
 
 if TYPE_CHECKING:
-    from tvm_flow.tuning.search.report import TuneReport
+    from tvm_flow.api.tune import TuneReport
 
 
 def register(app: typer.Typer) -> None:
@@ -90,7 +90,7 @@ def tune(
     # refuses before the imports below
     board, _ = prepare(target, trials, minutes, threads, records)
     bench_of(board, threads, runner=runner, tracker=there)
-    from tvm_flow.tuning.search.progress import Progress  # noqa: PLC0415 - imports TVM
+    from tvm_flow.cli.progress import Progress  # noqa: PLC0415 - imports TVM
 
     with Progress(Console(stderr=True)) as progress:
         report = tuned(
@@ -112,7 +112,7 @@ def tune(
 
 def show(report: TuneReport) -> Iterable[RenderableType]:
     """The final state of every task."""
-    from tvm_flow.tuning.search.progress import render  # noqa: PLC0415
+    from tvm_flow.cli.progress import render  # noqa: PLC0415
 
     yield render(report)
     kept = "all of them are kept; the same command goes on from there"

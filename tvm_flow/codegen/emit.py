@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import tvm
 from tvm import relax
 
+from tvm_flow.ir.choice import Choice, Chooser
 from tvm_flow.ir.graph import Graph, Node
 from tvm_flow.ir.lowered import KernelInfo
 from tvm_flow.passes.cpu.problems import plain_weights, ways
 from tvm_flow.schedules import registry
-from tvm_flow.schedules.contract.algorithm import Knobs
 from tvm_flow.schedules.contract.problem import Workload
 from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.support.errors import CompileError
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Knobs for a workload and where they come from."""
-
-    knobs: Knobs
-    source: str  # "tuned" or "default"
-    record_sha: str | None = None
-    label: str | None = None
-    seconds: float | None = None  # of the record
-
-
-Chooser = Callable[[Workload], Choice]
 
 
 def emit(graph: Graph, cpu: Cpu, choose: Chooser) -> tuple[tvm.IRModule, list[KernelInfo]]:
@@ -163,8 +148,8 @@ def _act_relax(node: Node, sources: list[relax.Expr]) -> relax.Expr:
     x = sources[0]
 
     def hard() -> relax.Expr:
-        shifted = relax.op.add(x, relax.const(np.float32(3)))
-        return relax.op.divide(relax.op.clip(shifted, 0, 6), relax.const(np.float32(6)))
+        shifted = relax.op.add(x, relax.const(3, node.dtype))
+        return relax.op.divide(relax.op.clip(shifted, 0, 6), relax.const(6, node.dtype))
 
     table = {
         "relu": lambda: relax.op.nn.relu(x),

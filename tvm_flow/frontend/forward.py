@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tvm_flow.frontend.weights import first_line
+from tvm_flow.frontend.weights import ONE_TENSOR, first_line
 from tvm_flow.support.errors import ModelError
 
 Shape = tuple[int, ...]
@@ -72,7 +72,7 @@ def several_inputs(names: list[str]) -> ModelError:
     """The error for a model that takes ``names`` instead of one tensor."""
     return ModelError(
         f"The model takes {len(names)} inputs" + (f" ({', '.join(names)})" if names else ""),
-        why="exactly one float32 tensor is supported",
+        why=ONE_TENSOR,
         fix="wrap the model in a module that takes one tensor",
     )
 

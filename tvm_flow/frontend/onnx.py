@@ -17,11 +17,12 @@ from tvm_flow.frontend.onnx_fold import fold_constants
 from tvm_flow.frontend.onnx_importer import Importer
 from tvm_flow.frontend.quiet import quiet
 from tvm_flow.frontend.relax_import import from_relax
-from tvm_flow.frontend.weights import first_line, not_finite
+from tvm_flow.frontend.weights import ONE_TENSOR, ONLY_FLOAT32, first_line, not_finite
 from tvm_flow.ir.graph import Graph
+from tvm_flow.schedules.contract.dtypes import FLOAT32
 from tvm_flow.support.errors import ImportUnsupportedError, ModelError
 
-_EXPORT = "export the float32 model again with a fixed input shape"
+_EXPORT = f"export the {FLOAT32} model again with a fixed input shape"
 
 
 def load_onnx(path: Path, shape: tuple[int, ...] | None = None) -> onnx.ModelProto:
@@ -44,9 +45,20 @@ def load_onnx(path: Path, shape: tuple[int, ...] | None = None) -> onnx.ModelPro
         ) from error
     for tensor in model.graph.initializer:
         _check_tensor(tensor.name, numpy_helper.to_array(tensor))
+    _leave_valid_out(model)
     if shape is not None:
         _fix_shape(model, shape)
     return model
+
+
+def _leave_valid_out(model: onnx.ModelProto) -> None:
+    """``auto_pad=VALID`` says no padding, which is what its absence says: ONNX's own evaluator,
+    the reference here, pads in spite of it before version 1.23."""
+    for node in model.graph.node:
+        if any(a.name == "auto_pad" and a.s == b"VALID" for a in node.attribute):
+            kept = [a for a in node.attribute if a.name not in ("auto_pad", "pads")]
+            del node.attribute[:]
+            node.attribute.extend(kept)
 
 
 def input_names(model: onnx.ModelProto) -> list[str]:
@@ -65,7 +77,7 @@ def input_shape(model: onnx.ModelProto) -> tuple[int, ...]:
         raise ModelError(
             f"The ONNX model takes {len(names)} inputs"
             + (f" ({', '.join(names)})" if names else ""),
-            why="exactly one float32 tensor is supported",
+            why=ONE_TENSOR,
             fix="export a model with one input",
         )
     kind = _input(model).type.tensor_type
@@ -73,7 +85,7 @@ def input_shape(model: onnx.ModelProto) -> tuple[int, ...]:
         raise ModelError(
             f"The input {names[0]} of the ONNX model is "
             f"{onnx.TensorProto.DataType.Name(kind.elem_type).lower()}",
-            why="exactly one float32 tensor is supported",
+            why=ONE_TENSOR,
             fix=_EXPORT,
         )
     sizes = tuple(int(dim.dim_value) for dim in kind.shape.dim)
@@ -120,7 +132,7 @@ def to_graph(model: onnx.ModelProto, name: str) -> Graph:
             why=first_line(error),
             fix=_EXPORT,
         ) from error
-    importer = Importer({}, "float32", keep_params_in_input=True)
+    importer = Importer({}, FLOAT32, keep_params_in_input=True)
     try:
         with quiet():
             mod = importer.from_onnx(model.graph, _opset(model))
@@ -161,10 +173,10 @@ def _unsupported(
 def _check_tensor(name: str, value: np.ndarray) -> None:
     if value.dtype.kind in "iub":  # shapes, axes and masks
         return
-    if value.dtype != np.float32:
+    if value.dtype != FLOAT32:
         raise ModelError(
             f"The tensor {name} of the model is {value.dtype}",
-            why="only float32 models can be compiled",
+            why=ONLY_FLOAT32,
             fix=_EXPORT,
         )
     bad = int((~np.isfinite(value)).sum())

@@ -11,7 +11,7 @@ from torch.export.graph_signature import InputKind
 
 from tvm_flow.frontend.forward import several_inputs
 from tvm_flow.frontend.quiet import quiet
-from tvm_flow.frontend.weights import first_line
+from tvm_flow.frontend.weights import ONE_TENSOR, TORCH_FLOAT32, first_line
 from tvm_flow.support.errors import ModelError
 
 # Position of the flag that says "training" among the arguments.
@@ -44,11 +44,11 @@ def input_shape(program: ExportedProgram) -> tuple[int, ...]:
         raise several_inputs(names)
     node = next(n for n in program.graph.nodes if n.name == names[0])
     value = node.meta["val"]
-    if not isinstance(value, torch.Tensor) or value.dtype != torch.float32:
+    if not isinstance(value, torch.Tensor) or value.dtype != TORCH_FLOAT32:
         kind = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
         raise ModelError(
             f"The input {names[0]} of the program is {kind}",
-            why="exactly one float32 tensor is supported",
+            why=ONE_TENSOR,
             fix="convert to the other type inside the model and export again",
         )
     if not all(isinstance(size, int) for size in value.shape):

@@ -16,6 +16,7 @@ import tvm
 from tvm import relax
 
 from tvm_flow.ir.graph import Graph, Node
+from tvm_flow.schedules.contract.dtypes import FLOAT32
 from tvm_flow.support.errors import ImportUnsupportedError
 
 Value = Node | list[Any]
@@ -159,7 +160,7 @@ def _conv2d(reader: _Reader, var: Any, call: Any) -> Value | None:
         "strides": _ints(a.strides), "padding": _ints(a.padding), "groups": int(a.groups),
         "dilation": _ints(a.dilation),
     }  # fmt: skip
-    weights = {"weight": weight, "bias": np.zeros(weight.shape[0], np.float32)}
+    weights = {"weight": weight, "bias": np.zeros(weight.shape[0], weight.dtype)}
     return Node("conv2d", [x], _shape(var), attrs, weights, w.modules)
 
 
@@ -171,7 +172,7 @@ def _batch_norm(reader: _Reader, var: Any, call: Any) -> Value | None:
     gamma, beta, mean, variance = (node.weights["value"].astype(np.float64) for node in rest)
     scale = (gamma if a.scale else 1.0) / np.sqrt(variance + float(a.epsilon))
     shift = (beta if a.center else 0.0) - mean * scale
-    weights = {"scale": scale.astype(np.float32), "shift": shift.astype(np.float32)}
+    weights = {"scale": scale.astype(x.dtype), "shift": shift.astype(x.dtype)}
     node = Node("affine", [x], x.shape, {}, weights, rest[0].modules)
     return [node, rest[2], rest[3]]
 
@@ -179,14 +180,14 @@ def _batch_norm(reader: _Reader, var: Any, call: Any) -> Value | None:
 def _unary(kind: str) -> Callable[[_Reader, Any, Any], Value | None]:
     def read(reader: _Reader, var: Any, call: Any) -> Value | None:
         x = reader.node(call.args[0])
-        return Node("act", [x], x.shape, {"kind": kind}) if x.dtype == "float32" else None
+        return Node("act", [x], x.shape, {"kind": kind}) if x.dtype == FLOAT32 else None
 
     return read
 
 
 def _clip(reader: _Reader, var: Any, call: Any) -> Value | None:
     x, low, high = reader.node(call.args[0]), *(float(a.value) for a in call.args[1:])
-    if x.dtype != "float32":  # of indices, when an interpolation is spelt out
+    if x.dtype != FLOAT32:  # of indices, when an interpolation is spelt out
         return None
     return Node("clip", [x], x.shape, {"low": low, "high": high})
 
@@ -194,7 +195,7 @@ def _clip(reader: _Reader, var: Any, call: Any) -> Value | None:
 def _binary(op: str) -> Callable[[_Reader, Any, Any], Value | None]:
     def read(reader: _Reader, var: Any, call: Any) -> Value | None:
         a, b = reader.node(call.args[0]), reader.node(call.args[1])
-        if "float32" not in (a.dtype, b.dtype):
+        if FLOAT32 not in (a.dtype, b.dtype):
             return None
         return Node(op, [a, b], _shape(var))
 
@@ -255,6 +256,8 @@ def _slice_scatter(reader: _Reader, var: Any, call: Any) -> Value | None:
     if step != 1:
         return None
     start, stop, _ = slice(start, stop).indices(x.shape[axis])
+    if (start, stop) == (0, x.shape[axis]):
+        return update  # PyTorch before 2.9 writes x[:, a:b] = u with one of these for the batch
     attrs = {"axis": axis, "start": start, "stop": stop}
     return Node("slice_scatter", [x, update], x.shape, attrs, dtype=x.dtype)
 
@@ -284,7 +287,7 @@ def _matmul(reader: _Reader, var: Any, call: Any) -> Value | None:
     if w.op != "const" or len(w.shape) != 2 or x.op == "const":
         return None
     weight = np.ascontiguousarray(w.weights["value"].T)
-    weights = {"weight": weight, "bias": np.zeros(weight.shape[0], np.float32)}
+    weights = {"weight": weight, "bias": np.zeros(weight.shape[0], weight.dtype)}
     return Node("dense", [x], _shape(var), {}, weights, w.modules)
 
 

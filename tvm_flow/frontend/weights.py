@@ -14,8 +14,12 @@ from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from torch.nn.parameter import is_lazy
 
+from tvm_flow.schedules.contract.dtypes import FLOAT32
 from tvm_flow.support.errors import ModelError
 
+TORCH_FLOAT32: torch.dtype = getattr(torch, FLOAT32)
+ONLY_FLOAT32 = f"only {FLOAT32} models can be compiled"
+ONE_TENSOR = f"exactly one {FLOAT32} tensor is supported"
 SUFFIXES = (".safetensors", ".pth", ".pt")
 _NESTED = ("state_dict", "model_state_dict", "model")  # where training scripts keep the tensors
 _SHOWN = 3
@@ -68,17 +72,17 @@ def check_tensors(tensors: Iterable[tuple[str, Tensor]]) -> None:
                 why="it is on the meta device or was never initialised",
                 fix="load weights, or run the model once on an example, in the factory",
             )
-        if value.is_complex() or (value.is_floating_point() and value.dtype != torch.float32):
+        if value.is_complex() or (value.is_floating_point() and value.dtype != TORCH_FLOAT32):
             raise ModelError(
                 f"The tensor {name} of the model is {value.dtype}",
-                why="only float32 models can be compiled",
+                why=ONLY_FLOAT32,
                 fix="call .float() on the model",
             )
         if isinstance(value, nn.Parameter) and not value.is_floating_point():
             raise ModelError(
                 f"The parameter {name} of the model is {value.dtype}",
                 why="quantised weights cannot be compiled",
-                fix="use the float32 model",
+                fix=f"use the {FLOAT32} model",
             )
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise not_finite(name, int((~torch.isfinite(value)).sum()), value.numel())

@@ -31,6 +31,8 @@ from typing import Any
 
 import numpy as np
 
+from tvm_flow.schedules.contract.dtypes import FLOAT32
+
 Array = np.ndarray
 
 
@@ -44,12 +46,16 @@ class Node:
     attrs: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, Array] = field(default_factory=dict)
     modules: tuple[str, ...] = ()
-    dtype: str = "float32"
+    dtype: str = FLOAT32.value
     name: str = ""
 
     @property
     def bytes(self) -> int:
-        return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
+        return int(np.prod(self.shape)) * self.element_bytes
+
+    @property
+    def element_bytes(self) -> int:
+        return np.dtype(self.dtype).itemsize
 
     def describe(self) -> str:
         """Operator and attributes on one line, for listings and structural tests."""

@@ -25,6 +25,11 @@ class Task:
     parts: tuple[str, ...] = ()
 
     @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one call, of the direct algorithm."""
+        return registry.operator(self.problem.op).macs(self.problem)
+
+    @property
     def problem(self) -> Problem:
         return self.workload.problem
 
@@ -64,8 +69,3 @@ def one_way(tasks: Iterable[Task]) -> list[Task]:
         if not task.parts:
             found.setdefault(task.problem.key, task)
     return list(found.values())
-
-
-def macs_of(task: Task) -> int:
-    """Multiply-accumulates of one call, of the direct algorithm."""
-    return registry.operator(task.problem.op).macs(task.problem)

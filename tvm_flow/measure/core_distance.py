@@ -15,11 +15,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tvm_flow.runtime import machine
-from tvm_flow.support.cache import cache_root
 from tvm_flow.support.errors import CompileError
-from tvm_flow.toolchain.linker import ZIG_PIN, compile_c, find_linker, has_zig
+from tvm_flow.support.resources import package_file
+from tvm_flow.support.user_folders import cache_root
+from tvm_flow.toolchain.linker import compile_c, find_linker, has_zig, zig_version
 
-_SOURCE = Path(__file__).with_name("core_distance.c")
 _GLIBC = "2.27"  # as old as any that is compiled for; the source needs nothing newer
 #: On a Zen 5 server cores on one L3 gave 39 to 66 ns within minutes, those on two 210.
 MAX_SPREAD = 2.0
@@ -53,14 +53,15 @@ def spread_complaint(values_ns: Sequence[float]) -> str | None:
 def _library() -> ctypes.CDLL | None:
     """Compiled once per machine. A comparison does not fail for want of it."""
     arch = machine.arch()
-    digest = hashlib.sha256(f"{ZIG_PIN} {_GLIBC}".encode() + _SOURCE.read_bytes()).hexdigest()
+    source = package_file("measure", "core_distance.c")
+    digest = hashlib.sha256(f"{zig_version()} {_GLIBC}".encode() + source.read_bytes()).hexdigest()
     path = cache_root() / f"core-distance-{arch}-{digest[:16]}.so"
     try:
         if not path.exists():
             if not has_zig():
                 return None
             with TemporaryDirectory(prefix="tvm-flow-core-distance-") as folder:
-                made = compile_c(_SOURCE, Path(folder) / "o.o", arch=arch, glibc=_GLIBC)
+                made = compile_c(source, Path(folder) / "o.o", arch=arch, glibc=_GLIBC)
                 find_linker(arch).link_shared([made], path)
         library = ctypes.CDLL(str(path))
     except (CompileError, OSError):

@@ -16,6 +16,7 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
+from tvm_flow.schedules.contract.dtypes import FLOAT32
 from tvm_flow.schedules.cpu.emit.kernel import OPAQUE
 from tvm_flow.schedules.cpu.emit.vector import f32, load, registers, store
 from tvm_flow.schedules.cpu.lowering import compile_kernel
@@ -40,8 +41,8 @@ class PeakKernel:
         self._main = compile_kernel(_fma_kernel(lanes, chains), board.tvm_target())["fma"]
         # The factor and the summand come from memory, so no pass can simplify them away; with these
         # values the sums stay finite and normal.
-        self._operands = tvm.runtime.tensor(np.repeat(np.array([0.5, 1.0], np.float32), lanes))
-        self._sums = tvm.runtime.tensor(np.zeros(chains * lanes, np.float32))
+        self._operands = tvm.runtime.tensor(np.repeat(np.array([0.5, 1.0], FLOAT32), lanes))
+        self._sums = tvm.runtime.tensor(np.zeros(chains * lanes, FLOAT32))
 
     def run(self) -> None:
         self._main(self._operands, self._sums)
@@ -85,10 +86,10 @@ def stream_gbps(board: Board, seconds: float = 0.5, footprint: int | None = None
     if footprint is not None and footprint < 1:
         raise UsageError(f"Cannot stream {footprint} bytes", fix="pass a footprint above 0")
     size = max(_STREAM_BYTES, 2 * 1024 * board.l3_kib) if footprint is None else footprint // 3
-    count = max(1, size // 4 // board.lanes) * board.lanes
+    count = max(1, size // FLOAT32.bytes // board.lanes) * board.lanes
     main = compile_kernel(_triad_kernel(board.lanes, count), board.tvm_target())["triad"]
-    arrays = [tvm.runtime.tensor(np.full(count, value, np.float32)) for value in (1, 2, 0)]
-    return 3 * 4 * count / _best(lambda: main(*arrays), seconds) / 1e9
+    arrays = [tvm.runtime.tensor(np.full(count, value, FLOAT32)) for value in (1, 2, 0)]
+    return 3 * FLOAT32.bytes * count / _best(lambda: main(*arrays), seconds) / 1e9
 
 
 def _best(run: Callable[[], None], seconds: float) -> float:
@@ -113,8 +114,8 @@ def _fma_kernel(lanes: int, chains: int) -> tirx.PrimFunc:
     """
     with IRBuilder() as builder, T.prim_func():
         T.func_name("fma")
-        operands = T.arg("operands", T.buffer((_OPERANDS * lanes,), "float32"))
-        sums = T.arg("sums", T.buffer((chains * lanes,), "float32"))
+        operands = T.arg("operands", T.buffer((_OPERANDS * lanes,), FLOAT32))
+        sums = T.arg("sums", T.buffer((chains * lanes,), FLOAT32))
         _attributes("fma")
         held = [registers(lanes) for _ in range(chains)]
         for i, value in enumerate(held):
@@ -132,7 +133,7 @@ def _triad_kernel(lanes: int, count: int) -> tirx.PrimFunc:
     """a = b + 3 * c over ``count`` elements."""
     with IRBuilder() as builder, T.prim_func():
         T.func_name("triad")
-        b, c, a = (T.arg(name, T.buffer((count,), "float32")) for name in "bca")
+        b, c, a = (T.arg(name, T.buffer((count,), FLOAT32)) for name in "bca")
         _attributes("triad")
         with T.serial(0, count // lanes) as i:
             value = load(b, i * lanes, lanes) + f32(3.0, lanes) * load(c, i * lanes, lanes)

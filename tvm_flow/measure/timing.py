@@ -31,6 +31,7 @@ from tvm_flow.measure.load_probe import LoadProbe, core_times
 from tvm_flow.measure.rounds import Measurement, Round, measurement
 from tvm_flow.runtime import machine
 from tvm_flow.support import channel, errors
+from tvm_flow.support.child import child_environment
 from tvm_flow.support.errors import MeasurementError, UsageError
 
 Array = NDArray[np.float32]
@@ -88,7 +89,6 @@ class Worker:
     ) -> None:
         self.name = name
         self._folder = tempfile.TemporaryDirectory(prefix="tvm-flow-timing-")
-        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         self._log = Path(self._folder.name) / "log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -98,7 +98,7 @@ class Worker:
                 stderr=log,
                 bufsize=0,
                 cwd=folder,
-                env=environment or {**os.environ, "PYTHONPATH": path},
+                env=environment or child_environment(),
             )
         self.probe = LoadProbe(cores, self._process.pid)
         self._send(

@@ -3,8 +3,9 @@
 //   driver LIBRARY ARGUMENTS
 //
 // ARGUMENTS is a binary file, written by run.py and overwritten in place with the memory after the
-// call. Little-endian: u64 count; per argument u64 ndim, dims (ndim), u64 bytes of memory, u64
-// offset of the tensor in it; then the memories, each starting at a multiple of 64 bytes.
+// call. Little-endian: u64 count; per argument u64 ndim, dims (ndim), u64 type code and u64 bits of an
+// element (DLPack's), u64 bytes of memory, u64 offset of the tensor in it; then the memories, each
+// starting at a multiple of 64 bytes.
 // Exit codes: 0 done; 2 wrong usage or file; 3 the library does not load; 4 the kernel refused.
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -58,16 +59,18 @@ std::vector<DLTensor> arguments(const char* path) {
   auto* header = reinterpret_cast<uint64_t*>(base);
   std::vector<uint64_t*> entries;
   uint64_t* at = header + 1;
-  for (uint64_t i = 0; i < header[0]; i++, at += at[0] + 3) entries.push_back(at);
+  for (uint64_t i = 0; i < header[0]; i++, at += at[0] + 5) entries.push_back(at);
   auto offset = static_cast<size_t>(reinterpret_cast<char*>(at) - base);
   for (uint64_t* entry : entries) {
     uint64_t ndim = entry[0];
     offset = (offset + kAlignment - 1) / kAlignment * kAlignment;
     DLTensor tensor{};
-    tensor.data = base + offset + entry[ndim + 2];
+    tensor.data = base + offset + entry[ndim + 4];
     tensor.device = {kDLCPU, 0};
     tensor.ndim = static_cast<int32_t>(ndim);
-    tensor.dtype = {kDLFloat, 32, 1};
+    tensor.dtype.code = static_cast<uint8_t>(entry[ndim + 1]);
+    tensor.dtype.bits = static_cast<uint8_t>(entry[ndim + 2]);
+    tensor.dtype.lanes = 1;
     tensor.shape = reinterpret_cast<int64_t*>(entry + 1);
     auto* strides = new int64_t[ndim + 1];  // kept until the program ends
     strides[ndim] = 1;
@@ -75,7 +78,7 @@ std::vector<DLTensor> arguments(const char* path) {
       strides[d] = d + 1 < ndim ? strides[d + 1] * tensor.shape[d + 1] : 1;
     tensor.strides = strides;
     tensors.push_back(tensor);
-    offset += entry[ndim + 1];
+    offset += entry[ndim + 3];
   }
   return tensors;
 }

@@ -14,6 +14,7 @@ from tvm_flow.modelled.trace import Trace, read_trace
 from tvm_flow.tuning.worker.trial_data import Guarded
 
 _ALIGNMENT = 64  # of every argument's memory in the file, as driver.cc expects
+_DLPACK = {"i": 0, "u": 1, "f": 2}  # DLPack's type codes by NumPy's
 
 
 class EmulationFailed(Exception):
@@ -74,8 +75,9 @@ def _encode(buffers: Sequence[Guarded], shapes: Sequence[Sequence[int]]) -> byte
     """The file of arguments, as described in driver.cc."""
     head = [len(buffers)]
     for buffer, shape in zip(buffers, shapes, strict=True):
-        zone = buffer.zone
-        head += [len(shape), *shape, zone.nbytes, buffer.lead]
+        zone, dtype = buffer.zone, buffer.array.dtype
+        element = (_DLPACK[dtype.kind], 8 * dtype.itemsize)
+        head += [len(shape), *shape, *element, zone.nbytes, buffer.lead]
     data = bytearray(np.array(head, np.uint64).tobytes())
     for buffer in buffers:
         data += bytes(-len(data) % _ALIGNMENT)
@@ -85,7 +87,7 @@ def _encode(buffers: Sequence[Guarded], shapes: Sequence[Sequence[int]]) -> byte
 
 def _decode(data: bytes, buffers: Sequence[Guarded], shapes: Sequence[Sequence[int]]) -> None:
     """Copy the memories of the file back into ``buffers``."""
-    at = 8 * (1 + sum(3 + len(shape) for shape in shapes))
+    at = 8 * (1 + sum(5 + len(shape) for shape in shapes))
     for buffer in buffers:
         at += -at % _ALIGNMENT
         zone = buffer.zone

@@ -14,9 +14,10 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from tvm_flow.support.cache import cache_root
 from tvm_flow.support.errors import EnvironmentFault
-from tvm_flow.toolchain.linker import ZIG_PIN, build_cpp
+from tvm_flow.support.resources import package_file
+from tvm_flow.support.user_folders import cache_root
+from tvm_flow.toolchain.linker import build_cpp, zig_version
 
 #: LLVM 17 is the first with models of Neoverse N1 and Zen 4 (Debian 12 offers 19).
 _LLVM = range(22, 16, -1)
@@ -26,7 +27,6 @@ _QEMU_MAJOR = (6, 8)
 _GLIBC = "2.27"
 _DRIVER_FLAGS = ("-rdynamic",)
 _PLUGIN_FLAGS = ("-shared", "-fPIC")
-_SOURCES = Path(__file__).parent
 #: C library of another architecture, as Debian's cross packages install it.
 _SYSROOTS = {"aarch64": Path("/usr/aarch64-linux-gnu")}
 PACKAGES = {
@@ -119,13 +119,13 @@ def build_helpers(arch: str) -> tuple[Path, Path]:
     driver = _cached("driver", arch, "", (*_DRIVER_FLAGS, headers))
     if not driver.exists():
         build_cpp(
-            [_SOURCES / "driver.cc"], driver, arch=arch, glibc=_GLIBC,
+            [package_file("modelled", "driver.cc")], driver, arch=arch, glibc=_GLIBC,
             include_dirs=[_ffi_headers()], flags=_DRIVER_FLAGS,
         )  # fmt: skip
     plugin = _cached("plugin", platform.machine(), ".so", _PLUGIN_FLAGS)
     if not plugin.exists():
         build_cpp(
-            [_SOURCES / "plugin.cc"], plugin, arch=platform.machine(), glibc=_GLIBC,
+            [package_file("modelled", "plugin.cc")], plugin, arch=platform.machine(), glibc=_GLIBC,
             flags=_PLUGIN_FLAGS,
         )  # fmt: skip
     return driver, plugin
@@ -136,13 +136,15 @@ def _ffi_headers() -> Path:
     found = importlib.util.find_spec("tvm_ffi")
     if found is None or found.origin is None:
         raise EnvironmentFault(
-            "The headers of apache-tvm-ffi are missing", why="it is not installed", fix="make venv"
+            "The headers of apache-tvm-ffi are missing",
+            why="it is not installed",
+            fix="tvm-flow doctor",
         )
     return Path(found.origin).parent / "include"
 
 
 def _cached(name: str, arch: str, suffix: str, settings: Sequence[str]) -> Path:
     """Where a helper is kept: one file per version of its source, compiler and settings."""
-    digest = hashlib.sha256(repr([ZIG_PIN, _GLIBC, *settings]).encode())
-    digest.update((_SOURCES / f"{name}.cc").read_bytes())
+    digest = hashlib.sha256(repr([zig_version(), _GLIBC, *settings]).encode())
+    digest.update(package_file("modelled", f"{name}.cc").read_bytes())
     return cache_root() / "modelled" / f"{name}-{arch}-{digest.hexdigest()[:16]}{suffix}"

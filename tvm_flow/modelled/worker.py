@@ -15,7 +15,6 @@ from tvm_flow.support.errors import TuningError
 from tvm_flow.support.messages import from_message
 from tvm_flow.tuning.records.record import OK
 from tvm_flow.tuning.worker import kernel_run
-from tvm_flow.tuning.worker.kernel_build import one_line
 from tvm_flow.tuning.worker.kernel_run import guarded
 from tvm_flow.tuning.worker.protocol import (
     Candidate,
@@ -26,6 +25,7 @@ from tvm_flow.tuning.worker.protocol import (
     Outcome,
     PrepareRequest,
     TrialRequest,
+    one_line,
 )
 from tvm_flow.tuning.worker.trial_data import TrialData, WrongResult
 

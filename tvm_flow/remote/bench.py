@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from tvm_flow.remote.address import Address
 from tvm_flow.remote.board_pool import BoardPool, Patience
 from tvm_flow.remote.client import boards_of, wrong_arch
 from tvm_flow.remote.probe import judged, probe_boards
 from tvm_flow.remote.protocol import OpenAnswer
 from tvm_flow.remote.runner import BoardRunner
+from tvm_flow.support.address import Address
 from tvm_flow.support.errors import BoardError, UsageError
 from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions

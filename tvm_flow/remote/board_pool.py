@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from tvm_flow.remote import client
-from tvm_flow.remote.address import Address
 from tvm_flow.remote.client import BoardInfo, NoneFree, Seat, TrackerGone
+from tvm_flow.support.address import Address
 from tvm_flow.support.errors import BoardError
 
 _FIRST_ASK_S, _ASK_S = 0.5, 2.0  # the first question to the tracker, and the later ones

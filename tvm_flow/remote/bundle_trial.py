@@ -18,11 +18,11 @@ from tvm_flow.runtime import manifest
 from tvm_flow.runtime.library import start_machine
 from tvm_flow.runtime.stats import worst_rel_error
 from tvm_flow.runtime.weights import read_weights
+from tvm_flow.support.resources import package_file
 from tvm_flow.tuning.records.record import OK
 
 Array = NDArray[np.float32]
 _WARM_UP = 3
-_SCRIPT = Path(__file__).with_name("eager_on_board.py")
 #: Where docs/boards.md puts PyTorch, and what the board calls Python.
 _PYTHONS = ("/opt/torch/bin/python3", "python3")
 _FIND_TORCH = "import torch, sys; sys.stdout.write(torch.__version__)"
@@ -90,7 +90,7 @@ def _eager(
     interpreter, version = _interpreter(session)
     if not interpreter:
         return EagerTimes(f"PyTorch is not installed on the board (tried {', '.join(_PYTHONS)})")
-    session.upload(_SCRIPT, "eager.py")
+    session.upload(package_file("remote", "eager_on_board.py"), "eager.py")
     session.upload(request.program, "model.pt2")
     _upload_sample(session, request, "x.npy")
     argv = [interpreter, "eager.py", "model.pt2", "x.npy", "y.npz", str(request.threads),

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tvm_flow.remote.address import Address
 from tvm_flow.remote.protocol import OpenRequest
+from tvm_flow.support.address import Address
 from tvm_flow.support.errors import BoardError
 
 _MAGIC = 0x2F271

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tvm_flow.remote.address import Address
 from tvm_flow.remote.bench import require_board
 from tvm_flow.remote.board_pool import BoardPool, Patience
 from tvm_flow.remote.client import Seat, boards_of, foreign_boards
@@ -16,6 +15,7 @@ from tvm_flow.remote.health import advice
 from tvm_flow.remote.protocol import BOARD, BundleAnswer, BundleRequest, OpenAnswer
 from tvm_flow.runtime import manifest
 from tvm_flow.runtime.stats import Timing, summarise
+from tvm_flow.support.address import Address
 from tvm_flow.support.errors import BoardError, NumericsError
 from tvm_flow.targets import Board
 from tvm_flow.tuning.worker.process import WorkerCrashed, WorkerExpired, WorkerProcess

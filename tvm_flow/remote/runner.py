@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 from tvm_flow.remote.board_pool import BoardPool, Closing
 from tvm_flow.remote.protocol import BOARD, LOST, THROTTLED, OpenAnswer
 from tvm_flow.schedules import registry
+from tvm_flow.schedules.contract.dtypes import FLOAT32
 from tvm_flow.schedules.contract.problem import Workload
 from tvm_flow.support.errors import BoardError
 from tvm_flow.targets import Board
@@ -223,7 +224,8 @@ class BoardRunner:
         if self._emulated:
             call_s *= _EMULATED
         size = sum(item.library.stat().st_size for item in built if item.library is not None)
-        size += 4 * sum(math.prod(shape) for item in built for shape in item.shapes)
+        elements = sum(math.prod(shape) for item in built for shape in item.shapes)
+        size += FLOAT32.bytes * elements  # no kernel's are larger
         upload_s = 2 * size / _UPLOAD_BYTES_PER_S  # outputs come back
         runs_s = len(built) * (4 * call_s + 8 * self._options.trial_budget_s)
         return self._options.trial_timeout_s + upload_s + runs_s

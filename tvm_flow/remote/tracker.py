@@ -14,7 +14,7 @@ from typing import Any
 from tornado import ioloop
 from tvm.rpc import tracker as tvm_tracker
 
-from tvm_flow.remote.address import Address
+from tvm_flow.support.address import Address
 from tvm_flow.support.errors import EnvironmentFault
 
 #: Seconds without a word after which a board is dropped. Ours says something every 2 s; TVM's own

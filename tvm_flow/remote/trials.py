@@ -9,11 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-import numpy as np
-
 from tvm_flow.measure.kernel_timer import KernelTimer, time_in_turns, time_one
 from tvm_flow.remote import bundle_trial
-from tvm_flow.remote.address import Address
 from tvm_flow.remote.health import Throttled, require_steady
 from tvm_flow.remote.protocol import (
     LOST,
@@ -24,11 +21,12 @@ from tvm_flow.remote.protocol import (
     OpenRequest,
 )
 from tvm_flow.remote.session import BoardSession, SessionExpired, SessionLost
+from tvm_flow.support.address import Address
 from tvm_flow.tuning.records.record import OK
 from tvm_flow.tuning.worker import kernel_run
-from tvm_flow.tuning.worker.kernel_build import SYMBOL, one_line
 from tvm_flow.tuning.worker.kernel_run import cold_copies, data_of, outcome_of
 from tvm_flow.tuning.worker.protocol import (
+    SYMBOL,
     Answer,
     Candidate,
     CompareRequest,
@@ -38,6 +36,7 @@ from tvm_flow.tuning.worker.protocol import (
     Outcome,
     PrepareRequest,
     TrialRequest,
+    one_line,
 )
 from tvm_flow.tuning.worker.trial_data import TrialData, WrongResult
 
@@ -138,8 +137,7 @@ def _candidate(
     """Upload a library, compare what it computes with the reference, and make its timer."""
     session.upload(candidate.library, name)
     session.load(name)
-    outputs = [np.full(array.shape, np.nan, np.float32) for array in given.expected]
-    values = [*given.given, *outputs]
+    values = [*given.given, *given.unwritten()]
     arguments = [
         session.tensor(array.reshape(shape))
         for array, shape in zip(values, candidate.shapes, strict=True)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from tvm_flow.support.errors import EnvironmentFault
 from tvm_flow.support.publish import beside
-
-
-def cache_root() -> Path:
-    """The folder; it may not exist yet, and may be deleted whenever nothing uses it."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tvm-flow"
+from tvm_flow.support.user_folders import cache_root
 
 
 def cached_folder(name: str, make: Callable[[Path], None]) -> Path:

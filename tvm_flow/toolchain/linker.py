@@ -17,13 +17,15 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import ClassVar
 
-from tvm_flow.support.cache import cache_root
 from tvm_flow.support.errors import CompileError, EnvironmentFault
+from tvm_flow.support.user_folders import cache_root
 from tvm_flow.toolchain.elf import elf_arch
 
+#: What to install where it is missing: the version of the locks.
 ZIG_PIN = "ziglang==0.17.1"
 LINK_TIMEOUT_S = 120
 # The first C++ build on a machine also builds libc++ for the target: about a minute on two cores.
@@ -113,6 +115,14 @@ def find_linker(arch: str, explicit: PathLike | None = None) -> Linker:
 def has_zig() -> bool:
     """Whether the wheel with linker and C++ compiler is installed."""
     return importlib.util.find_spec("ziglang") is not None
+
+
+def zig_version() -> str:
+    """Of the installed wheel, ``"none"`` without one: part of the names of what is cached."""
+    try:
+        return metadata.version("ziglang")
+    except metadata.PackageNotFoundError:
+        return "none"
 
 
 def zig() -> str:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
-from tvm_flow.support.cache import cache_root
-from tvm_flow.toolchain.linker import ZIG_PIN, compile_c, has_zig
-
-_SOURCE = Path(__file__).with_name("thread_pool.c")
+from tvm_flow.support.resources import package_file
+from tvm_flow.support.user_folders import cache_root
+from tvm_flow.toolchain.linker import compile_c, has_zig, zig_version
 
 
 def pool_objects(arch: str, glibc: str, threads: int) -> list[str]:
@@ -19,8 +17,9 @@ def pool_objects(arch: str, glibc: str, threads: int) -> list[str]:
     """
     if threads < 2 or not has_zig():
         return []
-    digest = hashlib.sha256(f"{ZIG_PIN} {arch} {glibc}".encode() + _SOURCE.read_bytes())
+    source = package_file("toolchain", "thread_pool.c")
+    digest = hashlib.sha256(f"{zig_version()} {arch} {glibc}".encode() + source.read_bytes())
     path = cache_root() / f"pool-{arch}-{digest.hexdigest()[:16]}.o"
     if not path.exists():
-        compile_c(_SOURCE, path, arch=arch, glibc=glibc)
+        compile_c(source, path, arch=arch, glibc=glibc)
     return [str(path)]

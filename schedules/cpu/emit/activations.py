@@ -23,6 +23,7 @@ from tvm_flow.schedules.cpu.emit.vector import (
     minimum,
     reinterpret,
 )
+from tvm_flow.schedules.operators.reference import EXACT_ACTIVATIONS, require_scale
 
 #: activation of a value of some width
 Activation = Callable[[Value, int], Expr]
@@ -68,9 +69,6 @@ _EMIT: dict[str, Activation] = {
     "silu": lambda x, width: x() * _sigmoid(x, width),
 }
 
-#: Exact in any type; the rest is computed in fp32.
-_EXACT = frozenset({"none", "relu", "relu6"})
-
 
 def emitter(name: str, cpu: Cpu) -> Activation:
     """What emits activation ``name`` for ``cpu``; the result is of the value's type.
@@ -78,7 +76,7 @@ def emitter(name: str, cpu: Cpu) -> Activation:
     Emitting raises ``ValueError`` for integers, whose scale is not known here, unless the
     activation is a comparison only.
     """
-    if name in _EXACT:
+    if name in EXACT_ACTIVATIONS:
         return _EMIT[name]
     return _in_fp32(name, gelu.piecewise if name == "gelu" and cpu.lookup else _EMIT[name])
 
@@ -86,8 +84,7 @@ def emitter(name: str, cpu: Cpu) -> Activation:
 def _in_fp32(name: str, act: Activation) -> Activation:
     def emit(x: Value, width: int) -> Expr:
         dtype = dtype_of(x())
-        if not dtype.is_float:
-            raise ValueError(f"{name} of {dtype} depends on its scale: convert it to fp32 first")
+        require_scale(name, dtype)
         if dtype is FLOAT32:
             return act(x, width)
         return convert(act(bind(convert(x(), FLOAT32), width), width), dtype)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, TypeAlias
 
 from tvm import tirx
@@ -27,8 +28,12 @@ LOOKUP_ENTRIES = 32
 
 def dtype_of(source: tirx.Buffer | Expr) -> DType:
     """Element type of a buffer or of a (vector) value."""
-    dtype = source.dtype if isinstance(source, tirx.Buffer) else source.ty.dtype
-    return DType(str(dtype.with_lanes(1)))
+    return _element(source.dtype if isinstance(source, tirx.Buffer) else source.ty.dtype)
+
+
+@cache
+def _element(name: str) -> DType:
+    return DType(name.partition("x")[0])
 
 
 def constant(value: float, width: int, dtype: DType) -> Expr:

@@ -26,14 +26,15 @@ def _rule(node: Node, users: dict[int, list[Node]]) -> Node | None:
     shift = node.weights["shift"].astype(np.float64)
     if source.op == "affine":
         weights = {
-            "scale": (source.weights["scale"] * scale).astype(np.float32),
-            "shift": (source.weights["shift"] * scale + shift).astype(np.float32),
+            "scale": source.weights["scale"] * scale,
+            "shift": source.weights["shift"] * scale + shift,
         }
     else:
         w = source.weights["weight"]
         weights = {
-            "weight": (w * scale.reshape(-1, *[1] * (w.ndim - 1))).astype(np.float32),
-            "bias": (source.weights["bias"] * scale + shift).astype(np.float32),
+            "weight": w * scale.reshape(-1, *[1] * (w.ndim - 1)),
+            "bias": source.weights["bias"] * scale + shift,
         }
+    weights = {k: v.astype(source.weights[k].dtype) for k, v in weights.items()}
     modules = merged(source, node)
     return Node(source.op, source.inputs, node.shape, source.attrs, weights, modules)

@@ -135,13 +135,14 @@ def _times(node: Node, gate: str, result: str) -> Node | None:
     return None
 
 
-def _per_channel(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+def _per_channel(value: np.ndarray, node: Node) -> np.ndarray | None:
     """A constant that broadcasts along channels only (axis 1, or the last of a matrix)."""
+    shape = node.shape
     axis = 1 if len(shape) > 1 else 0
     padded = value.reshape((1,) * (len(shape) - value.ndim) + value.shape)
     if any(size != 1 for i, size in enumerate(padded.shape) if i != axis):
         return None
-    flat = padded.reshape(-1).astype(np.float32)
+    flat = padded.reshape(-1).astype(node.dtype)
     if flat.size == 1 and value.size == 1:
         return None  # scalars belong to activations; they are handled by their own patterns
     return flat if flat.size == shape[axis] else None
@@ -157,7 +158,7 @@ def _constant(node: Node) -> Node | None:
     for x, c in pairs:
         if c.op != "const" or x.op == "const":
             continue
-        value = _per_channel(c.weights["value"], node.shape)
+        value = _per_channel(c.weights["value"], node)
         if value is None or x.shape != node.shape:
             continue
         zero, one = np.zeros_like(value), np.ones_like(value)

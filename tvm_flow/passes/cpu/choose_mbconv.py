@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tvm_flow.codegen.emit import Chooser
+from tvm_flow.ir.choice import Chooser
 from tvm_flow.ir.graph import Graph, Node
 from tvm_flow.passes.cpu.fuse_mbconv import Chain, chain_at, fuse_chains, fused
 from tvm_flow.passes.cpu.problems import problem_of, ways

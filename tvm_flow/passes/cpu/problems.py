@@ -31,8 +31,8 @@ def ways(node: Node, device: Device) -> list[Workload]:
 
 
 def plain_weights(node: Node) -> dict[str, Array]:
-    """Weights under the names that packing expects, fp32 and contiguous."""
-    return {k: np.ascontiguousarray(v, np.float32) for k, v in node.weights.items()}
+    """Weights under the names that packing expects, contiguous."""
+    return {k: np.ascontiguousarray(v) for k, v in node.weights.items()}
 
 
 def _pixels(node: Node, *, nchw: bool = False) -> tuple[int, int, int, int]:

@@ -35,11 +35,20 @@ class RecordStore:
     ----------
     directory: ``tuning_logs/<board.log_name>``; may not exist yet.
     target: the board's ``log_name``; by default the folder's name.
+    committed: another folder of the same board that is read first and never written to: the
+        records that were installed with the package.
     """
 
-    def __init__(self, directory: Path | str, target: str | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path | str,
+        target: str | None = None,
+        *,
+        committed: Path | None = None,
+    ) -> None:
         """Read and check every log. Raises :class:`RecordError` naming file, line and fix."""
         self.directory = Path(directory)
+        self.committed = committed
         self.target = target or self.directory.name
         self.notes: list[str] = []
         self.records: list[Record] = []
@@ -48,7 +57,8 @@ class RecordStore:
 
     def _load(self) -> None:
         self.notes, self.records = [], []
-        for path in log_files(self.directory):
+        for path in [*(log_files(self.committed) if self.committed else []),
+                     *log_files(self.directory)]:  # fmt: skip
             log = read_log(path, self.target)
             self.records += log.records
             if log.torn:

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tvm_flow.backends import Backend
 from tvm_flow.schedules.contract.problem import Workload
 from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions
@@ -25,7 +26,7 @@ from tvm_flow.tuning.search.trial_queue import Job, TrialQueue
 from tvm_flow.tuning.worker.bench import Bench, TrialRunner
 from tvm_flow.tuning.worker.builder import Builder
 from tvm_flow.tuning.worker.cores import CorePlan
-from tvm_flow.tuning.worker.protocol import Outcome
+from tvm_flow.tuning.worker.protocol import Outcome, WorkerRole
 
 _STEP_S = 0.5  # longest wait before limits are looked at again
 _MOST_RESERVED = 0.4  # share of the time limit
@@ -45,9 +46,11 @@ class TunerRun:
         options: TuneOptions,
         on_event: OnEvent | None,
         bench: Bench,
+        backend: Backend,
     ) -> None:
         self.board, self.store, self.threads, self.seed = board, store, threads, seed
         self.options, self.on_event, self.bench = options, on_event, bench
+        self.builds = WorkerRole("build", backend.builder)
         self.session = datetime.now(UTC).isoformat(timespec="milliseconds")
         self.started = time.monotonic()
         self.target: int | None = None
@@ -74,7 +77,8 @@ class TunerRun:
 
     def _work(self, plan: CorePlan) -> None:
         with tempfile.TemporaryDirectory(prefix="tvm-flow-tune-") as name, ExitStack() as stack:
-            builder = Builder(plan, Path(name), self.options.build_timeout_s)
+            timeout_s = self.options.build_timeout_s
+            builder = Builder(plan, Path(name), timeout_s, role=self.builds)
             stack.callback(builder.close)
             runner = self.bench.runner(self.board, plan, Path(name), self.options, self.seed)
             stack.callback(runner.close)

@@ -66,7 +66,14 @@ def tune_tasks(
         options or TuneOptions(), cold_bytes=backend.weight_bytes(merged, board, threads)
     )
     run = TunerRun(
-        board, store, threads=threads, seed=seed, options=options, on_event=on_event, bench=bench
+        board,
+        store,
+        threads=threads,
+        seed=seed,
+        options=options,
+        on_event=on_event,
+        bench=bench,
+        backend=backend,
     )
     run.target, run.limit_s = trials, None if minutes is None else 60 * minutes
     with ExitStack() as stack:

@@ -51,10 +51,12 @@ def main(handlers: str, cores: str = "") -> None:
     if cores:
         os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
     incoming, outgoing = _private_streams()
+    gc.disable()  # what importing TVM makes stays, and looking at it takes a tenth of the start
     answers = _made(handlers, channel.receive(incoming))
     from tvm_flow.tuning.worker.protocol import Order  # noqa: PLC0415  (imports TVM)
 
     gc.freeze()  # a collection would go through TVM's modules each time
+    gc.enable()
     channel.send(outgoing, {"ready": os.getpid()})
     while True:
         order = from_message(channel.receive(incoming), Order)

@@ -15,7 +15,7 @@ from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions
 from tvm_flow.tuning.worker.builder import BuiltKernel
 from tvm_flow.tuning.worker.cores import CorePlan, plan_cores
-from tvm_flow.tuning.worker.protocol import KernelRequest, Outcome
+from tvm_flow.tuning.worker.protocol import KernelRequest, Outcome, WorkerRole
 from tvm_flow.tuning.worker.runner import Runner
 
 
@@ -79,4 +79,5 @@ class LocalBench:
     def runner(
         self, board: Board, plan: CorePlan, folder: Path, options: TuneOptions, seed: int
     ) -> TrialRunner:
-        return Runner(plan, folder, options, seed)
+        role = WorkerRole("run", self._backend.runner)
+        return Runner(plan, folder, options, seed, role=role)

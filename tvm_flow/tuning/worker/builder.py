@@ -20,6 +20,7 @@ from tvm_flow.tuning.worker.protocol import (
     BuildRequest,
     Candidate,
     KernelRequest,
+    WorkerRole,
 )
 
 #: A kernel's library is small and short-lived; threads would only take cores from each other.
@@ -58,10 +59,13 @@ class _Job:
 class Builder:
     """As many build workers as the plan has cores for; libraries go to ``folder``.
 
-    Workers on measuring cores pause while the builder is on :meth:`hold`.
+    ``role``: what its workers build with. Those on measuring cores pause while the builder is on
+    :meth:`hold`.
     """
 
-    def __init__(self, plan: CorePlan, folder: Path, timeout_s: float) -> None:
+    def __init__(
+        self, plan: CorePlan, folder: Path, timeout_s: float, *, role: WorkerRole = BUILD
+    ) -> None:
         self._folder, self._timeout_s = folder, timeout_s
         self._numbers = itertools.count()
         self._jobs: deque[_Job] = deque()
@@ -69,7 +73,7 @@ class Builder:
         self._held = self._closed = False
         self._loud = 0  # workers at work on measuring cores
         self._workers = [
-            WorkerProcess(BUILD, plan.cores_of(n), _ENVIRONMENT, folder / f"build-{n}.log")
+            WorkerProcess(role, plan.cores_of(n), _ENVIRONMENT, folder / f"build-{n}.log")
             for n in range(plan.builders)
         ]
         loud = [bool({*worker.cores} & {*plan.measure}) for worker in self._workers]

@@ -14,10 +14,7 @@ from tvm_flow.support.errors import CompileError
 from tvm_flow.toolchain.linker import find_linker
 from tvm_flow.toolchain.thread_pool import pool_objects
 from tvm_flow.tuning.records.record import OK
-from tvm_flow.tuning.worker.protocol import BuildAnswer, BuildRequest, Handlers
-
-#: Name of the only function in a candidate's library.
-SYMBOL = "candidate"
+from tvm_flow.tuning.worker.protocol import SYMBOL, BuildAnswer, BuildRequest, Handlers, one_line
 
 
 def handlers() -> Handlers:
@@ -53,9 +50,3 @@ def build(request: BuildRequest) -> BuildAnswer:
 def _shapes(kernel: tvm.tirx.PrimFunc) -> tuple[tuple[int, ...], ...]:
     """Shapes the kernel declares: it may see an argument as a line of numbers."""
     return tuple(tuple(int(extent) for extent in parameter.ty.shape) for parameter in kernel.params)
-
-
-def one_line(error: BaseException) -> str:
-    """The last line of an error's text with its type, short enough for a record."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1] if lines else 'no message'}"[:300]

@@ -17,7 +17,6 @@ from dataclasses import asdict
 from functools import lru_cache
 from typing import Any, TypeVar
 
-import numpy as np
 import tvm
 
 from tvm_flow.measure.kernel_timer import KernelTimer, no_absences, time_in_turns, time_one
@@ -25,8 +24,8 @@ from tvm_flow.runtime.library import use_threads
 from tvm_flow.runtime.weights import huge_block
 from tvm_flow.schedules.contract.tensor import Array
 from tvm_flow.tuning.records.record import OK
-from tvm_flow.tuning.worker.kernel_build import SYMBOL, one_line
 from tvm_flow.tuning.worker.protocol import (
+    SYMBOL,
     Answer,
     Candidate,
     CompareRequest,
@@ -36,6 +35,7 @@ from tvm_flow.tuning.worker.protocol import (
     Outcome,
     PrepareRequest,
     TrialRequest,
+    one_line,
 )
 from tvm_flow.tuning.worker.trial_data import TrialData, WrongResult, trial_data
 
@@ -177,7 +177,7 @@ def _copied_weights(given: TrialData, cold_bytes: int) -> list[dict[int, Array]]
         copy = {}
         for at in given.weights:
             values = given.given[at]
-            copy[at] = block[start : start + values.nbytes].view(np.float32).reshape(values.shape)
+            copy[at] = block[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
             copy[at][...] = values
             start += -(-values.nbytes // _LINE) * _LINE
         copies.append(copy)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from tvm_flow.support import channel
 from tvm_flow.support.channel import Closed, Expired
+from tvm_flow.support.child import child_environment
 from tvm_flow.support.errors import EnvironmentFault
 from tvm_flow.support.messages import from_message, to_message
 from tvm_flow.tuning.worker.protocol import Answer, Order, WorkerRole
@@ -110,7 +111,6 @@ class WorkerProcess:
         return process
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         command = [sys.executable, "-m", "tvm_flow.tuning.worker", self.role.handlers]
         with open(self.log, "ab") as log:
             return subprocess.Popen(
@@ -118,7 +118,7 @@ class WorkerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, "PYTHONPATH": path, **self._environment},
+                env=child_environment(**self._environment),
                 start_new_session=True,  # Ctrl-C is for the tuner, which then ends its workers
                 bufsize=0,
             )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_flow.schedules.cpu.device import Cpu
+from tvm_flow.schedules.devices import AnyDevice
 from tvm_flow.tuning.records.record import OK
 
 if TYPE_CHECKING:  # workers do without the boards' descriptions
@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # workers do without the boards' descriptions
     from tvm_flow.targets import Board
     from tvm_flow.tuning.options import TuneOptions
 
+#: Name of the only function in a candidate's library.
+SYMBOL = "candidate"
 #: What a worker does, by kind of request.
 Handlers = Mapping[type, Callable[[Any], Any]]
 
@@ -56,7 +58,7 @@ class KernelRequest:
     defined."""
 
     workload: str
-    device: Cpu
+    device: AnyDevice
     target: dict[str, Any]
     arch: str
     glibc: str
@@ -64,7 +66,7 @@ class KernelRequest:
 
     @classmethod
     def of(
-        cls, workload: Workload, algorithm: Algorithm[Cpu], board: Board, device: Cpu
+        cls, workload: Workload, algorithm: Algorithm[AnyDevice], board: Board, device: AnyDevice
     ) -> KernelRequest:
         """``workload`` by ``algorithm`` as it is built for ``board``."""
         module = type(algorithm).__module__
@@ -184,3 +186,9 @@ class Comparison(Answer):
     def of_each(self, candidates: int) -> list[Outcome]:
         """One outcome per candidate: all fail if one does."""
         return list(self.outcomes) if self.ok else [Outcome(self.status, self.cause)] * candidates
+
+
+def one_line(error: BaseException) -> str:
+    """The last line of an error's text with its type, short enough for a record."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1] if lines else 'no message'}"[:300]

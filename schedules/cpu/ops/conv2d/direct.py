@@ -13,6 +13,7 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 
 from tvm_flow.schedules.contract.algorithm import Knobs, Space
+from tvm_flow.schedules.contract.dtypes import FLOAT32
 from tvm_flow.schedules.contract.problem import NCHW_TO_NHWC, NHWC, Problem
 from tvm_flow.schedules.contract.tensor import Array, TensorSpec
 from tvm_flow.schedules.cpu.algorithm import CpuAlgorithm, packed
@@ -109,7 +110,7 @@ def default_tile(s: Conv2dShape, cpu: Cpu, act: str) -> Knobs:
         mt = -(-s.ow // -(-s.ow // mt))
         th = max(1, min(s.oh, most // mt, 2)) if s.ow == mt else 1
     # Weights that do not stay in L2 are read once per task: tasks of few panels and many rows.
-    streamed = 4 * s.k * s.co > cpu.l2_bytes
+    streamed = FLOAT32.bytes * s.k * s.co > cpu.l2_bytes
     most = 14 if streamed else min(28, s.oh // (4 * cpu.threads))
     rows = max(th, even_rows(s.oh, max(1, most), 1 if streamed else cpu.threads, s.n))
     knobs = {"nv": nv, "mt": mt, "ku": 4, "order": 1, "th": th, "rb": rows}

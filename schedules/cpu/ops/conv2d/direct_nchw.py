@@ -91,7 +91,7 @@ class DirectNchw(CpuAlgorithm):
         # the sums of a pixel left over have registers beside the tile's
         most = 8 if h * w % device.lanes == 1 else co
         # a block's inputs in half of L2, and blocks for all threads
-        fit = device.l2_bytes // (2 * 4 * ci * device.lanes)
+        fit = device.l2_bytes // (2 * problem.dtype.bytes * ci * device.lanes)
         return {
             "nv": nv,
             "mt": max(1, min(co, most, device.tile_pixels(nv, 3), device.resident_pixels(ci))),
@@ -211,7 +211,7 @@ class _LastPixel:
 
     def stage(self, image: Expr) -> None:
         """Copy the pixel's input channels side by side."""
-        self.column = T.alloc_buffer((self.ci,), "float32")
+        self.column = T.alloc_buffer((self.ci,), self.args["x"].dtype)
         with T.serial(0, self.ci) as k:
             store(self.column, self.args["x"][(image * self.ci + k + 1) * self.pixels - 1], k, 1)
 

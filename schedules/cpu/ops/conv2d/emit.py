@@ -184,7 +184,7 @@ def _window(
     used = (count - 1) * s.sh + s.kh
     source = Source(x, s.h, s.w, s.icp, s.ic0, s.ci, s.pw, bool(s.nchw))
     width = source.width
-    pad = T.alloc_buffer((need * width * s.ci,), "float32")
+    pad = T.alloc_buffer((need * width * s.ci,), x.dtype)
     stage_rows(source, pad, image, first * s.sh - s.ph, used, need, lanes)
     if s.nchw:
         repeats = ((s.ci, need * width), (s.kh, width))

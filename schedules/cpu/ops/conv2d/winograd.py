@@ -46,9 +46,10 @@ class Winograd(CpuAlgorithm):
     def default(self, problem: Problem, device: Cpu) -> Knobs:
         m, h, w, n = (self.m, *(problem[k] for k in ("h", "w", "n")))
         across, down = -(-w // m), -(-h // m)
-        per_row = 4 * winograd.positions(m) * across * (problem["ci"] + problem["co"])
+        size = problem.dtype.bytes * winograd.positions(m)
+        per_row = size * across * (problem["ci"] + problem["co"])
         fit = max(1, device.l2_bytes // 2 // per_row)
-        weights = 4 * winograd.positions(m) * problem["ci"] * problem["co"]
+        weights = size * problem["ci"] * problem["co"]
         # Threads that share out rows stream all weights each, for few tiles (512 channels at 7 x 7:
         # 641 us on two threads of Zen 5; 333 where they share each product instead).
         split = device.threads > 1 and n == 1 and weights > device.l2_bytes
@@ -107,7 +108,7 @@ class Winograd(CpuAlgorithm):
         right = winograd.covered(w, m) + 1 - w
         source = Source(args["x"], h, w, problem["icp"], problem["ic0"], ci, 1, right=right)
         need, pitch = winograd.covered(rows, m) + 2, source.width * ci
-        pad = T.alloc_buffer((need * pitch,), "float32")
+        pad = T.alloc_buffer((need * pitch,), source.buffer.dtype)
         stage_rows(source, pad, image, first - 1, need, need, device.lanes)
         act, res = activations.emitter(problem.text("act"), device), problem.text("res")
 

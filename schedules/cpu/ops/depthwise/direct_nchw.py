@@ -33,6 +33,7 @@ from tvm_flow.schedules.cpu.emit.sliding import where_row_exists
 from tvm_flow.schedules.cpu.emit.vector import (
     Expr,
     bind,
+    dtype_of,
     load,
     pick,
     prefetch,
@@ -42,9 +43,6 @@ from tvm_flow.schedules.cpu.emit.vector import (
 )
 from tvm_flow.schedules.operators.depthwise import DEPTHWISE
 from tvm_flow.schedules.operators.sliding import Sliding
-
-#: bytes
-ELEMENT = 4
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ class DirectNchw(CpuAlgorithm):
 
     def default(self, problem: Problem, device: Cpu) -> Knobs:
         s = Shape.of(problem)
-        far = 4 * s.n * s.c * s.h * s.w > device.l2_bytes and not device.by_lane
+        far = problem.dtype.bytes * s.n * s.c * s.h * s.w > device.l2_bytes and not device.by_lane
         return {"th": min(s.oh, _rows(s, device, far)), "ahead": 4 if far else 0}
 
     def space(self, problem: Problem, device: Cpu) -> Space:
@@ -129,7 +127,8 @@ class _Emitter:
         self, s: Shape, width: int, act: Activation, args: Mapping[str, tirx.Buffer], ahead: int
     ) -> None:
         self.s, self.width, self.act, self.args = s, width, act, args
-        self.ahead = ahead * 1024 // ELEMENT
+        self.element = dtype_of(args["x"]).bytes
+        self.ahead = ahead * 1024 // self.element
 
     def image(self, image: Expr, height: int) -> None:
         """Image ``image`` of the n * c there are, ``height`` output rows at a time."""
@@ -142,7 +141,7 @@ class _Emitter:
         s = self.s
         if self.ahead:
             start = T.bind((image * s.h + row * s.sh) * s.w + self.ahead)
-            for at in range(0, rows * s.sh * s.w, CACHE_LINE // ELEMENT):
+            for at in range(0, rows * s.sh * s.w, CACHE_LINE // self.element):
                 prefetch(self.args["x"], start + at)
         for spots in self._spots():
             if spots.count == 1:

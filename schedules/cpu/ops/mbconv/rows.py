@@ -14,7 +14,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from tvm_flow.schedules.contract.algorithm import Knobs, Space
-from tvm_flow.schedules.contract.dtypes import FLOAT32, INT32
+from tvm_flow.schedules.contract.dtypes import INT32
 from tvm_flow.schedules.contract.problem import Problem
 from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.cpu.emit.kernel import prim_func
@@ -82,8 +82,8 @@ class LineBufferEmitter:
         self.k, self.args, self.image = problem["k"], args, image
         self.chain = Chain(problem, cpu, knobs, Panels(problem["hid"], cpu.lanes).padded)
         size = self.k * problem["w"] * self.chain.pitch
-        self.ring = T.alloc_buffer((size,), FLOAT32)
-        self.line = T.alloc_buffer((self.chain.last.ow * problem["hid"],), FLOAT32)
+        self.ring = T.alloc_buffer((size,), args["x"].dtype)
+        self.line = T.alloc_buffer((self.chain.last.ow * problem["hid"],), args["x"].dtype)
 
     def emit(self, first: Expr, stop: Expr) -> None:
         s, k, last = self.chain.window, self.k, self.chain.last

@@ -14,7 +14,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from tvm_flow.schedules.contract.algorithm import Knobs, Space
-from tvm_flow.schedules.contract.dtypes import FLOAT32, INT32
+from tvm_flow.schedules.contract.dtypes import INT32
 from tvm_flow.schedules.contract.problem import Problem
 from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.cpu.emit.kernel import prim_func
@@ -36,13 +36,13 @@ class Whole(MbConv):
         p, last = problem, last_pointwise(problem)
         one = default_tile(first_pointwise(p), device, p.text("act1"))
         two = default_tile(last, device, p.text("act"))
-        weights = problem.dtype.bytes * p["hid"] * max(p["ci"], p["co"])
+        weight_bytes = problem.dtype.bytes * p["hid"] * max(p["ci"], p["co"])
         return {
             "chunks": min(last.oh, max(1, -(-device.threads // last.n))),
             "mt1": one["mt"], "nv1": one["nv"],
             "mt2": two["mt"], "nv2": two["nv"],
             "ku": 4,
-            "order": int(8 * weights > device.l2_bytes),
+            "order": int(weight_bytes > device.l2_bytes // 8),
             "tile": min(last.ow, 7 if device.by_lane else 4),
             "th": min(last.oh, 1 if device.by_lane else 4 if device.registers >= 32 else 3),
         }  # fmt: skip
@@ -114,8 +114,8 @@ class ShareEmitter:
 
     def emit(self, args: Args, image: Expr, chunk: Expr) -> None:
         chain, s, last = self.chain, self.chain.window, self.chain.last
-        hidden = T.alloc_buffer((self.hidden * s.w * chain.pitch,), FLOAT32)
-        swept = T.alloc_buffer((self.rows * last.ow * s.c,), FLOAT32)
+        hidden = T.alloc_buffer((self.hidden * s.w * chain.pitch,), args["x"].dtype)
+        swept = T.alloc_buffer((self.rows * last.ow * s.c,), args["x"].dtype)
         first = T.bind(tirx.Min(chunk * self.rows, tirx.IntImm(INT32, last.oh - self.rows)))
         top = tirx.Max(first * s.sh - s.ph, tirx.IntImm(INT32, 0))
         top = T.bind(tirx.Min(top, tirx.IntImm(INT32, s.h - self.hidden)))

@@ -19,6 +19,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from tvm_flow.schedules.contract.algorithm import InvalidKnobs, Knobs, Space
+from tvm_flow.schedules.contract.dtypes import FLOAT32
 from tvm_flow.schedules.contract.operator import Operator
 from tvm_flow.schedules.contract.problem import Problem
 from tvm_flow.schedules.contract.tensor import Array, TensorSpec
@@ -178,7 +179,7 @@ def _strassen_fits(s: Shape) -> bool:
 
 
 def _weight_bytes(s: Shape) -> int:
-    return 4 * sum(k * n for _, _, k, n in s.products)
+    return FLOAT32.bytes * sum(k * n for _, _, k, n in s.products)
 
 
 def _default_rows(s: Shape, cpu: Cpu) -> int:
@@ -187,10 +188,11 @@ def _default_rows(s: Shape, cpu: Cpu) -> int:
     Weights that fit L2 leave it half to the scratch; larger ones are streamed once per tile, so
     tiles are then as large as the threads allow.
     """
-    per_row = 4 * s.w * (s.c + 2 * s.cc + s.n1)
+    per_row = FLOAT32.bytes * s.w * (s.c + 2 * s.cc + s.n1)
     share = -(-s.h // max(1, cpu.threads // s.n))
     if s.strassen:  # its sums are read and written seven times: they must stay near
-        per_row += 4 * s.w * max(strassen.scratch_per_row(k, n) for *_, k, n in s.products[1:])
+        scratch = max(strassen.scratch_per_row(k, n) for *_, k, n in s.products[1:])
+        per_row += FLOAT32.bytes * s.w * scratch
         most = min(share, max(cpu.l2_bytes // 2 // per_row, -(-_STRASSEN_PIXELS // s.w)))
     elif _weight_bytes(s) > cpu.l2_bytes // 2:
         most = max(1, min(share, 2 * cpu.l2_bytes // per_row))

@@ -71,14 +71,14 @@ class TileEmitter:
             self._copy_untouched(rows)
             return
         zp = Panels(s.cc, self.cpu.lanes).padded
-        z = T.alloc_buffer((rows * s.w * zp,), "float32")
+        z = T.alloc_buffer((rows * s.w * zp,), self.args["x"].dtype)
         self._conv(rows, self._store_scratch(z, zp))
         act = activations.emitter(self.problem.text("act"), self.cpu)
         if not s.n2:
             self._pointwise(1, rows, self._mixed(z, zp), self._finish(act, "residual"))
             return
         hp = apart(Panels(s.n1, self.cpu.lanes).padded, self.cpu.lanes)
-        hidden = T.alloc_buffer((rows * s.w * hp,), "float32")
+        hidden = T.alloc_buffer((rows * s.w * hp,), self.args["x"].dtype)
         self._pointwise(1, rows, self._mixed(z, zp), self._to_hidden(hidden, hp, act))
         self._pointwise(
             2,
@@ -100,7 +100,7 @@ class TileEmitter:
         s, knobs, half = self.s, self.knobs, self.s.k // 2
         source = Source(self.args["x"], s.h, s.w, s.c, 0, s.cc, half)
         need, pitch = rows + 2 * half, source.width * s.cc
-        pad = T.alloc_buffer((need * pitch,), "float32")
+        pad = T.alloc_buffer((need * pitch,), source.buffer.dtype)
         stage_rows(source, pad, self.image, self.first - half, need, need, self.cpu.lanes)
         weights, height = self._weights(0), min(knobs["cth"], rows)
         turns = rows // height * tile_count(s.w, min(knobs["cmt"], s.w))
@@ -128,7 +128,7 @@ class TileEmitter:
         right = winograd.covered(s.w, s.wino) + 1 - s.w
         source = Source(self.args["x"], s.h, s.w, s.c, 0, s.cc, 1, right=right)
         need, pitch = winograd.covered(rows, s.wino) + 2, source.width * s.cc
-        pad = T.alloc_buffer((need * pitch,), "float32")
+        pad = T.alloc_buffer((need * pitch,), source.buffer.dtype)
         stage_rows(source, pad, self.image, self.first - 1, need, need, self.cpu.lanes)
         winograd.Winograd(
             m=s.wino, rows=rows, width=s.w, ci=s.cc, pad=pad, pitch=pitch,

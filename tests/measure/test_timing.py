@@ -20,7 +20,7 @@ INPUT = np.ones((2, 2), np.float32)
 
 
 def _busy(milliseconds: float) -> Contestant:
-    return Contestant("tests.bundle.contestants:busy", {"milliseconds": milliseconds})
+    return Contestant("tests.measure.contestants:busy", {"milliseconds": milliseconds})
 
 
 def test_ratio_of_known_times() -> None:
@@ -52,7 +52,7 @@ def test_each_runs_alone_on_the_chosen_cores() -> None:
 def test_stopped_ones_end_with_whoever_timed_them() -> None:
     code = (
         "import time\n"
-        "from tests.bundle.test_timing import _busy\n"
+        "from tests.measure.test_timing import _busy\n"
         "from tvm_flow.measure.timing import Race\n"
         "race = Race({'a': _busy(1), 'b': _busy(1)}, threads=1).__enter__()\n"
         "print(*(worker.probe.pid for worker in race.workers.values()), flush=True)\n"
@@ -134,7 +134,7 @@ def test_failures_of_a_competitor_arrive_here() -> None:
         ("crashing", MeasurementError, "ended with status 1"),
         ("missing", MeasurementError, "AttributeError"),
     ):
-        contestants = {"good": _busy(1), "bad": Contestant(f"tests.bundle.contestants:{name}")}
+        contestants = {"good": _busy(1), "bad": Contestant(f"tests.measure.contestants:{name}")}
         with pytest.raises(kind, match=text), Race(contestants):
             pass
 

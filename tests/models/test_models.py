@@ -48,7 +48,16 @@ SHUFFLENET_PAPER = {
 }
 
 
-@pytest.fixture(scope="module", params=NAMES)
+#: the largest of a family, built as its smaller ones are
+LARGE = ("fasternet_m", "fasternet_l")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in NAMES
+    ],
+)
 def entry(request: pytest.FixtureRequest) -> tuple[str, nn.Module]:
     return request.param, create(request.param)
 

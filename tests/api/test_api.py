@@ -14,12 +14,14 @@ from torch import nn
 
 import tvm_flow
 from tvm_flow import targets
-from tvm_flow.api.boards import ROOT, records_of, records_root
+from tvm_flow.api import boards
+from tvm_flow.api.boards import committed_root, records_of, records_root, store_of
 from tvm_flow.api.choose import RecordChooser
 from tvm_flow.backends.cpu import CPU, cpu_of
 from tvm_flow.schedules import registry
 from tvm_flow.schedules.contract.problem import Problem, Workload
-from tvm_flow.support.errors import ModelError, UsageError
+from tvm_flow.support.errors import EnvironmentFault, ModelError, UsageError
+from tvm_flow.support.resources import checkout
 from tvm_flow.targets import Board
 from tvm_flow.tuning.records.record import Record
 from tvm_flow.tuning.records.store import RecordStore
@@ -46,7 +48,7 @@ def test_import_is_cheap() -> None:
         "heavy = {'tvm', 'torch', 'numpy', 'rich', 'typer'} & set(sys.modules)\n"
         "assert not heavy, heavy\nassert 'compile' in dir(tvm_flow)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=checkout())
 
 
 def test_verbs_stay_functions() -> None:
@@ -93,10 +95,52 @@ def test_a_module_has_its_weights() -> None:
 def test_where_records_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("TVM_FLOW_RECORDS", raising=False)
     board = targets.load("rk3399")
-    assert records_of(board) == ROOT / "tuning_logs" / "rk3399"
+    root = checkout()
+    assert root is not None
+    assert records_of(board) == root / "tuning_logs" / "rk3399"
+    assert committed_root() is None, "one folder, read once"
     monkeypatch.setenv("TVM_FLOW_RECORDS", str(tmp_path))
     assert records_root() == tmp_path
     assert records_of(board, "mine") == Path("mine/rk3399")
+
+
+def test_where_records_are_without_a_checkout(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The installed ones are read first, the user's own after them, and only those written to."""
+    monkeypatch.delenv("TVM_FLOW_RECORDS", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    board = targets.load("rk3399")
+    committed = len(store_of(board))
+    monkeypatch.setattr(boards, "checkout", lambda: None)
+    store = store_of(board)
+    assert (len(store), store.notes) == (committed, [])
+    assert store.directory == tmp_path / "tvm-flow" / "tuning_logs" / "rk3399"
+    assert not store.directory.exists()
+    assert store.committed is not None
+    before = sorted(path.name for path in store.committed.iterdir())
+    with store.writing():
+        store.add(trial({}, 1e-3))
+    assert sorted(path.name for path in store.committed.iterdir()) == before
+    again = store_of(board)
+    assert len(again) == committed + 1 > 1
+    assert again.records[-1] == trial({}, 1e-3)
+    assert (store_of(board, tmp_path / "mine").committed, len(store_of(board, "mine"))) == (None, 0)
+    monkeypatch.setenv("TVM_FLOW_RECORDS", str(tmp_path / "mine"))
+    assert len(store_of(board)) == 0
+
+
+def test_no_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("TVM_FLOW_RECORDS", raising=False)
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setattr(boards, "checkout", lambda: None)
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(EnvironmentFault, match=r"no home folder.*export XDG_DATA_HOME="):
+        records_root()
+    assert records_root("mine") == Path("mine")
 
 
 def choice(folder: Path, board: Board, *records: Record) -> tuple[RecordChooser, Record | None]:

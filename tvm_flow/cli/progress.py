@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tvm_flow.schedules.contract.problem import NHWC, Workload
-from tvm_flow.tuning.search.report import TaskReport, TuneEvent, TuneReport
+if TYPE_CHECKING:
+    from tvm_flow.api.tune import TaskReport, TuneEvent, TuneReport
 
 _LINE_EVERY_S = 10.0
 _NAME_WIDTH = 30
@@ -50,7 +51,7 @@ class Progress:
         if event.kind in ("trial", "note") and now - self._last_line < _LINE_EVERY_S:
             return
         self._last_line = now
-        about = f"{short_name(event.workload)}: " if event.workload else ""
+        about = f"{event.workload.short_name}: " if event.workload else ""
         head = "" if event.kind == "trial" else f"{event.kind}: {about}{event.message}; "
         self._console.print(head + summary(event.report), soft_wrap=True, highlight=False)
 
@@ -80,7 +81,7 @@ def render(report: TuneReport, rows: int = 1000) -> Group:
 def _row(task: TaskReport) -> list[str]:
     percent = task.percent_of_peak
     return [
-        short_name(task.task.workload),
+        task.task.workload.short_name,
         str(task.task.count),
         str(task.trials),
         _time(task.default_s),
@@ -113,29 +114,6 @@ def summary(report: TuneReport) -> str:
     elif report.eta_s is not None:
         parts.append(f"{_duration(report.eta_s)} left")
     return "; ".join(parts)
-
-
-def short_name(workload: Workload) -> str:
-    """A workload in a few words, such as ``conv2d winograd4 56x56 40>80 3x3 relu``; the algorithm
-    is left out where it is the direct one."""
-    problem = workload.problem
-    params, words = dict(problem.params), [problem.op]
-    words += [workload.algorithm] if workload.algorithm != "direct" else []
-    words += [problem.layout.replace("_to_", ">")] if problem.layout != NHWC else []
-    named = len(words)
-    if {"h", "w"} <= params.keys():
-        words.append(f"{params['h']}x{params['w']}")
-    channels = [str(params[name]) for name in ("ci", "c", "hid", "co") if name in params]
-    words += [">".join(channels)] if channels else []
-    if {"k", "st"} <= params.keys():  # a square window
-        params |= {"kh": params["k"], "kw": params["k"], "sh": params["st"]}
-    if {"kh", "kw"} <= params.keys():
-        stride = f"/{params['sh']}" if params.get("sh", 1) != 1 else ""
-        words.append(f"{params['kh']}x{params['kw']}{stride}")
-    if len(words) == named:
-        words += [f"{name}={value}" for name, value in problem.params]
-    words += [value for value in params.values() if isinstance(value, str) and value != "none"]
-    return " ".join(words)
 
 
 def _time(seconds: float | None) -> str:

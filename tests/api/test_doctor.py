@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tvm_flow.api import doctor
+from tvm_flow.api import doctor, requirements
 from tvm_flow.api.doctor import Check
+from tvm_flow.support.resources import checkout
 from tvm_flow.toolchain import linker
 
 CRASH = "import ctypes; ctypes.string_at(0)"
@@ -36,7 +37,7 @@ def test_healthy_installation(tmp_path: Path) -> None:
     assert {
         "python", "apache-tvm", "apache-tvm-ffi", "torch", "tvm abi", "llvm x86_64", "llvm aarch64",
         "linker x86_64", "linker aarch64", "c++ compiler", "cores", "governor", "load",
-        "tuning_logs",
+        "committed records", "tuning_logs",
     } <= set(checks)  # fmt: skip
     assert all(check.fix for check in checks.values() if not check.ok)
     assert not list(tmp_path.iterdir()), "the doctor leaves nothing behind"
@@ -44,13 +45,20 @@ def test_healthy_installation(tmp_path: Path) -> None:
 
 def test_doctor_imports_without_tvm_and_torch() -> None:
     code = "import sys; sys.modules.update(tvm=None, torch=None); import tvm_flow.api.doctor"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=doctor.ROOT)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=checkout())
 
 
 def test_wrong_python(monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor.python_version().ok
-    monkeypatch.setattr(doctor, "PYTHON", (3, 8))
-    assert_failed(doctor.python_version(), "wanted 3.8", "make venv PYTHON=python3.8")
+    monkeypatch.setattr(doctor, "PYTHONS", ((3, 98), (3, 99)))
+    old = doctor.python_version()
+    assert_failed(old, "wanted 3.98 to 3.99", "make venv PYTHON=python3.99")
+    assert not old.warning
+    monkeypatch.setattr(doctor, "PYTHONS", ((3, 7), (3, 8)))
+    assert_failed(doctor.python_version(), "wanted 3.7 to 3.8", "make venv PYTHON=python3.8")
+    assert doctor.python_version().warning, "nobody has tried a newer one; it may well work"
+    monkeypatch.setattr(doctor, "checkout", lambda: None)
+    assert_failed(doctor.python_version(), "install tvm-flow into an environment of Python 3.7")
 
 
 def test_wrong_and_missing_version(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,23 +79,57 @@ def test_wrong_and_missing_version(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_local_version_suffix_is_the_same_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metadata, "version", lambda name: doctor.pins()[name] + "+cpu")
-    assert all(check.ok for check in doctor.packages())
+    wanted = ["torch>=2.5,<2.14", "numpy==2.4.6"]
+    monkeypatch.setattr(metadata, "requires", lambda _: wanted)
+    found = {"torch": "2.13.0+cpu", "numpy": "2.4.6+local"}
+    monkeypatch.setattr(metadata, "version", found.__getitem__)
+    assert [check.ok for check in doctor.packages()] == [True, True]
+    found["torch"] = "2.14.0+cpu"
+    assert_failed(doctor.packages()[0], "2.14.0+cpu, wanted >=2.5,<2.14")
 
 
 def _not_found(name: str) -> list[str]:
     raise metadata.PackageNotFoundError(name)
 
 
-def test_pins_from_installed_metadata(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(doctor, "ROOT", tmp_path)
+def test_requirements_are_those_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in a checkout: what its pyproject.toml says now is not what pip resolved."""
     wanted = ["numpy==2.4.6", "ruff==0.17.6; extra == 'dev'", "loose>=1"]
     monkeypatch.setattr(metadata, "requires", lambda name: wanted if name == "tvm-flow" else None)
-    assert doctor.pins() == {"numpy": "2.4.6"}
+    found = {name: str(accepted) for name, accepted in requirements.requirements().items()}
+    assert found == {"numpy": "==2.4.6", "loose": ">=1"}
     monkeypatch.undo()
-    monkeypatch.setattr(doctor, "ROOT", tmp_path)
     monkeypatch.setattr(metadata, "requires", _not_found)
-    assert doctor.pins() == {}
+    assert requirements.requirements() == {}
+
+
+def test_fixes_of_a_checkout_are_its_locked_versions(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(metadata, "requires", lambda _: ["apache-tvm==0.27.0.post1", "torch>=2.5"])
+    version = ".".join(map(str, sys.version_info[:2]))
+    lock = tmp_path / "requirements" / f"lock-{version}.txt"
+    lock.parent.mkdir()
+    lock.write_text("# made by hand\napache-tvm==0.1\ntorch==2.13.0\n")
+    monkeypatch.setattr(requirements, "checkout", lambda: tmp_path)
+    command = requirements.install_command("apache-tvm", "torch", "other")
+    assert command.endswith(" apache-tvm==0.27.0.post1 torch==2.13.0 other")
+    monkeypatch.setattr(requirements, "checkout", lambda: None)
+    command = requirements.install_command("torch")
+    assert command == f"{sys.executable} -m pip install --force-reinstall --no-deps 'torch>=2.5'"
+
+
+def test_missing_packaging(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "packaging.requirements", None)
+    (check,) = doctor.packages()
+    assert_failed(check, "not installed", "pip install")
+    assert " packaging" in check.fix
+
+
+def test_committed_records(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert doctor.committed_records().ok
+    monkeypatch.setattr(doctor, "package_file", lambda _: tmp_path)
+    assert_failed(doctor.committed_records(), f"0 boards in {tmp_path}", "install tvm-flow again")
 
 
 def test_segfault_becomes_a_sentence() -> None:

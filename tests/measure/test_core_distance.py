@@ -21,7 +21,7 @@ from tvm_flow.measure.timing import Contestant, interleaved
 from tvm_flow.report.compare import compare
 
 CORES = sorted(os.sched_getaffinity(0))
-BUSY = Contestant("tests.bundle.contestants:busy", {"milliseconds": 1})
+BUSY = Contestant("tests.measure.contestants:busy", {"milliseconds": 1})
 two_cores = pytest.mark.skipif(len(CORES) < 2, reason="needs two cores")
 
 

@@ -1,0 +1,101 @@
+"""Every test file belongs to a tier, which says what it costs and what may run beside it.
+
+``unit``: computes a little; ``compile``: compiles kernels, networks or bundles, and needs a core;
+``process``: measures time, or starts processes and waits for them, and needs a quiet core.
+``--tier unit,compile`` takes tests of these tiers and does not even import the other files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+TIERS = ("unit", "compile", "process")
+TESTS = Path(__file__).parents[1]
+
+#: Folder or file below tests/ -> tier; the longest that matches counts.
+TIER_OF = {
+    "api": "process",
+    "backends": "compile",
+    "benchmarks": "process",
+    "benchmarks/test_networks.py": "unit",
+    "benchmarks/test_table.py": "unit",
+    "boards": "process",
+    "bundle": "process",
+    "bundle/test_board_bundles.py": "compile",
+    "bundle/test_bundle_cpp.py": "compile",
+    "bundle/test_bundle_damage.py": "compile",
+    "bundle/test_bundle_run.py": "compile",
+    "bundle/test_bundle_write.py": "compile",
+    "bundle/test_ffi.py": "compile",
+    "cli": "process",
+    "cli/test_cli_bad_input.py": "compile",
+    "cli/test_cli_compile_all.py": "compile",
+    "distribution": "process",
+    "examples": "compile",
+    "frontend": "compile",
+    "frontend/test_frontend_load.py": "unit",
+    "frontend/test_frontend_weights.py": "unit",
+    "ir": "unit",
+    "measure": "process",
+    "modelled": "compile",
+    "models": "compile",
+    "passes": "compile",
+    "passes/test_fusion_rewrites.py": "unit",
+    "passes/test_rewrites.py": "unit",
+    "remote": "process",
+    "runtime": "unit",
+    "schedules": "compile",
+    "schedules/test_algorithm_contract.py": "unit",
+    "schedules/test_even_rows.py": "unit",
+    "support": "process",
+    "support/test_publish.py": "unit",
+    "targets": "unit",
+    "toolchain": "process",
+    "tuning": "process",
+    "tuning/test_committed_records.py": "compile",
+    "tuning/test_tuning_records.py": "unit",
+}
+
+
+def tier_of(path: Path) -> str:
+    """The tier of a test file. Raises :class:`pytest.UsageError` where it has none."""
+    within = path.relative_to(TESTS)
+    for part in (within, *within.parents):
+        if tier := TIER_OF.get(part.as_posix()):
+            return tier
+    raise pytest.UsageError(f"{path} has no tier. Fix: add it to TIER_OF in {__file__}")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--tier", default=",".join(TIERS), help="only tests of these: unit, compile, process"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for tier in TIERS:
+        config.addinivalue_line("markers", f"{tier}: the tier, set by tests/support/tiers.py")
+    if unknown := set(_chosen(config)) - set(TIERS):
+        raise pytest.UsageError(f"--tier {','.join(unknown)}: the tiers are {', '.join(TIERS)}")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    if not _is_ours(collection_path):
+        return None
+    return True if tier_of(collection_path) not in _chosen(config) else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if _is_ours(item.path):
+            item.add_marker(tier_of(item.path))
+
+
+def _chosen(config: pytest.Config) -> list[str]:
+    return str(config.getoption("--tier")).split(",")
+
+
+def _is_ours(path: Path) -> bool:
+    return path.match("test_*.py") and path.is_relative_to(TESTS)
