@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.bundle.networks import CONV_MACS, reseal
 from tvm_flow.bundle.write import load
 from tvm_flow.report.profile import profile
+from tvm_flow.runtime.sample import check
 from tvm_flow.support.errors import MeasurementError, UsageError
 
 
@@ -55,6 +57,20 @@ def test_kernels_other_than_in_the_manifest(copied: Path) -> None:
     reseal(copied, lambda data: data["calls"].pop())
     with pytest.raises(MeasurementError, match="not those in the manifest"):
         profile(copied, runs=2)
+
+
+def test_bundles_that_did_not_tell_problem_and_algorithm_apart(copied: Path) -> None:
+    def older(data: dict[str, Any]) -> None:
+        for kernel in data["kernels"]:
+            kernel["workload"] = kernel.pop("problem")
+            del kernel["algorithm"]
+
+    reseal(copied, older)
+    conv, *_ = profile(copied, threads=1, runs=2).kernels
+    assert conv.problem.startswith("conv2d(")
+    assert conv.algorithm == ""
+    report = check(copied)
+    assert report.max_rel_error <= report.tolerance
 
 
 def test_runs_must_be_positive(pristine: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -126,7 +127,7 @@ def test_arguments(arguments: str, parts: tuple[str, ...], tmp_path: Path) -> No
 
 
 def good_lines(target: str = FOLDER) -> list[bytes]:
-    trial = Record("conv2d(ci=3)", {"mt": 4}, 1, "ok", 1e-3, 1e-3, 1e-3)
+    trial = Record("conv2d(ci=3)", "direct", {"mt": 4}, 1, "ok", 1e-3, 1e-3, 1e-3)
     return [Header.now(target).encode(), trial.encode(), trial.encode()]
 
 
@@ -180,6 +181,19 @@ def test_foreign_records(log: Path) -> None:
     refuses_and_keeps(log, "log of 'rk3399'", "move local.jsonl")
     log.write_bytes(b'{"workload": "a TVM database"}\n')
     refuses_and_keeps(log, "unknown kind", "records repair")
+
+
+def test_records_of_a_newer_version(log: Path) -> None:
+    header, *trials = good_lines()
+    entry = json.loads(header) | {"schema": 3}
+    del entry["sha"]
+    text = json.dumps(entry, sort_keys=True, separators=(",", ":"))
+    sha = hashlib.sha256(text.encode()).hexdigest()[:16]
+    newer = json.dumps({**entry, "sha": sha}).encode() + b"\n"
+    log.write_bytes(b"".join([newer, *trials]))
+    refuses_and_keeps(log, "newer version of tvm-flow (schema 3)", "move local.jsonl")
+    refused(tvm_flow("records", "migrate", log.parent), 4, "newer version")
+    assert log.read_bytes() == b"".join([newer, *trials])
 
 
 def test_repair_without_records(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import NET, SCRIPT, accepted, environment, refused, script, tvm_flow
+from tests.cli.conftest import NET, ROOT, SCRIPT, accepted, environment, refused, script, tvm_flow
 from tvm_flow import targets
 
 FOLDER = targets.load("native").log_name
@@ -72,6 +73,20 @@ def test_show_promote_repair(tuned: Path) -> None:
     before = lines(tuned)
     assert " kept, 0 moved" in accepted(script("records", "repair", tuned / FOLDER)).stdout
     assert lines(tuned) == before
+
+
+def test_migrate_old_records(tmp_path: Path) -> None:
+    name = "native-x86_64-avx512-2fma"
+    folder = tmp_path / name
+    shutil.copytree(ROOT / "tests/tuning/schema1" / name, folder)
+    before = json.loads(accepted(tvm_flow("records", "show", folder, "--json")).stdout)
+    done = json.loads(accepted(tvm_flow("records", "migrate", folder, "--json")).stdout)
+    assert done["migrated"] == {"local.jsonl": before["records"]}
+    after = json.loads(accepted(tvm_flow("records", "show", folder, "--json")).stdout)
+    for row in (*before["kernels"], *after["kernels"]):
+        del row["sha"]
+    assert after == before
+    assert "nothing to do" in accepted(script("records", "migrate", folder)).stdout
 
 
 def test_ctrl_c_and_a_second_tuner(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from tvm_flow import targets
 from tvm_flow.cli import main
 
 VERBS = ("doctor", "targets", "models", "trace", "tune", "compile", "compile-all", "run", "check",
-         "compare", "profile", "records show", "records repair", "records promote", "board-kit",
-         "demo")  # fmt: skip
+         "compare", "profile", "records show", "records repair", "records promote",
+         "records migrate", "board-kit", "demo")  # fmt: skip
 
 
 def parsed(*arguments: str | Path, **more: str) -> Any:

@@ -1,4 +1,4 @@
-"""Operators without a family go through TVM's own, and stay right; or are refused in words."""
+"""Operators without an algorithm go through TVM's own, and stay right; or are refused in words."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def test_every_file_of_hashes_belongs_to_a_folder_of_records() -> None:
     assert not orphans, f"delete them, or restore the records: {sorted(orphans)}"
 
 
-def test_the_default_part_has_every_family_of_every_folder() -> None:
+def test_the_default_part_has_every_generator_of_every_folder() -> None:
     for log in folders():
         chosen = list(part(log, *PART))
         assert {k.stratum for k in chosen} == {k.stratum for k in kernels(log).values()}

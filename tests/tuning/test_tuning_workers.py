@@ -41,7 +41,7 @@ BOARD = targets.load("native")
 
 
 def describe(n: int = 4096) -> KernelRequest:
-    """The faulty family's kernel of ``n`` elements."""
+    """The faulty algorithm's kernel of ``n`` elements."""
     work = faulty_family.workload(n)
     return KernelRequest.of(work, CPU.algorithm(work), BOARD, cpu_of(BOARD))
 

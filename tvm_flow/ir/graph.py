@@ -10,11 +10,12 @@ Vocabulary (4-D tensors are NCHW until the layout pass, NHWC after it):
   input; const                        ``value`` weight
   conv2d                              ``weight`` OIHW, ``bias``; strides, padding (top, left,
                                       bottom, right), groups, dilation; ``general_conv2d``
-                                      from the layout pass on where no family computes it
+                                      from the layout pass on where no algorithm computes it.
+                                      It and ``depthwise`` then have a ``layout``, as problems do
   dense                               ``weight`` [out, in], ``bias``; on the last axis
   affine                              ``scale``, ``shift`` per channel: a batch norm that nothing
                                       could absorb
-  act                                 kind, one of ``tvm_flow.schedules.cpu.emit.activations.NAMES``
+  act                                 kind, one of ``schedules.operators.reference.ACTIVATIONS``
   add, multiply, concat, slice        axis, start, stop
   slice_scatter                       inputs x, update; axis, start, stop
   reshape, permute                    shape; axes
