@@ -1,8 +1,8 @@
 """Element types: of tensors, of packed weights, of values in registers.
 
 What depends on an element's type (its size, what it is summed in, how its name is spelt for a
-vector) is asked of :class:`DType`, so that a family for another type shares all code that does not
-compute. ``FLOAT32`` is the default that workload keys leave out.
+vector) is asked of :class:`DType`, so that an algorithm for another type shares all code that does
+not compute. ``FLOAT32`` is the default that keys of problems leave out.
 """
 
 from __future__ import annotations

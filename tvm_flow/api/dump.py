@@ -44,7 +44,7 @@ class Dump:
         self._phases += 1
 
     def kernels(self, lowered: Lowered, backend: Backend) -> None:
-        """Write TIR and assembly of every kernel, those without a family of their own too."""
+        """Write TIR and assembly of every kernel, those without an algorithm of their own too."""
         for var, func in lowered.mod.functions.items():
             if isinstance(func, tirx.PrimFunc):
                 name = str(var.name_hint)

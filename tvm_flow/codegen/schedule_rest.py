@@ -1,4 +1,4 @@
-"""A plain schedule for the operators no family computes: parallel outside, vectors inside.
+"""A plain schedule for the operators no algorithm computes: parallel outside, vectors inside.
 
 TVM's CPU pipeline leaves such functions scalar and serial. They are fused element-wise chains,
 transposes and small reductions; a good default is enough.

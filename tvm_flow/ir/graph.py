@@ -10,7 +10,7 @@ Vocabulary (4-D tensors are NCHW until the layout pass, NHWC after it):
   input; const                        ``value`` weight
   conv2d                              ``weight`` OIHW, ``bias``; strides, padding (top, left,
                                       bottom, right), groups, dilation; ``general_conv2d``
-                                      from the layout pass on where no family computes it
+                                      from the layout pass on where no algorithm computes it
   dense                               ``weight`` [out, in], ``bias``; on the last axis
   affine                              ``scale``, ``shift`` per channel: a batch norm that nothing
                                       could absorb

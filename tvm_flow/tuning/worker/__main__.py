@@ -39,7 +39,7 @@ def _made(handlers: str, options: Message) -> Handlers:
     sys.modules["torch"] = None  # type: ignore[assignment]
     import tvm  # noqa: F401, PLC0415
 
-    del sys.modules["torch"]  # scipy, should a family use it, stumbles over the None
+    del sys.modules["torch"]  # scipy, should an algorithm use it, stumbles over the None
     module, _, function = handlers.partition(":")
     made: Handlers = getattr(importlib.import_module(module), function)(**options)
     return made
