@@ -1,1 +1,1 @@
-"""Operator families: computation, reference, default schedule and tunable space, side by side."""
+"""Operators with their references, and the algorithms that compute them on each kind of device."""

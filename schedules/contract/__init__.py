@@ -1,1 +1,1 @@
-"""What operator families, tuner and compiler agree on."""
+"""What operators, algorithms, tuner and compiler agree on."""

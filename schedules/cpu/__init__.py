@@ -1,1 +1,1 @@
-"""Operator families, generators and lowering for CPUs."""
+"""Algorithms, generators and lowering for CPUs."""

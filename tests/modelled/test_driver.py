@@ -18,7 +18,7 @@ from tvm_flow.schedules.contract.dtypes import FLOAT16, FLOAT32, INT8, UINT8, DT
 from tvm_flow.schedules.contract.problem import Problem
 from tvm_flow.schedules.cpu.lowering import KERNEL_PIPELINE, target_of
 from tvm_flow.toolchain.linker import find_linker
-from tvm_flow.tuning.worker.kernel_build import SYMBOL
+from tvm_flow.tuning.worker.protocol import SYMBOL
 from tvm_flow.tuning.worker.trial_data import pose
 
 

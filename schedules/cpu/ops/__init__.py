@@ -1,1 +1,1 @@
-"""Operator families for CPUs, one folder or file per operator."""
+"""Algorithms for CPUs, one folder or file per operator."""

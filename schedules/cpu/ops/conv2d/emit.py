@@ -1,4 +1,4 @@
-"""The three kernels of direct convolution, and the stores that other families share."""
+"""The three kernels of direct convolution, and the stores that other operators share."""
 
 from __future__ import annotations
 
