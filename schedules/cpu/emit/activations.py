@@ -35,7 +35,8 @@ def _clip(x: Expr, low: float, high: float, width: int) -> Expr:
 
 
 def _relu(x: Value, width: int) -> Expr:
-    return maximum(x(), constant(0, width, dtype_of(x())))
+    value = x()
+    return maximum(value, constant(0, width, dtype_of(value)))
 
 
 def _exp(x: Value, width: int) -> Expr:

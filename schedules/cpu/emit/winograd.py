@@ -17,6 +17,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from tvm_flow.schedules.contract.dtypes import DType
 from tvm_flow.schedules.contract.tensor import Array
 from tvm_flow.schedules.cpu.emit.microkernel import (
     Epilogue,
@@ -220,21 +221,22 @@ def _both_sides(
             store(column, read(i, j), i * width, width)
         for i in range(rows):
             values = [partial(load, column, k * width, width) for k in range(n)]
-            value = _combine(matrix[i], values, width)
+            value = _combine(matrix[i], values, width, dtype)
             store(half, value, (i * n + j) * width, width)
     for i in range(rows):
         line = [partial(load, half, (i * n + k) * width, width) for k in range(n)]
         for j in range(rows):
-            write(i, j, _combine(matrix[j], line, width))
+            write(i, j, _combine(matrix[j], line, width, dtype))
 
 
-def _combine(row: Sequence[float], values: Sequence[Callable[[], Expr]], width: int) -> Expr:
+def _combine(
+    row: Sequence[float], values: Sequence[Callable[[], Expr]], width: int, dtype: DType
+) -> Expr:
     """Linear combination without the multiplications by 0, 1 and -1."""
     total: Expr | None = None
     for c, value in sorted(zip(row, values, strict=True), key=lambda pair: -pair[0]):
         if c == 0:
             continue
-        dtype = dtype_of(value())
         term = value() if abs(c) == 1 else value() * constant(abs(c), width, dtype)
         if total is None:
             total = term if c > 0 else constant(0, width, dtype) - term
