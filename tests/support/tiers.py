@@ -55,6 +55,7 @@ TIER_OF = {
     "toolchain": "process",
     "tuning": "process",
     "tuning/test_committed_records.py": "compile",
+    "tuning/test_old_records.py": "unit",
     "tuning/test_tuning_records.py": "unit",
 }
 
