@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tvm import tirx
 
 from tvm_flow.support.errors import UsageError
+from tvm_flow.support.publish import refuse_foreign
 
 if TYPE_CHECKING:
     from tvm_flow.backends import Backend
@@ -15,24 +18,31 @@ if TYPE_CHECKING:
     from tvm_flow.ir.lowered import Lowered
 
 
+FIRST, KERNELS = "00-imported.txt", "kernels"
+
+
+def is_dump(folder: Path) -> bool:
+    """Whether a folder holds what :class:`Dump` writes, and nothing else."""
+    names = {entry.name for entry in folder.iterdir()} - {KERNELS}
+    return FIRST in names and all(re.fullmatch(r"\d\d-\w+\.txt", name) for name in names)
+
+
 class Dump:
     """Files in ``folder``: ``00-imported.txt``, ``01-simplify.txt`` ... are the graph after the
     phase of that name, one node per line; ``kernels/NAME.tir.py`` and ``kernels/NAME.s`` are what
-    is generated and what LLVM makes of it, for each kernel of the network.
+    is generated and what LLVM makes of it, for each kernel of the network. What an earlier
+    compilation wrote there is deleted first.
 
-    Raises :class:`UsageError` where ``folder`` is no folder, holds something, or cannot be written.
+    Raises :class:`UsageError` where ``folder`` holds anything else, or cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self._phases = folder, 0
+        refuse_foreign(folder, "dump", is_dump)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if any(folder.iterdir()):
-                raise UsageError(
-                    f"{folder} is not empty",
-                    why="files of another compilation would stay between those of this one",
-                    fix="name a new folder with --dump",
-                )
+            if folder.exists():
+                shutil.rmtree(folder)
+            folder.mkdir(parents=True)
         except OSError as error:
             raise UsageError(
                 f"Cannot write to {folder}", why=str(error), fix="name another folder with --dump"
@@ -49,9 +59,9 @@ class Dump:
             if isinstance(func, tirx.PrimFunc):
                 name = str(var.name_hint)
                 named = func.with_attr("global_symbol", name)
-                self._write(f"kernels/{name}.tir.py", named.script() + "\n")
+                self._write(f"{KERNELS}/{name}.tir.py", named.script() + "\n")
                 compiled = backend.compile_kernel(named, lowered.board)
-                self._write(f"kernels/{name}.s", compiled.mod.inspect_source("s"))
+                self._write(f"{KERNELS}/{name}.s", compiled.mod.inspect_source("s"))
 
     def _write(self, name: str, text: str) -> None:
         path = self.folder / name
