@@ -33,7 +33,7 @@ def main(folder: str, trials: str, faults: str) -> None:
             trials=int(trials),
             early_stop=None,
             on_event=show,
-            options=TuneOptions(trial_timeout_s=60, trial_budget_s=0.003, final_rounds=5),
+            options=TuneOptions(trial_timeout_s=5, trial_budget_s=0.003, final_rounds=5),
         )
     except TvmFlowError as error:
         print(error)

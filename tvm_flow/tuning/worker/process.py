@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,12 +15,11 @@ from tvm_flow.support.channel import Closed, Expired
 from tvm_flow.support.child import child_environment
 from tvm_flow.support.errors import EnvironmentFault
 from tvm_flow.support.messages import from_message, to_message
+from tvm_flow.tuning.worker.fork_server import FORK_SERVER, START_TIMEOUT_S, ForkedWorker
 from tvm_flow.tuning.worker.protocol import Answer, Order, WorkerRole
 
 A = TypeVar("A", bound=Answer)
 
-#: Importing TVM on a slow and busy board takes a while.
-START_TIMEOUT_S = 120.0
 #: A worker ends itself this long after a deadline that nobody enforced (its tuner was killed).
 ORPHAN_SLACK_S = 5.0
 
@@ -57,7 +54,7 @@ class WorkerProcess:
     ) -> None:
         self.role, self.cores, self.log = role, tuple(cores), log
         self._environment = dict(environment)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ForkedWorker | None = None
         self._stopped = False
         self._lock = threading.Lock()
 
@@ -86,17 +83,19 @@ class WorkerProcess:
         with self._lock:
             self._stopped = True
             if self._process is not None:
-                _kill_group(self._process)
+                self._process.kill()
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> ForkedWorker:
         """The running process, started if there is none; raises as :meth:`request` does."""
-        with self._lock:
-            if self._stopped:
-                raise WorkerStopped
-            if self._process is not None:
-                return self._process
-            self._process = process = self._spawn()
         try:
+            with self._lock:
+                if self._stopped:
+                    raise WorkerStopped
+                if self._process is not None:
+                    return self._process
+                self._process = process = FORK_SERVER.fork(
+                    self.role.handlers, self.cores, child_environment(**self._environment), self.log
+                )
             channel.send(_fd(process.stdin), self.role.options)
             channel.receive(_fd(process.stdout), START_TIMEOUT_S)
         except (Closed, Expired) as error:
@@ -110,19 +109,6 @@ class WorkerProcess:
             ) from error
         return process
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "tvm_flow.tuning.worker", self.role.handlers]
-        with open(self.log, "ab") as log:
-            return subprocess.Popen(
-                [*command, ",".join(map(str, self.cores))],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=child_environment(**self._environment),
-                start_new_session=True,  # Ctrl-C is for the tuner, which then ends its workers
-                bufsize=0,
-            )
-
     def _kill(self) -> int:
         """End the current process; its exit status."""
         with self._lock:
@@ -131,22 +117,14 @@ class WorkerProcess:
             return 0
         with suppress(subprocess.TimeoutExpired):
             process.wait(0.2)  # one that died by itself keeps its own status
-        _kill_group(process)
+        process.kill()
         status = process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
+        process.close()
         return status
 
 
 def _fd(pipe: object) -> int:
     return pipe.fileno()  # type: ignore[attr-defined]
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill the worker and what it started (the linker)."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _death(status: int) -> str:
