@@ -77,6 +77,8 @@ _ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "sigmoid": lambda v: 1 / (1 + np.exp(-v)),
     "silu": lambda v: v / (1 + np.exp(-v)),
 }
+#: Names of the activations that operators may have.
+ACTIVATIONS = tuple(_ACTIVATIONS)
 #: Activations that are exact in any type; of integers, the others depend on what these stand for.
 EXACT_ACTIVATIONS = frozenset({"none", "relu", "relu6"})
 
