@@ -38,7 +38,7 @@ def _import_once() -> None:
     import tvm_flow.tuning.worker.kernel_build  # noqa: PLC0415
     import tvm_flow.tuning.worker.kernel_run  # noqa: F401, PLC0415
 
-    del sys.modules["torch"]  # scipy, should a family use it, stumbles over the None
+    del sys.modules["torch"]  # scipy, should an algorithm use it, stumbles over the None
 
 
 class _Parent:
