@@ -40,9 +40,8 @@ class Cpu:
     def heavy_tile(self) -> tuple[int, int]:
         """Panels and most pixels of a register tile under a heavy activation: small, so that the
         core computes it beside the next tile's products. Where a core issues as many FMAs as
-        loads, one panel is too few: each FMA would need a load of its own (14 x 14, 256 channels,
-        GELU: 461 us with 8 x 1, 432 with 8 x 2; Zen 5). Two panels of six pixels are what sixteen
-        registers hold (28 x 28, 80 channels, GELU: 505 us with 8 x 1, 391 with 6 x 2; AVX2)."""
+        loads, one panel is too few: each FMA would need a load of its own. Two panels of six
+        pixels are what sixteen registers hold (decision 0004)."""
         if self.by_lane or self.fmas < 2:
             return (1, 8)
         return (2, 8) if self.registers >= 32 else (2, 6)
@@ -55,8 +54,8 @@ class Cpu:
 
     def tile_pixels(self, panels: int, spare: int) -> int:
         """Most pixels of a register tile beside ``panels`` panels per group, ``spare`` registers
-        left. By lane, each pixel also holds a vector of its inputs, and LLVM loads ahead: with
-        fewer than seven registers for that, it spills on a Cortex-A53."""
+        left. By lane, each pixel also holds a vector of its inputs, and LLVM loads ahead, for which
+        seven registers stay free, or it spills (decision 0004)."""
         if self.by_lane:
             return (self.registers - panels - 7) // (panels + 1)
         return (self.registers - spare) // panels
@@ -74,6 +73,5 @@ class Cpu:
 
     def resident_pixels(self, reduction: int, dtype: DType = FLOAT32) -> int:
         """Most pixels of a register tile whose inputs leave half of L1 to the panels of weights,
-        and at least seven. Measured: with 512 inputs and more a tile of 14 pixels is 10 % slower
-        than one of 7 (FasterNet-S, Zen 4); below that they are equal."""
+        and at least seven, below which weights are loaded for too few products (decision 0004)."""
         return max(7, self.l1_bytes // (2 * dtype.bytes * reduction))

@@ -12,21 +12,20 @@ from tvm.s_tir import pipeline as s_tir_pipeline
 from tvm.tirx import compilation_pipeline
 
 #: Storage rewrite merges the accumulator arrays of different microkernels into one allocation
-#: with mixed vector widths, which LLVM then keeps in memory instead of registers (measured: half
-#: the speed on 58-channel layers). Kernels allocate their scratch once, so nothing is lost.
-#: TVM's search for common subexpressions takes time that grows with the square of a kernel's length
-#: (a third of all compile time under Strassen's product), and LLVM finds them again.
-#: A kernel's checks of its arguments are another eighth; a bundle's runtime checks what it is
-#: given, and between kernels shapes are known since compiling.
+#: with mixed vector widths, which LLVM then keeps in memory instead of registers. Kernels allocate
+#: their scratch once, so nothing is lost.
+#: TVM's search for common subexpressions takes time that grows with the square of a kernel's
+#: length, and LLVM finds them again.
+#: A kernel need not check its arguments: a bundle's runtime checks what it is given, and between
+#: kernels shapes are known since compiling. What each saves: decision 0003.
 PASS_CONFIG: Mapping[str, Any] = {
     "tirx.disable_storage_rewrite": True,
     "tirx.disable_cse_tir": True,
     "tirx.disable_assert": True,
 }
 
-#: Options for LLVM. Generators unroll what is to be unrolled; what LLVM would do beyond changes no
-#: kernel of a network by more than a tenth of a microsecond, but costs a fifth of the compile time,
-#: most of it for working out that a loop had better be left alone.
+#: Options for LLVM. Generators unroll what is to be unrolled; LLVM would spend its time on working
+#: out that the other loops had better be left alone (decision 0003).
 LLVM_OPTIONS = ("-unroll-threshold-aggressive:uint=0",)
 
 #: Name of the pass pipeline for tensor programs, for TVM's ``tir_pipeline``.
@@ -62,9 +61,8 @@ def _pipeline(*, generated: bool) -> tuple[tvm.transform.Pass, Any, Any]:
     """TVM's standard pipeline without what finds nothing to do in kernels for CPUs in fp32: the
     passes for GPUs, small floats and asynchronous copies, and three slow ones, whose work is done
     when a kernel is generated (buffers as small as they can be, where they are used) or by LLVM
-    (removing empty loops). It takes half the time. ``generated``: buffers have one dimension and
-    indices 32 bits already; without the passes that make them so, compiling takes another sixth
-    less.
+    (removing empty loops). ``generated``: buffers have one dimension and indices 32 bits already,
+    so the passes that make them so are left out as well (decision 0003).
     """
     s, t = s_tir.transform, tirx.transform
     passes = [

@@ -21,7 +21,7 @@ from tvm_flow.support.user_folders import cache_root
 from tvm_flow.toolchain.linker import compile_c, find_linker, has_zig, zig_version
 
 _GLIBC = "2.27"  # as old as any that is compiled for; the source needs nothing newer
-#: On a Zen 5 server cores on one L3 gave 39 to 66 ns within minutes, those on two 210.
+#: More than cores on one L3 vary by, far less than to those on another (decision 0012).
 MAX_SPREAD = 2.0
 
 

@@ -1,10 +1,9 @@
 """Hashes of a bundle's files, without OpenSSL.
 
-``import hashlib`` loads OpenSSL, whose pages would be a twentieth of a process that runs a small
+``import hashlib`` loads OpenSSL, whose pages would be a notable part of a process that runs a small
 network, only to read the bundle once. The interpreter brings its own implementations along; the
 standard library's ``random`` takes them for the same reason. Its BLAKE2b is as fast as OpenSSL's
-SHA-256 with the processor's instructions for that; its SHA-256 takes five times as long, which is
-why manifests have both.
+SHA-256, its own SHA-256 is not, which is why manifests have both (decision 0019).
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ inline std::string slurp(const fs::path& path) {
   if (!file) usage("cannot read " + path.string());
   std::error_code unknown;
   auto size = fs::file_size(path, unknown);
-  std::string text;  // of the right size at once: one that grows takes two to three times as much
+  std::string text;  // of the right size at once: one that grows is in memory twice meanwhile
   if (!unknown) text.reserve(size);  // 0 for those of /proc
   for (char part[4096]; file.read(part, sizeof part) || file.gcount() > 0;)
     text.append(part, file.gcount());

@@ -21,7 +21,7 @@ def read_weights(directory: Place, manifest: Manifest) -> list[NDArray[Any]]:
     """The weights as views of one block, in the order of ``main``'s last parameters.
 
     A network streams through all of its weights in every run, and hardware prefetchers stop at the
-    end of a page: in huge pages FasterNet-T0 to T2 are 2 to 4 % faster than in a mapped file.
+    end of a page: hence huge pages, not a mapped file (decision 0005).
     Raises :class:`BundleError` for a file that ends early.
     """
     tensors = manifest.weights

@@ -126,8 +126,8 @@ def zig_version() -> str:
 
 
 def zig() -> str:
-    """The wheel's program itself: ``python -m ziglang`` only starts it, in 16 ms more, of which a
-    tuner has one per candidate. Requires :func:`has_zig`."""
+    """The wheel's program itself: ``python -m ziglang`` only starts it, for which a tuner would
+    wait with every candidate (decision 0018). Requires :func:`has_zig`."""
     spec = importlib.util.find_spec("ziglang")
     assert spec is not None
     assert spec.origin is not None

@@ -45,8 +45,9 @@ typedef struct {
 // TVM's own object files, of which those without a parallel loop lack it.
 __attribute__((weak)) int (*__TVMBackendParallelLaunch)(Lambda, void*, int);
 
-// A cache line takes about 0.1 us from one core to another, as long as a task of a small kernel. So
-// all that a worker needs for a loop is in one line, which it waits on, and its answer in another.
+// A cache line takes as long from one core to another as a task of a small kernel. So all that a
+// worker needs for a loop is in one line, which it waits on, and its answer in another (decision
+// 0010).
 typedef struct {
   // Written by the caller. `range` is the member's share, from which others take as well.
   _Alignas(64) _Atomic uint64_t range;  // tasks left: first in the low half, end in the high half

@@ -220,7 +220,7 @@ def product(
 def turn_of(weights: Weights, number: Expr, count: int) -> Turn | None:
     """The turn of tile ``number`` of ``count`` with one group of panels, where fetching ahead pays:
     not for what stays in a near cache anyway, and not with so many tiles that the first one hardly
-    matters. On NEON cores it has not been measured."""
+    matters. NEON cores do without, since nobody has timed it there (decision 0005)."""
     bytes_ = dtype_of(weights.buffer).bytes * weights.k * weights.panels.padded
     few = count <= MOST_TURNS and bytes_ >= FEWEST_BYTES
     return Turn(number, count) if few and not weights.by_lane and not weights.pitch else None
@@ -228,8 +228,7 @@ def turn_of(weights: Weights, number: Expr, count: int) -> Turn | None:
 
 def apart(pitch: int, lanes: int, dtype: DType = FLOAT32) -> int:
     """A pitch of scratch pixels that does not put a whole register tile into one set of L1: at a
-    multiple of 4 KiB only as many pixels fit as L1 has ways. Measured: a block of 512 channels at
-    14 x 14 with a tile of 14 pixels took 2.58 instead of 1.85 ms (Zen 5, 12 ways)."""
+    multiple of 4 KiB only as many pixels fit as L1 has ways (decision 0004)."""
     return pitch + lanes if dtype.bytes * pitch % SET_BYTES == 0 else pitch
 
 

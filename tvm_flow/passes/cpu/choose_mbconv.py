@@ -17,14 +17,10 @@ from tvm_flow.passes.cpu.problems import problem_of, ways
 from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.cpu.ops.mbconv.whole import share_macs
 
-#: Cycles of a core that two loops less are worth. At 116 channels and 14 x 14 a thread multiplies
-#: for 5900 cycles more and the whole takes 29 instead of 31 us; at 232 channels and 7 x 7 it is
-#: 23000 more, and 30 us instead of 26 (Zen 5, ``python -m benchmarks.kernels --threads 2``).
+#: Cycles of a core that two loops less are worth (decision 0009).
 _LOOPS_CYCLES = 6000
 #: Seconds that a loop on several threads takes longer in a network than where it is repeated alone,
-#: with all it reads in the right core's cache. ShuffleNetV2 x0.5 at 14 x 14 on two threads: three
-#: kernels take 5.3 us alone and 6.4 in the network, the fused one 5.4 and 5.3; on cores that share
-#: no cache the three take 13 there (Zen 5, 2026-11-27, ``tvm-flow profile --threads 2``).
+#: with all it reads in the right core's cache (decision 0009).
 _LOOP_S = 0.5e-6
 
 

@@ -4,15 +4,12 @@ layout for them alone.
 After the layout pass they read NCHW or the NHWC copy of an NCHW tensor, and what they write is
 copied back. In the layout ``nchw`` the same is computed without either copy.
 
-A 1x1: 128 to 256 channels at 56² take 840 us instead of 865, 320 to 640 at 7²
-82 instead of 84 (Zen 5). Only for images that fill their vectors of pixels, but for one pixel: of
-2² to 6² a quarter of the products and more would be padding.
+A 1x1 only for images that fill their vectors of pixels, but for one pixel: of 2² to 6² a quarter of
+the products and more would be padding.
 
-Depthwise: 3x3, stride 2, 144 channels at 56² take 26 us instead of 65. Only for rows that
-fill vectors of columns: at 14² it takes two thirds of the time, at 7² a quarter more. And only for
-small windows: each tap costs the same per vector, full or not, and the copies the same for all
-windows (5x5, 384 channels at 17²: 67 us instead of 48). Where only the input is NCHW, it pays if
-the output, which is copied then, is smaller.
+Depthwise only for rows that fill vectors of columns, and for small windows: each tap costs the same
+per vector, full or not, and the copies the same for all windows. Where only the input is NCHW, it
+pays if the output, which is copied then, is smaller. Decision 0006 has what each of these takes.
 """
 
 from __future__ import annotations

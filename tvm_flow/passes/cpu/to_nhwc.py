@@ -16,8 +16,8 @@ from tvm_flow.ir.graph import Graph, Node, rewrite
 from tvm_flow.schedules.contract.problem import AXES, NCHW, NCHW_TO_NHWC, NHWC
 
 #: From this many channels on an NCHW input is transposed before a convolution reads it. Windows of
-#: several taps have much to gain: Winograd needs NHWC, 64 channels at 56² take 0.33 ms instead of
-#: 0.89. A 1x1 gains only easier access (384 channels at 14²: 45 us, not 58; 128 at 56² are equal).
+#: several taps have much to gain, since Winograd needs NHWC; a 1x1 gains only easier access
+#: (decision 0006).
 TRANSPOSED_CHANNELS, TRANSPOSED_CHANNELS_1X1 = 16, 192
 
 _AXIS = {0: 0, 1: 3, 2: 1, 3: 2}

@@ -107,7 +107,7 @@ class RecordStore:
         labels: Sequence[str] = ("measured",),
     ) -> Record | None:
         """The record to build from: tuned for ``threads``, else for more. One for fewer threads may
-        leave cores without work: on two, FasterNet-T1 took 12.5 ms with those for one, 8.8 without.
+        leave cores without work, and the defaults for ``threads`` are better (decision 0013).
 
         Where the finalists of a tuner run were measured again side by side, trials before that
         no longer count, because a single trial may have been lucky. With

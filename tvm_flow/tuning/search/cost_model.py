@@ -4,9 +4,9 @@ Gradient-boosted trees (XGBoost) learn the throughput of a candidate relative to
 task. One model serves all tasks: its features say how knobs and shape fit each other (remainders
 and padding of every dimension under every knob), which carries over from one shape to the next.
 
-A second model of the same kind learns how long candidates take to build: of one task some take ten
-times as long as others, for their code is longer, and are no faster on average. What is proposed
-is therefore what promises most for the time it costs.
+A second model of the same kind learns how long candidates take to build: of one task some take far
+longer than others, for their code is longer, and are no faster on average. What is proposed is
+therefore what promises most for the time it costs (decision 0018).
 """
 
 from __future__ import annotations

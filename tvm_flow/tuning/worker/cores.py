@@ -44,9 +44,8 @@ class CorePlan:
 def plan_cores(board: Board, threads: int) -> CorePlan:
     """Measure on the board's first ``threads`` cores, build on the others.
 
-    A single other core would have to build all by itself what the first measures in a tenth of the
-    time; then both build, and on the first measuring has its turns: a third more trials
-    (FasterNet-T0, 2 cores, 105 instead of 77 in 42 seconds).
+    A single other core would have to build all by itself what the first measures in a fraction of
+    the time; then both build, and on the first measuring has its turns (decision 0018).
 
     Raises :class:`UsageError` if this process may not use that many of the board's cores.
     """

@@ -15,8 +15,7 @@ ALGORITHMS: list[CpuAlgorithm] = [*_DIRECT, *_WINOGRAD]
 
 #: Fewest channels for which Winograd's transforms are worth their while.
 WINOGRAD_CHANNELS = 16
-#: What reading one weight from memory costs, in multiply-accumulates. Read off ResNet-18 on Zen 4;
-#: a Cortex-A72 (7 G multiply-accumulates and 5 GB/s) is not far from it.
+#: What reading one weight from memory costs, in multiply-accumulates (decision 0007).
 WEIGHT_COST = 12
 
 

@@ -78,13 +78,12 @@ class Direct(CpuAlgorithm):
         return builder.get()
 
 
-#: Activations whose arithmetic is worth overlapping with the next tile's products. A small tile
-#: lets the core's out-of-order window do that: measured, GELU then costs almost nothing.
+#: Activations whose arithmetic is worth overlapping with the next tile's products: a small tile
+#: lets the core's out-of-order window do that (decision 0004).
 HEAVY_ACTIVATIONS = frozenset({"gelu", "silu", "sigmoid", "hardswish"})
 
-#: So few pixels wait for weights from memory, and large tiles use them for more products at once:
-#: 960 > 320 channels at 7 x 7 took 141 us in tiles of 7, 122 in tiles of 13 (Zen 5,
-#: ``python -m benchmarks.kernels --cold-mib 14``).
+#: So few pixels wait for weights from memory, and large tiles use them for more products at once
+#: (decision 0004).
 _FEW_PIXELS = 64
 
 
@@ -97,8 +96,8 @@ def default_tile(s: Conv2dShape, cpu: Cpu, act: str) -> Knobs:
     """
     columns = Panels(s.co, cpu.lanes)
     panels, nv = columns.count, min(2, columns.count)
-    # Two vector widths in a group: LLVM needs registers for both, or it spills. 144 > 24 channels
-    # at 56 x 56 took 169 us in tiles of 14 pixels, 117 in tiles of 12 (Zen 5, benchmarks.kernels).
+    # Of two vector widths in a group LLVM keeps the repeated element of A for both: without
+    # registers to spare it spills (decision 0004).
     mixed = bool(columns.tail) and nv > 1 and panels % nv == 0
     most = cpu.tile_pixels(nv, 8 if mixed and cpu.registers >= 32 else 3)
     if s.flat:

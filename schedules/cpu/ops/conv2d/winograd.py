@@ -50,8 +50,8 @@ class Winograd(CpuAlgorithm):
         per_row = size * across * (problem["ci"] + problem["co"])
         fit = max(1, device.l2_bytes // 2 // per_row)
         weights = size * problem["ci"] * problem["co"]
-        # Threads that share out rows stream all weights each, for few tiles (512 channels at 7 x 7:
-        # 641 us on two threads of Zen 5; 333 where they share each product instead).
+        # Threads that share out rows stream all weights each, for few tiles; where weights are
+        # large they share each product instead (decision 0010).
         split = device.threads > 1 and n == 1 and weights > device.l2_bytes
         threads, together = (1, device.threads) if split else (device.threads, 1)
         share = max(1, -(-down // max(1, threads // n)))

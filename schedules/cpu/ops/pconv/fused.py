@@ -38,8 +38,8 @@ from tvm_flow.schedules.cpu.emit.packing import (
 from tvm_flow.schedules.cpu.ops.conv2d.direct import HEAVY_ACTIVATIONS
 from tvm_flow.schedules.cpu.ops.pconv.tile import Shape, TileEmitter
 
-#: Pixels that make a good tile for Strassen's product even where its sums then leave L2: every tile
-#: streams the weights. 14 x 14, 384 channels: 880 us with 196 pixels, 941 with 56 (Zen 5).
+#: Pixels that make a good tile for Strassen's product even where its sums then leave L2, since
+#: every tile streams the weights (decision 0007).
 _STRASSEN_PIXELS = 196
 
 
@@ -167,8 +167,7 @@ class Fused(CpuAlgorithm):
 
 def _default_split(s: Shape, cpu: Cpu) -> bool:
     """Whether threads share every product instead of sharing out rows: where rows come out uneven
-    and each thread would stream all weights through its own L2. 7 x 7, 1024 channels on two
-    threads: 0.94 ms, not 1.11; 14 x 14, 512 channels, where rows are even: equal (Zen 5)."""
+    and each thread would stream all weights through its own L2 (decision 0010)."""
     uneven = -(-s.h // cpu.threads) * cpu.threads > 1.1 * s.h
     streamed = _weight_bytes(s) > cpu.l2_bytes // 2
     return bool(cpu.threads > 1 and s.n1 and s.n == 1 and uneven and streamed and not s.strassen)
