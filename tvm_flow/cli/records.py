@@ -49,7 +49,9 @@ def _tables(report: RecordsReport) -> Iterable[RenderableType]:
     folders = " and ".join(str(f) for f in (report.committed, report.directory) if f)
     yield line(f"{folders}: {report.records} records", "bold")
     if report.kernels:
-        made = table("kernel", ">threads", ">trials", ">best", "label", "record")
+        made = table(
+            "kernel", ">threads", ">trials", ">best", "label", "record", flexible=["kernel"]
+        )
         for kernel in report.kernels:
             made.add_row(
                 kernel.name, str(kernel.threads), str(kernel.trials), duration(kernel.best_s),
