@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from tvm_flow.api.values import ModelLike, TargetLike
+from tvm_flow.api.values import ModelLike, TargetLike, model_value
 from tvm_flow.measure.memory import MemoryReport as MemoryReport
 from tvm_flow.report.profile import ProfileReport as ProfileReport
 from tvm_flow.report.profile import profile as profile_bundle
@@ -33,13 +33,14 @@ def profile(
 
     Raises :class:`UsageError`, :class:`MeasurementError`, and what compiling and loading raise.
     """
-    if isinstance(model, str | Path) and manifest.is_bundle(Path(model)):
-        return profile_bundle(model, threads=threads, runs=runs, memory=memory)
+    given = model_value(str(model) if isinstance(model, Path) else model)
+    if isinstance(given.source, str) and manifest.is_bundle(Path(given.source)):
+        return profile_bundle(given.source, threads=threads, runs=runs, memory=memory)
     from tvm_flow.api.compile import compile  # noqa: PLC0415 - a bundle needs no compiler
 
     with tempfile.TemporaryDirectory(prefix="tvm-flow-profile-") as folder:
         made = compile(
-            str(model) if isinstance(model, Path) else model,
+            given,
             output=Path(folder) / "bundle",
             target=target,
             threads=threads,
