@@ -14,7 +14,7 @@ NO_DEPS := requirements/lock-no-deps.txt
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv system-packages demo test test-fast test-slow lint format bench lock clean
+.PHONY: help venv system-packages demo test test-fast test-slow lint format docs bench lock clean
 
 help:
 	@echo "make demo       set up, then trace, tune, compile, check and compare FasterNet-T0"
@@ -24,6 +24,7 @@ help:
 	@echo "make test-slow SHARD=k/n  run the k-th of n parts of the slow tests; what has passed on the"
 	@echo "                same sources is not run again, unless with AGAIN=1"
 	@echo "make lint       ruff, import contracts and mypy"
+	@echo "make docs       these documents and the reference, as pages in build/docs"
 	@echo "make bench      the benchmarks behind the README's table"
 	@echo "make clean      remove the virtual environment and build products"
 
@@ -98,6 +99,11 @@ lint: venv
 format: venv
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The pages need no network, neither to be built nor to be read.
+docs: venv
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "Open build/docs/index.html"
 
 bench: venv
 	$(BIN)/python -m benchmarks.zoo

@@ -37,7 +37,7 @@ from tvm_flow.modelled.tools import find_tools
 from tvm_flow.schedules import registry
 from tvm_flow.schedules.contract.algorithm import Knobs
 from tvm_flow.schedules.contract.problem import Problem, Workload
-from tvm_flow.schedules.operators import conv2d, depthwise, pool
+from tvm_flow.schedules.operators import conv2d, depthwise, pooling
 from tvm_flow.support.errors import UsageError
 from tvm_flow.targets.native import VARIABLE
 from tvm_flow.tuning.worker import kernel_build
@@ -74,7 +74,7 @@ PROBLEMS = {
         depthwise.problem(n=1, h=14, w=14, c=232),
         depthwise.problem(n=1, h=28, w=28, c=144, sh=2, sw=2, act="relu6"),
         _block(7, 320, "gelu"),
-        pool.problem(n=1, h=112, w=112, c=24, kh=3, kw=3, sh=2, sw=2, ph=1, pw=1, mode="max"),
+        pooling.problem(n=1, h=112, w=112, c=24, kh=3, kw=3, sh=2, sw=2, ph=1, pw=1, mode="max"),
     ],
     "held-out 2": [
         conv2d.problem(n=1, h=28, w=28, ci=24, co=58, act="relu"),

@@ -16,7 +16,7 @@ class CpuAlgorithm(Algorithm[Cpu]):
     device_kind = Cpu.kind
 
 
-class WithoutWeights(CpuAlgorithm):
+class WeightlessAlgorithm(CpuAlgorithm):
     """The same for an operator without weights."""
 
     def weights(self, problem: Problem, device: Cpu) -> list[TensorSpec]:

@@ -19,7 +19,7 @@ from tvm_flow.schedules.contract.problem import (
     Problem,
 )
 from tvm_flow.schedules.contract.tensor import Array, TensorSpec
-from tvm_flow.schedules.operators.pool import WithoutWeights
+from tvm_flow.schedules.operators.pooling import WeightlessOperator
 from tvm_flow.schedules.operators.sliding import shape_of
 
 _LAYOUTS: dict[tuple[int, ...], str] = {AXES[NHWC]: NCHW_TO_NHWC, AXES[NCHW]: NHWC_TO_NCHW}
@@ -32,7 +32,7 @@ def problem(n: int, c: int, h: int, w: int, axes: Sequence[int]) -> Problem | No
     return Problem.make("transpose", layout=layout, n=n, c=c, h=h, w=w) if layout else None
 
 
-class Transpose(WithoutWeights):
+class Transpose(WeightlessOperator):
     """See the module's text."""
 
     op = "transpose"

@@ -19,7 +19,7 @@ from tvm_flow.codegen.executable import build_executable
 from tvm_flow.frontend.export import export, import_program
 from tvm_flow.ir.graph import Graph
 from tvm_flow.ir.summary import COPIES, summarise
-from tvm_flow.passes.pipeline import run_phases
+from tvm_flow.passes.phases import run_phases
 from tvm_flow.targets import Board
 
 Shape = tuple[int, ...]

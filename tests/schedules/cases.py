@@ -12,7 +12,7 @@ from tvm_flow.schedules.contract.problem import (
     Problem,
     Workload,
 )
-from tvm_flow.schedules.operators import conv2d, depthwise, pool
+from tvm_flow.schedules.operators import conv2d, depthwise, pooling
 from tvm_flow.schedules.operators.reference import ACTIVATIONS
 
 
@@ -38,7 +38,7 @@ def _depthwise(n: int, size: int, c: int, k: int, s: int, **more: Any) -> Worklo
 def _pool(mode: str, n: int, size: int, c: int, k: int, s: int, p: int, **more: Any) -> Workload:
     window = {"kh": k, "kw": k, "sh": s, "sw": s, "ph": p, "pw": p}
     given = {"n": n, "h": size, "w": size, "c": c, "mode": mode, **window, **more}
-    return _direct(pool.problem(**given))
+    return _direct(pooling.problem(**given))
 
 
 def _partial(

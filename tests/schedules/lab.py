@@ -29,7 +29,7 @@ TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
-class Machine:
+class IsaLevel:
     """A vector width to generate for, and an x86 level that has it."""
 
     name: str
@@ -56,12 +56,12 @@ class Machine:
         return self.flag in Path("/proc/cpuinfo").read_text().split()
 
 
-AVX512 = Machine("lanes16", Cpu(16, 32, 32 << 10, 1 << 20, lookup=True), "x86-64-v4", "avx512f")
-AVX2 = Machine("lanes8", Cpu(8, 16, 32 << 10, 256 << 10), "x86-64-v3", "avx2")
-NARROW = Machine("lanes4", Cpu(4, 32, 32 << 10, 512 << 10), "x86-64-v2", "sse4_2")
+AVX512 = IsaLevel("lanes16", Cpu(16, 32, 32 << 10, 1 << 20, lookup=True), "x86-64-v4", "avx512f")
+AVX2 = IsaLevel("lanes8", Cpu(8, 16, 32 << 10, 256 << 10), "x86-64-v3", "avx2")
+NARROW = IsaLevel("lanes4", Cpu(4, 32, 32 << 10, 512 << 10), "x86-64-v2", "sse4_2")
 """NEON's lanes and register count, on x86."""
 
-MACHINES = {machine.name: machine for machine in (AVX512, AVX2, NARROW)}
+ISA_LEVELS = {isa.name: isa for isa in (AVX512, AVX2, NARROW)}
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,10 @@ def compile_jobs(jobs: Sequence[Job], target: tvm.target.Target) -> dict[Job, An
 
 
 @cache
-def default_kernels(generator: str, machine: Machine) -> dict[Job, Any]:
+def default_kernels(generator: str, isa: IsaLevel) -> dict[Job, Any]:
     """The kernels of every case of ``generator`` with default knobs."""
-    jobs = [Job.make(workload, machine.cpu) for workload in CASES[generator]]
-    return compile_jobs(jobs, machine.target(3 if machine is AVX512 else 0))
+    jobs = [Job.make(workload, isa.cpu) for workload in CASES[generator]]
+    return compile_jobs(jobs, isa.target(3 if isa is AVX512 else 0))
 
 
 def plain_weights(workload: Workload) -> dict[str, Array]:

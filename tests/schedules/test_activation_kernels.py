@@ -37,24 +37,24 @@ def workload(act: str) -> Workload:
 
 
 @cache
-def kernels(machine: lab.Machine) -> dict[str, tuple[lab.Job, Any]]:
-    jobs = {act: lab.Job.make(workload(act), machine.cpu) for act in ACTIVATIONS}
-    compiled = lab.compile_jobs(list(jobs.values()), machine.target())
+def kernels(isa: lab.IsaLevel) -> dict[str, tuple[lab.Job, Any]]:
+    jobs = {act: lab.Job.make(workload(act), isa.cpu) for act in ACTIVATIONS}
+    compiled = lab.compile_jobs(list(jobs.values()), isa.target())
     return {act: (job, compiled[job]) for act, job in jobs.items()}
 
 
-def run(machine: lab.Machine, act: str, values: Array) -> Array:
+def run(isa: lab.IsaLevel, act: str, values: Array) -> Array:
     """An activation of values, repeated to fill the pixels, by a kernel."""
-    if not machine.runs_here:
-        pytest.skip(f"needs {machine.flag}")
-    job, kernel = kernels(machine)[act]
+    if not isa.runs_here:
+        pytest.skip(f"needs {isa.flag}")
+    job, kernel = kernels(isa)[act]
     x = np.resize(values, (1, 1, PIXELS, CHANNELS))
     one = {"weight": np.ones((CHANNELS, 1, 1), np.float32), "bias": -np.zeros(CHANNELS, "f")}
     (y,) = lab.run(job, kernel, [x], one)
     return y.reshape(-1)
 
 
-@pytest.fixture(params=lab.MACHINES.values(), ids=lambda machine: machine.name)
+@pytest.fixture(params=lab.ISA_LEVELS.values(), ids=lambda isa: isa.name)
 def apply(request: pytest.FixtureRequest) -> Callable[[str, Array], Array]:
     """``apply(activation, values)`` by a kernel."""
     return partial(run, request.param)

@@ -56,15 +56,15 @@ def test_keys_leave_out_the_usual_layout_and_element_type() -> None:
 @pytest.mark.parametrize("workload", EVERY_CASE, ids=str)
 def test_every_case_applies_and_belongs_to_its_operator(workload: Workload) -> None:
     algorithm = registry.algorithm(workload)
-    for machine in lab.MACHINES.values():
-        assert algorithm.applies(workload.problem, machine.cpu)
+    for isa in lab.ISA_LEVELS.values():
+        assert algorithm.applies(workload.problem, isa.cpu)
         other = replace(workload.problem, dtype=INT8)
-        assert not algorithm.applies(other, machine.cpu)
-        assert not algorithm.applies(replace(workload.problem, op="other"), machine.cpu)
-        found = registry.algorithms(workload.problem, machine.cpu)
+        assert not algorithm.applies(other, isa.cpu)
+        assert not algorithm.applies(replace(workload.problem, op="other"), isa.cpu)
+        found = registry.algorithms(workload.problem, isa.cpu)
         assert found, "nothing to take without records"
         assert len({way.name for way in found}) == len(found)
-        assert all(way.applies(workload.problem, machine.cpu) for way in found)
+        assert all(way.applies(workload.problem, isa.cpu) for way in found)
 
 
 def names(problem: Problem) -> list[str]:
@@ -110,13 +110,13 @@ def test_a_chain_goes_row_by_row_where_its_hidden_tensor_exceeds_the_last_cache(
 def test_packed_weights_have_the_announced_shapes(workload: Workload) -> None:
     algorithm, problem = registry.algorithm(workload), workload.problem
     weights = lab.plain_weights(workload)
-    for machine in lab.MACHINES.values():
-        specs = algorithm.arguments(problem, machine.cpu)
+    for isa in lab.ISA_LEVELS.values():
+        specs = algorithm.arguments(problem, isa.cpu)
         roles = [spec.role for spec in specs]
         assert roles == sorted(roles, key=["input", "weight", "output"].index)
         assert len({spec.name for spec in specs}) == len(specs)
         expected = [spec.shape for spec in specs if spec.role == "weight"]
-        packed = algorithm.pack(problem, machine.cpu, weights)
+        packed = algorithm.pack(problem, isa.cpu, weights)
         assert [array.shape for array in packed] == expected
         assert all(array.dtype == np.float32 for array in packed)
         assert all(array.flags.c_contiguous for array in packed)

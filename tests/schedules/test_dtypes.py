@@ -51,10 +51,10 @@ from tvm_flow.schedules.operators.reference import conv2d_nhwc, depthwise_nhwc
 from tvm_flow.tuning.worker.trial_data import pose
 
 #: x86-64-v2 cannot convert half precision.
-MACHINES = [machine for machine in lab.MACHINES.values() if machine.runs_here]
-WITH_HALF = [machine for machine in MACHINES if machine is not lab.NARROW]
-each_machine = pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.name)
-each_with_half = pytest.mark.parametrize("machine", WITH_HALF, ids=lambda machine: machine.name)
+ISA_LEVELS = [isa for isa in lab.ISA_LEVELS.values() if isa.runs_here]
+WITH_HALF = [isa for isa in ISA_LEVELS if isa is not lab.NARROW]
+each_isa = pytest.mark.parametrize("isa", ISA_LEVELS, ids=lambda isa: isa.name)
+each_with_half = pytest.mark.parametrize("isa", WITH_HALF, ids=lambda isa: isa.name)
 
 
 def numbers(count: int, dtype: DType, seed: int = 0) -> np.ndarray:
@@ -156,16 +156,16 @@ class TestConvolution:
     """Staging, packing, the microkernel, activations and the tuner's data, all of one type."""
 
     @pytest.mark.parametrize("problem", CONVS, ids=str)
-    @each_machine
+    @each_isa
     def test_it_computes_what_the_reference_does(
-        self, machine: lab.Machine, problem: Problem, tmp_path: Path
+        self, isa: lab.IsaLevel, problem: Problem, tmp_path: Path
     ) -> None:
-        if problem.dtype is FLOAT16 and machine not in WITH_HALF:
+        if problem.dtype is FLOAT16 and isa not in WITH_HALF:
             pytest.skip("no half precision")
         algorithm = TypedDirect()
-        data = pose(algorithm, problem, machine.cpu, seed=3, file=tmp_path / "y.npz")
-        func = algorithm.build(problem, machine.cpu, {"mt": 3}, "conv")
-        solve(machine, data, func, 1e-6 if problem.dtype is FLOAT32 else 0)
+        data = pose(algorithm, problem, isa.cpu, seed=3, file=tmp_path / "y.npz")
+        func = algorithm.build(problem, isa.cpu, {"mt": 3}, "conv")
+        solve(isa, data, func, 1e-6 if problem.dtype is FLOAT32 else 0)
 
     def test_integers_have_no_gelu(self) -> None:
         problem = Problem.make("typed_conv", h=1, w=1, ci=1, co=1, dtype=INT8, act="gelu")
@@ -179,15 +179,15 @@ class TestVocabulary:
     """Small kernels; integers must come out exactly, half precision rounded once."""
 
     @pytest.mark.parametrize("dtype", [INT8, UINT8, INT16, INT32])
-    @each_machine
-    def test_partial_vectors(self, machine: lab.Machine, dtype: DType) -> None:
-        self.partial_vectors(machine, dtype)
+    @each_isa
+    def test_partial_vectors(self, isa: lab.IsaLevel, dtype: DType) -> None:
+        self.partial_vectors(isa, dtype)
 
     @each_with_half
-    def test_partial_vectors_of_half_precision(self, machine: lab.Machine) -> None:
-        self.partial_vectors(machine, FLOAT16)
+    def test_partial_vectors_of_half_precision(self, isa: lab.IsaLevel) -> None:
+        self.partial_vectors(isa, FLOAT16)
 
-    def partial_vectors(self, machine: lab.Machine, dtype: DType) -> None:
+    def partial_vectors(self, isa: lab.IsaLevel, dtype: DType) -> None:
         x = numbers(11, dtype)
         y = np.concatenate([x, np.zeros(5, dtype)])[::-1].copy()
 
@@ -200,22 +200,22 @@ class TestVocabulary:
             store_valid(args["y"], lambda: load(args["x"], 0, 4), 13, 4, 3)
 
         y[13:] = x[:3]
-        solve(machine, *vector_kernel({"x": x}, y, body))
+        solve(isa, *vector_kernel({"x": x}, y, body))
 
     @pytest.mark.parametrize(
         ("source", "target"), [*product((INT8, UINT8), (INT16, INT32, FLOAT32)), (INT32, FLOAT32)]
     )
-    @each_machine
-    def test_widening(self, machine: lab.Machine, source: DType, target: DType) -> None:
+    @each_isa
+    def test_widening(self, isa: lab.IsaLevel, source: DType, target: DType) -> None:
         x = numbers(16, source)
 
         def body(args: Args) -> None:
             store(args["y"], convert(load(args["x"], 0, 16), target), 0, 16)
 
-        solve(machine, *vector_kernel({"x": x}, x.astype(target), body))
+        solve(isa, *vector_kernel({"x": x}, x.astype(target), body))
 
-    @each_machine
-    def test_one_word_of_four_bytes_repeated(self, machine: lab.Machine) -> None:
+    @each_isa
+    def test_one_word_of_four_bytes_repeated(self, isa: lab.IsaLevel) -> None:
         """What dot product instructions take: four inputs of a pixel beside every column's."""
         x = numbers(4, UINT8)
 
@@ -223,17 +223,17 @@ class TestVocabulary:
             word = reinterpret(load(args["x"], 0, 4), INT32)
             store(args["y"], reinterpret(splat(word, 4), UINT8), 0, 16)
 
-        solve(machine, *vector_kernel({"x": x}, np.tile(x, 4), body))
+        solve(isa, *vector_kernel({"x": x}, np.tile(x, 4), body))
 
-    @each_machine
-    def test_constants(self, machine: lab.Machine) -> None:
+    @each_isa
+    def test_constants(self, isa: lab.IsaLevel) -> None:
         def body(args: Args) -> None:
             values = constants([-128, 5, 127, 0], INT8)
             store(args["y"], maximum(values, constant(-3, 4, INT8)), 0, 4)
             store(args["y"], repeat_lane(values, 2, 2), 4, 2)
 
         y = np.array([-3, 5, 127, 0, 127, 127], INT8)
-        solve(machine, *vector_kernel({"x": y}, y.copy(), body))
+        solve(isa, *vector_kernel({"x": y}, y.copy(), body))
 
     def test_an_integer_constant_is_whole(self) -> None:
         with pytest.raises(ValueError, match=r"0\.5 is no int8"):
@@ -244,8 +244,8 @@ def windows_of(x: np.ndarray) -> np.ndarray:
     return np.lib.stride_tricks.sliding_window_view(x, (2, 2), axis=(0, 1))
 
 
-@each_machine
-def test_window_of_bytes(machine: lab.Machine) -> None:
+@each_isa
+def test_window_of_bytes(isa: lab.IsaLevel) -> None:
     """The greatest int8 of a window, and the 32-bit sum of its uint8."""
     shape = WindowShape(n=1, h=5, w=6, kh=2, kw=2, sh=1, sw=1, ph=0, pw=0, c=21, cp=21, c0=0)
     greatest = Accumulation(
@@ -266,22 +266,22 @@ def test_window_of_bytes(machine: lab.Machine) -> None:
         y = compute(windows_of(x.reshape(5, 6, 21))).reshape(-1)
 
         def body(args: Args, how: Accumulation = how) -> None:
-            lanes = machine.cpu.lanes
+            lanes = isa.cpu.lanes
             sweep(shape, args["x"], args["y"], how, tile=Tile(1, 3), rows=2, lanes=lanes, threads=1)
 
-        solve(machine, *vector_kernel({"x": x}, y, body))
+        solve(isa, *vector_kernel({"x": x}, y, body))
 
 
 @each_with_half
-def test_strassen_in_half_precision(machine: lab.Machine) -> None:
-    rows, k, n, lanes = 6, 64, 32, machine.cpu.lanes
+def test_strassen_in_half_precision(isa: lab.IsaLevel) -> None:
+    rows, k, n, lanes = 6, 64, 32, isa.cpu.lanes
     x, matrix, bias = numbers(rows * k, FLOAT16), numbers(k * n, FLOAT16, 1), numbers(n, FLOAT16, 2)
     y = x.reshape(rows, k).astype(float) @ matrix.reshape(k, n).astype(float) + bias
     packed = strassen.pack_weights(matrix.reshape(k, n), lanes)
     assert DType.of(packed) is FLOAT16
 
     def body(args: Args) -> None:
-        strassen.Strassen(
+        strassen.StrassenEmitter(
             rows=rows, k=k, n=n, weight=args["weight"], bias=args["bias"],
             tiling=Tiling(3, 1, 4, True),
             segments=lambda p: [Segment(args["x"], p * k, 0, k, k)],
@@ -292,13 +292,13 @@ def test_strassen_in_half_precision(machine: lab.Machine) -> None:
         ).emit()  # fmt: skip
 
     given = {"x": x, "weight": packed, "bias": bias}
-    solve(machine, *vector_kernel(given, y.astype(FLOAT16).reshape(-1), body), 0.01)
+    solve(isa, *vector_kernel(given, y.astype(FLOAT16).reshape(-1), body), 0.01)
 
 
 @each_with_half
-def test_winograd_in_half_precision(machine: lab.Machine) -> None:
+def test_winograd_in_half_precision(isa: lab.IsaLevel) -> None:
     size, ci, co = 4, 3, 5
-    panels, pitch = Panels(co, machine.cpu.lanes), (size + 2) * ci
+    panels, pitch = Panels(co, isa.cpu.lanes), (size + 2) * ci
     pad = np.zeros((size + 2, size + 2, ci), FLOAT16)
     pad[1:-1, 1:-1] = numbers(size * size * ci, FLOAT16).reshape(size, size, ci)
     weight, bias = numbers(co * ci * 9, FLOAT16, 1).reshape(co, ci, 3, 3), numbers(co, FLOAT16, 2)
@@ -315,10 +315,10 @@ def test_winograd_in_half_precision(machine: lab.Machine) -> None:
 
             return leave
 
-        winograd.Winograd(
+        winograd.WinogradEmitter(
             m=2, rows=size, width=size, ci=ci, pad=args["pad"], pitch=pitch, weight=args["weight"],
             bias=args["bias"], panels=panels, tiling=Tiling(2, 1, 4, True), epilogue=store_at,
         ).emit()  # fmt: skip
 
     given = {"pad": pad.reshape(-1), "weight": packed, "bias": pack_vector(bias, panels.lanes)}
-    solve(machine, *vector_kernel(given, y.reshape(-1), body), 0.01)
+    solve(isa, *vector_kernel(given, y.reshape(-1), body), 0.01)

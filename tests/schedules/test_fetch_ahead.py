@@ -22,31 +22,29 @@ CASES = {
 }
 
 
-def prefetches(problem: Problem, machine: lab.Machine) -> int:
-    job = lab.Job.make(Workload(problem, "direct"), machine.cpu)
+def prefetches(problem: Problem, isa: lab.IsaLevel) -> int:
+    job = lab.Job.make(Workload(problem, "direct"), isa.cpu)
     module = tvm.IRModule({"kernel": job.build("kernel")})
-    text = str(lowering.compile_module(module, machine.target(3)).mod.inspect_source("asm"))
+    text = str(lowering.compile_module(module, isa.target(3)).mod.inspect_source("asm"))
     return len(re.findall(r"^\s+prefetch", text, re.MULTILINE))
 
 
-MACHINES = pytest.mark.parametrize(
-    "machine", [lab.AVX512, lab.AVX2], ids=lambda machine: machine.name
-)
+ISA_LEVELS = pytest.mark.parametrize("isa", [lab.AVX512, lab.AVX2], ids=lambda isa: isa.name)
 
 
-@MACHINES
+@ISA_LEVELS
 @pytest.mark.parametrize("name", CASES)
-def test_large_weights_are_fetched_ahead(name: str, machine: lab.Machine) -> None:
-    assert prefetches(CASES[name], machine) > 0
+def test_large_weights_are_fetched_ahead(name: str, isa: lab.IsaLevel) -> None:
+    assert prefetches(CASES[name], isa) > 0
 
 
-@MACHINES
+@ISA_LEVELS
 @pytest.mark.parametrize("name", CASES)
-def test_numbers_stay_right(name: str, machine: lab.Machine) -> None:
-    if not machine.runs_here:
-        pytest.skip(f"needs {machine.flag}")
-    job = lab.Job.make(Workload(CASES[name], "direct"), machine.cpu)
-    kernel = lab.compile_jobs([job], machine.target(3))[job]
+def test_numbers_stay_right(name: str, isa: lab.IsaLevel) -> None:
+    if not isa.runs_here:
+        pytest.skip(f"needs {isa.flag}")
+    job = lab.Job.make(Workload(CASES[name], "direct"), isa.cpu)
+    kernel = lab.compile_jobs([job], isa.target(3))[job]
     inputs, weights = lab.random_inputs(job.workload, job.cpu), lab.plain_weights(job.workload)
     (y,) = lab.run(job, kernel, inputs, weights)
     expected = torch_reference.compute(job.workload, inputs, weights)

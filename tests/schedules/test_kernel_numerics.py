@@ -28,18 +28,18 @@ def test_every_algorithm_has_cases() -> None:
     assert known == shipped, "add shapes to cases.py"
 
 
-@pytest.fixture(params=lab.MACHINES.values(), ids=lambda machine: machine.name)
-def machine(request: pytest.FixtureRequest) -> lab.Machine:
+@pytest.fixture(params=lab.ISA_LEVELS.values(), ids=lambda isa: isa.name)
+def isa(request: pytest.FixtureRequest) -> lab.IsaLevel:
     if not request.param.runs_here:
         pytest.skip(f"needs {request.param.flag}")
     return request.param
 
 
 @pytest.mark.parametrize("workload", EVERY_CASE, ids=str)
-def test_kernel_equals_pytorch(workload: Workload, machine: lab.Machine) -> None:
-    job = lab.Job.make(workload, machine.cpu)
-    kernel = lab.default_kernels(generator_of(workload), machine)[job]
-    inputs, weights = lab.random_inputs(workload, machine.cpu), lab.plain_weights(workload)
+def test_kernel_equals_pytorch(workload: Workload, isa: lab.IsaLevel) -> None:
+    job = lab.Job.make(workload, isa.cpu)
+    kernel = lab.default_kernels(generator_of(workload), isa)[job]
+    inputs, weights = lab.random_inputs(workload, isa.cpu), lab.plain_weights(workload)
     (y,) = lab.run(job, kernel, inputs, weights)
     expected = torch_reference.compute(workload, inputs, weights)
     assert y.shape == expected.shape

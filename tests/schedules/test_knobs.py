@@ -23,44 +23,44 @@ EVERY_CASE = [workload for workloads in CASES.values() for workload in workloads
 @pytest.mark.parametrize("workload", EVERY_CASE, ids=str)
 def test_default_is_in_the_space_and_builds(workload: Workload) -> None:
     algorithm, problem = registry.algorithm(workload), workload.problem
-    for machine in lab.MACHINES.values():
-        default = algorithm.default(problem, machine.cpu)
-        space = algorithm.space(problem, machine.cpu)
+    for isa in lab.ISA_LEVELS.values():
+        default = algorithm.default(problem, isa.cpu)
+        space = algorithm.space(problem, isa.cpu)
         assert default.keys() == space.keys()
         assert all(default[knob] in choices for knob, choices in space.items())
         assert all(len(set(choices)) == len(choices) for choices in space.values())
-        lab.Job.make(workload, machine.cpu).build("kernel")
+        lab.Job.make(workload, isa.cpu).build("kernel")
 
 
 def settings(
-    workload: Workload, machine: lab.Machine, count: int, rng: random.Random
+    workload: Workload, isa: lab.IsaLevel, count: int, rng: random.Random
 ) -> list[lab.Job]:
     """``count`` random valid settings as jobs."""
-    space = registry.algorithm(workload).space(workload.problem, machine.cpu)
+    space = registry.algorithm(workload).space(workload.problem, isa.cpu)
     jobs: list[lab.Job] = []
     for _ in range(200):
         if len(jobs) == count:
             return jobs
         knobs: Knobs = {name: rng.choice(choices) for name, choices in space.items()}
-        job = lab.Job.make(workload, machine.cpu, knobs)
+        job = lab.Job.make(workload, isa.cpu, knobs)
         try:
             job.build("kernel")
         except InvalidKnobs:
             continue
         jobs.append(job)
-    raise AssertionError(f"hardly any setting of {workload} is valid on {machine.name}")
+    raise AssertionError(f"hardly any setting of {workload} is valid on {isa.name}")
 
 
-def random_jobs(generator: str, machine: lab.Machine, count: int, seed: int) -> list[lab.Job]:
+def random_jobs(generator: str, isa: lab.IsaLevel, count: int, seed: int) -> list[lab.Job]:
     """``count`` settings, each of a random case of ``generator``."""
-    rng = random.Random(f"{generator} {machine.name} {seed}")
+    rng = random.Random(f"{generator} {isa.name} {seed}")
     workloads = [rng.choice(CASES[generator]) for _ in range(count)]
-    return [job for workload in workloads for job in settings(workload, machine, 1, rng)]
+    return [job for workload in workloads for job in settings(workload, isa, 1, rng)]
 
 
-def check(machine: lab.Machine, jobs: list[lab.Job], opt_level: int) -> None:
-    for job, kernel in lab.compile_jobs(jobs, machine.target(opt_level)).items():
-        inputs = lab.random_inputs(job.workload, machine.cpu)
+def check(isa: lab.IsaLevel, jobs: list[lab.Job], opt_level: int) -> None:
+    for job, kernel in lab.compile_jobs(jobs, isa.target(opt_level)).items():
+        inputs = lab.random_inputs(job.workload, isa.cpu)
         weights = lab.plain_weights(job.workload)
         (y,) = lab.run(job, kernel, inputs, weights)
         expected = torch_reference.compute(job.workload, inputs, weights)
@@ -68,32 +68,32 @@ def check(machine: lab.Machine, jobs: list[lab.Job], opt_level: int) -> None:
         assert error <= lab.TOLERANCE, f"{error:.1e} with {dict(job.knobs)} for {job.workload}"
 
 
-def needs(name: str) -> lab.Machine:
-    machine = lab.MACHINES[name]
-    if not machine.runs_here:
-        pytest.skip(f"needs {machine.flag}")
-    return machine
+def needs(name: str) -> lab.IsaLevel:
+    isa = lab.ISA_LEVELS[name]
+    if not isa.runs_here:
+        pytest.skip(f"needs {isa.flag}")
+    return isa
 
 
-@pytest.mark.parametrize("name", lab.MACHINES)
+@pytest.mark.parametrize("name", lab.ISA_LEVELS)
 @pytest.mark.parametrize("generator", GENERATORS)
 def test_random_knobs(generator: str, name: str) -> None:
-    machine = needs(name)
-    check(machine, random_jobs(generator, machine, 3, seed=0), opt_level=0)
+    isa = needs(name)
+    check(isa, random_jobs(generator, isa, 3, seed=0), opt_level=0)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", lab.MACHINES)
+@pytest.mark.parametrize("name", lab.ISA_LEVELS)
 @pytest.mark.parametrize("generator", GENERATORS)
 def test_many_random_knobs_with_full_optimisation(generator: str, name: str) -> None:
-    machine = needs(name)
-    check(machine, random_jobs(generator, machine, 25, seed=1), opt_level=3)
+    isa = needs(name)
+    check(isa, random_jobs(generator, isa, 25, seed=1), opt_level=3)
 
 
 @pytest.mark.parametrize("generator", GENERATORS)
 def test_two_threads_compute_what_one_does(generator: str) -> None:
-    machine, rng = needs("lanes8"), random.Random(generator)
-    one = machine.cpu
+    isa, rng = needs("lanes8"), random.Random(generator)
+    one = isa.cpu
     two = type(one)(one.lanes, one.registers, one.l1_bytes, one.l2_bytes, threads=2)
 
     def size(workload: Workload) -> int:
@@ -106,7 +106,7 @@ def test_two_threads_compute_what_one_does(generator: str) -> None:
         # share the products of a tile, not only its rows, where that is a choice
         knobs |= {name: n for name, n in (("split", 1), ("nb", 4)) if name in knobs}
         pairs.append((lab.Job.make(workload, one, knobs), lab.Job.make(workload, two, knobs)))
-    kernels = lab.compile_jobs([job for pair in pairs for job in pair], machine.target(0))
+    kernels = lab.compile_jobs([job for pair in pairs for job in pair], isa.target(0))
     for serial, shared in pairs:
         inputs = lab.random_inputs(serial.workload, one)
         weights = lab.plain_weights(serial.workload)
@@ -129,10 +129,10 @@ def test_every_knob_is_in_the_glossary_and_no_other() -> None:
     used = {
         name
         for workload in EVERY_CASE
-        for machine in lab.MACHINES.values()
+        for isa in lab.ISA_LEVELS.values()
         for threads in (1, 2)
         for name in registry.algorithm(workload).space(
-            workload.problem, replace(machine.cpu, threads=threads)
+            workload.problem, replace(isa.cpu, threads=threads)
         )
     }
     assert used == explained().keys()

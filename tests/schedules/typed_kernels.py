@@ -14,7 +14,7 @@ from tvm import IRModule, tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from tests.schedules.lab import Machine
+from tests.schedules.lab import IsaLevel
 from tvm_flow.schedules.contract.algorithm import Knobs, Space
 from tvm_flow.schedules.contract.dtypes import INT8, INT16, UINT8, DType
 from tvm_flow.schedules.contract.operator import Operator
@@ -35,10 +35,10 @@ from tvm_flow.tuning.worker.trial_data import TrialData
 Args = Mapping[str, tirx.Buffer]
 
 
-def solve(machine: Machine, data: TrialData, func: tirx.PrimFunc, tolerance: float = 0) -> None:
+def solve(isa: IsaLevel, data: TrialData, func: tirx.PrimFunc, tolerance: float = 0) -> None:
     """Compile ``func``, run it on ``data`` and compare. Raises ``WrongResult``."""
     name = str(func.attrs["global_symbol"])
-    kernel = lowering.compile_module(IRModule({name: func}), machine.target(1))[name]
+    kernel = lowering.compile_module(IRModule({name: func}), isa.target(1))[name]
     buffers = data.buffers()
     kernel(*(b.tensor(s.shape) for b, s in zip(buffers, data.specs, strict=True)))
     data.check(buffers, tolerance)

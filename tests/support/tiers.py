@@ -50,6 +50,7 @@ TIER_OF = {
     "schedules/test_algorithm_contract.py": "unit",
     "schedules/test_even_rows.py": "unit",
     "support": "process",
+    "support/test_docs.py": "unit",
     "support/test_publish.py": "unit",
     "targets": "unit",
     "toolchain": "process",

@@ -20,7 +20,7 @@ from tvm_flow import targets
 from tvm_flow.bundle.write import load, write_bundle
 from tvm_flow.runtime.library import use_threads
 from tvm_flow.toolchain.linker import find_linker
-from tvm_flow.toolchain.thread_pool import pool_objects
+from tvm_flow.toolchain.thread_pool import thread_pool_objects
 
 SIZE, ROWS = 64, 37  # rows are no multiple of tasks
 BOARD = targets.load("native")
@@ -43,7 +43,7 @@ def _library(folder: Path) -> Path:
     built.export_library(
         str(path),
         fcompile=find_linker(BOARD.arch),
-        addons=pool_objects(BOARD.arch, BOARD.glibc_floor, 2),
+        addons=thread_pool_objects(BOARD.arch, BOARD.glibc_floor, 2),
     )
     return path
 
@@ -141,7 +141,7 @@ def test_more_threads_than_the_system_gives_are_refused(library: Path) -> None:
 
 
 def test_one_thread_needs_no_pool() -> None:
-    assert pool_objects(BOARD.arch, BOARD.glibc_floor, 1) == []
+    assert thread_pool_objects(BOARD.arch, BOARD.glibc_floor, 1) == []
 
 
 def test_a_bundle_for_two_threads_has_the_pool(tmp_path: Path) -> None:

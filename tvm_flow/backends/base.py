@@ -16,7 +16,7 @@ from tvm_flow.ir.choice import Choice, Chooser
 from tvm_flow.ir.graph import Graph, Node
 from tvm_flow.ir.lowered import Lowered
 from tvm_flow.ir.tasks import Task, one_way
-from tvm_flow.passes.pipeline import Observer, Phase, run_phases
+from tvm_flow.passes.phases import Observer, Phase, run_phases
 from tvm_flow.schedules.contract.algorithm import Algorithm
 from tvm_flow.schedules.contract.device import Device
 from tvm_flow.schedules.contract.problem import Workload

@@ -27,7 +27,7 @@ from tvm_flow.passes.cpu.fuse_mbconv import fuse_mbconv
 from tvm_flow.passes.cpu.keep_nchw import keep_nchw
 from tvm_flow.passes.cpu.problems import ways
 from tvm_flow.passes.cpu.to_nhwc import to_nhwc
-from tvm_flow.passes.pipeline import Phase
+from tvm_flow.passes.phases import Phase
 from tvm_flow.schedules import registry
 from tvm_flow.schedules.contract.algorithm import Algorithm
 from tvm_flow.schedules.contract.problem import Workload

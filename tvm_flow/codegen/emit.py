@@ -24,10 +24,10 @@ def emit(graph: Graph, cpu: Cpu, choose: Chooser) -> tuple[tvm.IRModule, list[Ke
     Calls with the same workload share a function. Raises :class:`CompileError` if a kernel cannot
     be generated from the chosen knobs.
     """
-    return _Emitter(cpu, choose).run(graph)
+    return _RelaxEmitter(cpu, choose).run(graph)
 
 
-class _Emitter:
+class _RelaxEmitter:
     def __init__(self, cpu: Cpu, choose: Chooser) -> None:
         self.cpu, self.choose = cpu, choose
         self.builder = relax.BlockBuilder()

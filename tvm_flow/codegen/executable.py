@@ -25,7 +25,7 @@ from tvm_flow.schedules.cpu.lowering import PIPELINE, pass_context, target_of
 from tvm_flow.support.errors import CompileError
 from tvm_flow.targets import Board
 from tvm_flow.toolchain.linker import find_linker
-from tvm_flow.toolchain.thread_pool import pool_objects
+from tvm_flow.toolchain.thread_pool import thread_pool_objects
 
 _CODE_BYTES = 16 * 2**20  # far above the object files and libraries without weights seen so far
 
@@ -104,7 +104,7 @@ def export(built: CompiledModule, path: Path, board: Board) -> None:
         built.executable.export_library(
             str(path),
             fcompile=find_linker(board.arch).fcompile,
-            addons=pool_objects(board.arch, board.glibc_floor, board.threads),
+            addons=thread_pool_objects(board.arch, board.glibc_floor, board.threads),
         )
     except (CompileError, OSError):
         raise

@@ -1,1 +1,1 @@
-"""Graph passes, one per file; :mod:`tvm_flow.passes.pipeline` is the whole compilation."""
+"""Graph passes, one per file; :mod:`tvm_flow.passes.phases` is the whole compilation."""

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from tvm_flow.remote import client
-from tvm_flow.remote.client import BoardInfo, NoneFree, Seat, TrackerGone
+from tvm_flow.remote.client import BoardInfo, GrantedBoard, NoneFree, TrackerGone
 from tvm_flow.support.address import Address
 from tvm_flow.support.errors import BoardError
 
@@ -31,8 +31,8 @@ class Patience:
 
 
 @dataclass(frozen=True)
-class _Absence:
-    """Why there is no seat; ``there``: whether boards that may be used are registered at all."""
+class _NoBoard:
+    """Why there is none to be had; ``there``: whether boards that may be used are registered."""
 
     cause: str
     there: bool
@@ -43,7 +43,7 @@ class Closing(Exception):
 
 
 class BoardPool:
-    """Boards of one key, one seat at a time; from several threads.
+    """Boards of one key, one at a time; from several threads.
 
     ``aside``: addresses of boards not to use, and why; where the tracker offers one of them, it is
     left waiting and the next one is asked for. Where no others are registered there is no board.
@@ -74,14 +74,14 @@ class BoardPool:
         """What is being waited for, or an empty text."""
         return next(iter(list(self._waits.values())), "")
 
-    def find(self) -> Seat:
+    def find(self) -> GrantedBoard:
         """A free board. Raises :class:`BoardError` when patience ends, or :class:`Closing`."""
         thread, began = threading.get_ident(), time.monotonic()
         present, tell_at, ask_s = began, began, _FIRST_ASK_S
         try:
             while True:
                 found = self._ask(ask_s)
-                if isinstance(found, Seat):
+                if isinstance(found, GrantedBoard):
                     return found
                 now, ask_s = time.monotonic(), _ASK_S
                 present = now if found.there else present
@@ -99,38 +99,38 @@ class BoardPool:
         finally:
             self._waits.pop(thread, None)
 
-    def _ask(self, seconds: float) -> Seat | _Absence:
-        """A seat, or why there is none."""
+    def _ask(self, seconds: float) -> GrantedBoard | _NoBoard:
+        """A board, or why there is none."""
         if self._closing.is_set():
             raise Closing
         try:
             with suppress(NoneFree):
-                seat = client.request(self.tracker, self.key, seconds)
-                if seat.place not in self.aside:
-                    return seat
+                granted = client.request(self.tracker, self.key, seconds)
+                if granted.place not in self.aside:
+                    return granted
             there = client.summary(self.tracker).of(self.key)
         except (TrackerGone, TimeoutError) as gone:
-            return _Absence(f"no tracker answers at {self.tracker} ({gone})", there=False)
-        return self._absence(there)
+            return _NoBoard(f"no tracker answers at {self.tracker} ({gone})", there=False)
+        return self._why_none(there)
 
-    def _absence(self, there: Sequence[BoardInfo]) -> _Absence:
+    def _why_none(self, there: Sequence[BoardInfo]) -> _NoBoard:
         """Why none of the registered boards of the key is to be had."""
         if not there:
             cause = f"no board {self.key!r} is registered with {self.tracker}"
-            return _Absence(cause, there=False)
+            return _NoBoard(cause, there=False)
         usable = [board for board in there if board.address not in self.aside]
         if not usable:
             why = "; ".join(f"{board.address}: {self.aside[board.address]}" for board in there)
-            return _Absence(f"every board {self.key!r} left is set aside: {why}", there=False)
+            return _NoBoard(f"every board {self.key!r} left is set aside: {why}", there=False)
         silent = [board.silent_s or 0.0 for board in usable if board.health]
         if silent and len(silent) == len(usable) and min(silent) > _SILENT_S:
             cause = (
                 f"board {self.key!r} has said nothing for {min(silent):.0f} s: it is frozen, or "
                 "its network is cut"
             )
-            return _Absence(cause, there=False)
+            return _NoBoard(cause, there=False)
         users = ", ".join(f"{b.label} ({f'by {b.client}' if b.client else 'busy'})" for b in usable)
-        return _Absence(f"others use {users}", there=True)
+        return _NoBoard(f"others use {users}", there=True)
 
     def _lost(self, cause: str, seconds: float) -> BoardError:
         return BoardError(

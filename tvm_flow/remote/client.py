@@ -32,8 +32,8 @@ class NoneFree(Exception):
 
 
 @dataclass(frozen=True)
-class Seat:
-    """A board that waits for us: where, and what to say there."""
+class GrantedBoard:
+    """A board that the tracker has granted: it waits for us. Where, and what to say there."""
 
     host: str
     port: int
@@ -103,7 +103,7 @@ def summary(tracker: Address, timeout_s: float = ANSWER_S) -> Farm:
     )
 
 
-def request(tracker: Address, key: str, timeout_s: float) -> Seat:
+def request(tracker: Address, key: str, timeout_s: float) -> GrantedBoard:
     """Wait for a free board. Raises :class:`TrackerGone`, or :class:`NoneFree` after ``timeout_s``
     seconds; the request is then withdrawn."""
     deadline = time.monotonic() + timeout_s
@@ -116,7 +116,7 @@ def request(tracker: Address, key: str, timeout_s: float) -> Seat:
     if code != _SUCCESS:
         raise TrackerGone(f"{tracker} gives no board")
     host, port, match_key = place
-    return Seat(str(host), int(port), str(match_key))
+    return GrantedBoard(str(host), int(port), str(match_key))
 
 
 def require_farm(tracker: Address) -> Farm:

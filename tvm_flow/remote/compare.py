@@ -10,7 +10,7 @@ from typing import Any
 
 from tvm_flow.remote.bench import require_board
 from tvm_flow.remote.board_pool import BoardPool, Patience
-from tvm_flow.remote.client import Seat, boards_of, foreign_boards
+from tvm_flow.remote.client import GrantedBoard, boards_of, foreign_boards
 from tvm_flow.remote.health import advice
 from tvm_flow.remote.protocol import BOARD, BundleAnswer, BundleRequest, OpenAnswer
 from tvm_flow.runtime import manifest
@@ -102,15 +102,15 @@ def compare_on_board(
 
 
 def _ask(
-    seat: Seat, request: BundleRequest, board: Board, *, emulated: bool
+    granted: GrantedBoard, request: BundleRequest, board: Board, *, emulated: bool
 ) -> tuple[dict[str, Any], BundleAnswer]:
     """What the board told of itself, and the answer."""
-    place = seat.place
+    place = granted.place
     with tempfile.TemporaryDirectory(prefix="tvm-flow-board-") as folder:
         worker = WorkerProcess(BOARD, (), {}, Path(folder) / "board.log")
         try:
             limit = _BUNDLE_S + (_EAGER_S if request.program else 0.0)
-            opened = worker.request(seat.opening(limit), OpenAnswer, _OPEN_S)
+            opened = worker.request(granted.opening(limit), OpenAnswer, _OPEN_S)
             if not opened.ok:
                 raise _failed(place, opened.cause)
             require_board(opened, board, emulated=emulated)

@@ -19,7 +19,7 @@ from typing import Any
 from tvm_flow.backends.cpu import CPU, cpu_of
 from tvm_flow.remote import client, health
 from tvm_flow.remote.board_pool import BoardPool, Patience
-from tvm_flow.remote.client import BoardInfo, Seat
+from tvm_flow.remote.client import BoardInfo, GrantedBoard
 from tvm_flow.remote.protocol import BOARD, OpenAnswer
 from tvm_flow.schedules.contract.problem import Workload
 from tvm_flow.schedules.operators import conv2d
@@ -99,8 +99,8 @@ def probe_boards(pool: BoardPool, board: Board, count: int) -> list[Probe]:
         request = MeasureRequest(kernel, settings, built.candidate, math.inf)
         with ThreadPoolExecutor(len(taken)) as executor:
             jobs = [
-                executor.submit(_probe, worker, seat, board.arch, request)
-                for worker, seat in zip(workers, taken, strict=True)
+                executor.submit(_probe, worker, granted, board.arch, request)
+                for worker, granted in zip(workers, taken, strict=True)
             ]
             return [job.result() for job in jobs]
 
@@ -136,7 +136,7 @@ def _judge(probe: Probe, usual: float, boards: int) -> Probe:
     return Probe(**{**vars(probe), "trouble": trouble})
 
 
-def _take(pool: BoardPool, count: int) -> list[Seat]:
+def _take(pool: BoardPool, count: int) -> list[GrantedBoard]:
     """At most ``count`` boards: the first is waited for, others are free soon or left out."""
     taken = [pool.find()]
     with suppress(client.NoneFree, client.TrackerGone, TimeoutError):
@@ -145,10 +145,12 @@ def _take(pool: BoardPool, count: int) -> list[Seat]:
     return taken
 
 
-def _probe(worker: WorkerProcess, seat: Seat, arch: str, request: MeasureRequest) -> Probe:
-    place = seat.place
+def _probe(
+    worker: WorkerProcess, granted: GrantedBoard, arch: str, request: MeasureRequest
+) -> Probe:
+    place = granted.place
     try:
-        opened = worker.request(seat.opening(_TRIAL_S), OpenAnswer, _OPEN_S)
+        opened = worker.request(granted.opening(_TRIAL_S), OpenAnswer, _OPEN_S)
         if not opened.ok:
             return Probe(place, "", f"no session: {opened.cause}")
         status = opened.board

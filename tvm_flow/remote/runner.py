@@ -195,15 +195,15 @@ class BoardRunner:
     def _open(self, worker: WorkerProcess, limit_s: float) -> OpenAnswer:
         """A session with a board that is what was asked for, or why there is none."""
         try:
-            seat = self._pool.find()
+            granted = self._pool.find()
         except Closing:
             raise WorkerStopped from None
-        opened = self._ask(worker, seat.opening(limit_s), OpenAnswer, OPEN_S).answer
+        opened = self._ask(worker, granted.opening(limit_s), OpenAnswer, OPEN_S).answer
         if opened.ok:
             self._check(opened)
             self._stock = self._stock or not opened.ours
             return opened
-        return OpenAnswer(LOST, f"{seat.place} gives no session: {opened.cause}")
+        return OpenAnswer(LOST, f"{granted.place} gives no session: {opened.cause}")
 
     def _ask(
         self, worker: WorkerProcess, request: Any, answer: type[A], timeout_s: float

@@ -9,7 +9,7 @@ from tvm_flow.support.user_folders import cache_root
 from tvm_flow.toolchain.linker import compile_c, has_zig, zig_version
 
 
-def pool_objects(arch: str, glibc: str, threads: int) -> list[str]:
+def thread_pool_objects(arch: str, glibc: str, threads: int) -> list[str]:
     """Object files to link into a library for ``threads`` threads: none for a single one.
 
     Compiled once per architecture and kept in the user's cache. Without the wheel ziglang there is

@@ -26,7 +26,14 @@ from tvm_flow.schedules.contract.algorithm import Knobs
 from tvm_flow.schedules.contract.dtypes import FLOAT32, DType
 from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.cpu.emit.packing import Panels, balanced
-from tvm_flow.schedules.cpu.emit.reduction import Group, Reduction, Segment, Tile, Turn, Weights
+from tvm_flow.schedules.cpu.emit.reduction import (
+    Group,
+    PrefetchSlice,
+    Reduction,
+    Segment,
+    Tile,
+    Weights,
+)
 from tvm_flow.schedules.cpu.emit.vector import (
     Expr,
     Value,
@@ -56,7 +63,7 @@ def microkernel(
     group: Group,
     epilogue: Epilogue,
     unroll: int,
-    turn: Turn | None = None,
+    fetch: PrefetchSlice | None = None,
 ) -> None:
     """Emit one register tile: bias, reduction over ``segments``, then ``epilogue`` per vector."""
     lanes = weights.panels.lanes
@@ -69,7 +76,7 @@ def microkernel(
             at = (group.first + panel) * lanes
             store(acc[panel], _start(weights, at, width), (i * tile.cols + j) * width, width)
     for segment in segments:
-        Reduction(tile, segment, weights, group, acc, unroll, turn).emit()
+        Reduction(tile, segment, weights, group, acc, unroll, fetch).emit()
     with T.unroll(0, tile.rows) as i, T.unroll(0, tile.cols) as j:
         for panel, width in enumerate(widths):
             where = (i * tile.cols + j) * width
@@ -154,8 +161,8 @@ def tile_count(total: int, largest: int) -> int:
 SHARES_PER_THREAD = 16
 #: Bytes after which addresses share a set of L1: 64 sets of 64-byte lines, as x86 cores have.
 SET_BYTES = 4096
-#: See :func:`turn_of`.
-MOST_TURNS, FEWEST_BYTES = 32, 1 << 16
+#: See :func:`prefetch_slice`.
+MOST_SLICES, FEWEST_BYTES = 32, 1 << 16
 
 
 @dataclass(frozen=True)
@@ -181,27 +188,29 @@ def product(
     epilogue: Callable[[Expr], Epilogue],
     *,
     tiles: tuple[Expr, Expr] | None = None,
-    turns: int = 0,
+    slices: int = 0,
     groups: tuple[Expr, Expr] | None = None,
 ) -> None:
     """A whole matrix product over a line of ``total`` pixels, or the given spans of it.
 
     ``segments`` and ``epilogue`` are functions of a tile's first pixel; the epilogue's column
-    index counts from there. ``tiles`` and ``groups`` bound pixel tiles and panel groups; ``turns``
+    index counts from there. ``tiles`` and ``groups`` bound pixel tiles and panel groups; ``slices``
     is the greatest length of ``tiles``.
     """
     largest = min(tiling.mt, total)
     count = tile_count(total, largest)
     span = tiles if tiles is not None else (0, count)
 
-    def tile(size: int, first: Expr, group: Group, turn: Turn | None = None) -> None:
+    def tile(size: int, first: Expr, group: Group, fetch: PrefetchSlice | None = None) -> None:
         emit = epilogue(first)
-        microkernel(Tile(1, size), segments(first), weights, group, emit, tiling.ku, turn)
+        microkernel(Tile(1, size), segments(first), weights, group, emit, tiling.ku, fetch)
 
     def line(group: Group) -> None:
         for_flat(
             span, total, largest,
-            lambda n, p, t: tile(n, p, group, turn_of(weights, t - span[0], turns or count)),
+            lambda n, p, t: tile(
+                n, p, group, prefetch_slice(weights, t - span[0], slices or count)
+            ),
         )  # fmt: skip
 
     if tiling.panels_outer:
@@ -217,13 +226,15 @@ def product(
     )
 
 
-def turn_of(weights: Weights, number: Expr, count: int) -> Turn | None:
-    """The turn of tile ``number`` of ``count`` with one group of panels, where fetching ahead pays:
+def prefetch_slice(weights: Weights, number: Expr, count: int) -> PrefetchSlice | None:
+    """What tile ``number`` of ``count`` that share a group of panels fetches, where that pays:
     not for what stays in a near cache anyway, and not with so many tiles that the first one hardly
     matters. NEON cores do without, since nobody has timed it there (decision 0005)."""
     bytes_ = dtype_of(weights.buffer).bytes * weights.k * weights.panels.padded
-    few = count <= MOST_TURNS and bytes_ >= FEWEST_BYTES
-    return Turn(number, count) if few and not weights.by_lane and not weights.pitch else None
+    few = count <= MOST_SLICES and bytes_ >= FEWEST_BYTES
+    return (
+        PrefetchSlice(number, count) if few and not weights.by_lane and not weights.pitch else None
+    )
 
 
 def apart(pitch: int, lanes: int, dtype: DType = FLOAT32) -> int:

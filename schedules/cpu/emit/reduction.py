@@ -111,8 +111,9 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Turn:
-    """Which of the ``count`` tiles that share a group's panels this is.
+class PrefetchSlice:
+    """What a tile fetches ahead: slice ``number`` of ``count``, one for each tile that shares a
+    group's panels.
 
     The first one meets its panels in memory or in a far cache, the others in a near one. So the
     tiles together fetch the panels of the group to come, a few cache lines each. Weights are
@@ -134,10 +135,10 @@ class Reduction:
 
     def __init__(
         self, tile: Tile, segment: Segment, weights: Weights, group: Group,
-        acc: Sequence[tirx.Buffer], unroll: int, turn: Turn | None = None,
+        acc: Sequence[tirx.Buffer], unroll: int, fetch: PrefetchSlice | None = None,
     ) -> None:  # fmt: skip
         self.tile, self.segment, self.weights, self.group = tile, segment, weights, group
-        self.acc, self.unroll, self.turn = acc, unroll, turn
+        self.acc, self.unroll, self.fetch = acc, unroll, fetch
         self.widths = group.widths(weights.panels.lanes)
         needed = tile.pixels * (len(self.widths) + 1) + len(self.widths)
         self.by_lane = needed <= weights.by_lane and unroll % 4 == 0
@@ -178,14 +179,14 @@ class Reduction:
             self._step(a_base + kk, k_base + kk)
 
     def _fetch_ahead(self, k_index: Expr) -> None:
-        """This turn's share of the next group's panels, for ``unroll`` steps from ``k_index``."""
-        if self.turn is None:
+        """This tile's slice of the next group's panels, for ``unroll`` steps from ``k_index``."""
+        if self.fetch is None:
             return
         weights, lanes, panels = self.weights, self.weights.panels.lanes, len(self.widths)
         start = weights.at(self.group.first + panels, 0, lanes)
         line = CACHE_LINE // dtype_of(weights.buffer).bytes
-        lines = -(-self.unroll * panels * lanes // (line * self.turn.count))
-        at = start + (self.turn.number * weights.k + k_index) * lines * line // self.unroll
+        lines = -(-self.unroll * panels * lanes // (line * self.fetch.count))
+        at = start + (self.fetch.number * weights.k + k_index) * lines * line // self.unroll
         for n in range(lines):
             prefetch(weights.buffer, at + n * line)
 

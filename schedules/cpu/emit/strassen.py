@@ -80,7 +80,7 @@ def pack_weights(matrix: Array, lanes: int) -> Array:
 
 
 @dataclass(frozen=True)
-class Strassen:
+class StrassenEmitter:
     """A product of ``rows`` pixels with ``k`` x ``n`` packed weights.
 
     Of an odd number of pixels the one in the middle belongs to both halves, and is computed twice.

@@ -87,7 +87,7 @@ def covered(size: int, m: int) -> int:
 
 
 @dataclass(frozen=True)
-class Winograd:
+class WinogradEmitter:
     """One convolution over ``rows`` x ``width`` outputs (both known when generating).
 
     ``pad`` holds the zero-bordered input: ``pitch`` elements per row, ``ci`` per column, at least

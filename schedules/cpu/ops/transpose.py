@@ -15,7 +15,7 @@ from tvm.script.ir_builder import tirx as T
 
 from tvm_flow.schedules.contract.algorithm import Knobs, Space
 from tvm_flow.schedules.contract.problem import NCHW_TO_NHWC, NHWC_TO_NCHW, Problem
-from tvm_flow.schedules.cpu.algorithm import WithoutWeights
+from tvm_flow.schedules.cpu.algorithm import WeightlessAlgorithm
 from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.cpu.emit.kernel import prim_func
 from tvm_flow.schedules.cpu.emit.microkernel import parallel
@@ -35,7 +35,7 @@ from tvm_flow.schedules.operators.transpose import TRANSPOSE
 _FEW_SQUARES = 4
 
 
-class Transpose(WithoutWeights):
+class Transpose(WeightlessAlgorithm):
     """See the module's text."""
 
     operator, name = TRANSPOSE, "direct"
@@ -52,18 +52,18 @@ class Transpose(WithoutWeights):
         block = device.lanes * knobs["block"]
         whole = pixels // block
         with IRBuilder() as builder, prim_func(self, problem, device, name) as args:
-            turn = _Turn(
+            blocks = _BlockTransposer(
                 args["x"], args["y"], c, pixels, problem.layout == NCHW_TO_NHWC, device.lanes
             )
             with parallel(n * whole, device.threads) as task:
-                turn.pixels(task // max(whole, 1), (task % max(whole, 1)) * block, block)
+                blocks.pixels(task // max(whole, 1), (task % max(whole, 1)) * block, block)
             if whole * block < pixels:
                 with T.serial(0, n) as image:
-                    turn.pixels(image, whole * block, pixels - whole * block)
+                    blocks.pixels(image, whole * block, pixels - whole * block)
         return builder.get()
 
 
-class _Turn:
+class _BlockTransposer:
     """Emits the transposition of blocks of pixels; channels outside, pixels inside, so that of
     every channel's row several cache lines in a row are touched."""
 

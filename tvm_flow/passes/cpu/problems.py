@@ -9,7 +9,7 @@ from tvm_flow.schedules import registry
 from tvm_flow.schedules.contract.device import Device
 from tvm_flow.schedules.contract.dtypes import FLOAT32
 from tvm_flow.schedules.contract.problem import AXES, NCHW, NHWC, Problem, Workload
-from tvm_flow.schedules.operators import conv2d, depthwise, pool, transpose
+from tvm_flow.schedules.operators import conv2d, depthwise, pooling, transpose
 
 _WINDOW = ("kh", "kw", "sh", "sw", "ph", "pw")
 
@@ -62,7 +62,7 @@ def _depthwise(node: Node) -> Problem:
 def _pool2d(node: Node) -> Problem:
     a, (n, h, w, c) = node.attrs, node.inputs[0].shape
     given = {k: a[k] for k in (*_WINDOW, "mode", "cp", "c0") if k in a}
-    return pool.problem(n=n, h=h, w=w, c=a.get("channels", c), **given)
+    return pooling.problem(n=n, h=h, w=w, c=a.get("channels", c), **given)
 
 
 def _global_pool(node: Node) -> Problem:

@@ -189,13 +189,13 @@ def _cpu_model(directory: Path, target: str) -> str:
 
 def _best_of(records: Iterable[Record]) -> Record | None:
     """Fastest of the last side-by-side comparison and of what was tried after it."""
-    pool: list[Record] = []
+    comparable: list[Record] = []
     session = None
     for record in records:
         if record.stage == "final" and record.session != session:
-            pool, session = [], record.session
-        pool.append(record)
-    return min(pool, key=lambda record: record.seconds, default=None)
+            comparable, session = [], record.session
+        comparable.append(record)
+    return min(comparable, key=lambda record: record.seconds, default=None)
 
 
 def _key(workload: Workload | str) -> str:

@@ -69,14 +69,16 @@ class Search:
             self._take([self._default], 1, batch)
         if model.knows(self.features):
             adventurous = int(self._rng.binomial(count, epsilon))
-            pool = self._evolve(model, good) if self._left is None else list(self._left.values())
+            candidates = (
+                self._evolve(model, good) if self._left is None else list(self._left.values())
+            )
             greedy = count - len(batch) - adventurous
-            promising = self._ranked(pool, model, _PROMISING * count)
+            promising = self._ranked(candidates, model, _PROMISING * count)
             self._take(promising, (greedy + 1) // 2, batch)
             # The first places often differ in what does not matter: look around them as well.
             self._take(self._diverse(promising, good + batch), greedy // 2, batch)
-        pool = self._quick(self._random(_SAMPLES), model, count)
-        self._take(self._diverse(pool, good + batch), count - len(batch), batch)
+        candidates = self._quick(self._random(_SAMPLES), model, count)
+        self._take(self._diverse(candidates, good + batch), count - len(batch), batch)
         self._dry = not batch
         return batch
 
@@ -102,26 +104,26 @@ class Search:
 
     def _random(self, count: int) -> list[Knobs]:
         if self._left is not None:
-            pool = list(self._left.values())
-            chosen = self._rng.permutation(len(pool))[:count]
-            return [pool[int(at)] for at in chosen]
+            candidates = list(self._left.values())
+            chosen = self._rng.permutation(len(candidates))[:count]
+            return [candidates[int(at)] for at in chosen]
         picks = {name: self._rng.choice(choices, count) for name, choices in self.space.items()}
         return [{name: int(picks[name][row]) for name in picks} for row in range(count)]
 
-    def _diverse(self, pool: list[Knobs], known: list[Knobs]) -> Iterable[Knobs]:
-        """Candidates of ``pool``: each time of a few at random the one farthest from those before
+    def _diverse(self, candidates: list[Knobs], known: list[Knobs]) -> Iterable[Knobs]:
+        """Of ``candidates``, each time of a few at random, the one farthest from those before
         and from ``known``. (The farthest of all would always be a corner of the space.)"""
-        if not pool:
+        if not candidates:
             return
-        points = self._positions(pool)
-        distance = np.full(len(pool), np.inf)
+        points = self._positions(candidates)
+        distance = np.full(len(candidates), np.inf)
         for point in self._positions(known) if known else points[:1]:
             distance = np.minimum(distance, np.abs(points - point).sum(axis=1))
-        left = list(range(len(pool)))
+        left = list(range(len(candidates)))
         while left:
             few = self._rng.choice(left, min(_FEW, len(left)), replace=False)
             at = int(few[distance[few].argmax()])
-            yield pool[at]
+            yield candidates[at]
             left.remove(at)
             distance = np.minimum(distance, np.abs(points - points[at]).sum(axis=1))
 
@@ -133,22 +135,22 @@ class Search:
         }
         return np.array([[table[name].get(c[name], 0.5) for name in table] for c in candidates])
 
-    def _ranked(self, pool: list[Knobs], model: CostModel, most: int) -> list[Knobs]:
-        """The ``most`` promising of ``pool``, best first."""
-        if not pool:
+    def _ranked(self, candidates: list[Knobs], model: CostModel, most: int) -> list[Knobs]:
+        """The ``most`` promising of ``candidates``, best first."""
+        if not candidates:
             return []
-        order = np.argsort(-model.score(self.features, pool), kind="stable")
-        return [pool[int(at)] for at in order[:most]]
+        order = np.argsort(-model.score(self.features, candidates), kind="stable")
+        return [candidates[int(at)] for at in order[:most]]
 
-    def _quick(self, pool: list[Knobs], model: CostModel, least: int) -> list[Knobs]:
-        """A quarter of ``pool``, but at least so many, drawn at random, rather such as are quick to
-        build: what takes twice as long comes a quarter as often."""
-        if len(pool) <= least:
-            return pool
-        weights = 4.0 ** model.thrift(self.features, pool).astype(np.float64)
-        size = max(least, len(pool) // 4)
-        chosen = self._rng.choice(len(pool), size, replace=False, p=weights / weights.sum())
-        return [pool[int(at)] for at in chosen]
+    def _quick(self, candidates: list[Knobs], model: CostModel, least: int) -> list[Knobs]:
+        """A quarter of ``candidates``, but at least so many, drawn at random, rather
+        such as are quick to build: what takes twice as long comes a quarter as often."""
+        if len(candidates) <= least:
+            return candidates
+        weights = 4.0 ** model.thrift(self.features, candidates).astype(np.float64)
+        size = max(least, len(candidates) // 4)
+        chosen = self._rng.choice(len(candidates), size, replace=False, p=weights / weights.sum())
+        return [candidates[int(at)] for at in chosen]
 
     def _evolve(self, model: CostModel, good: list[Knobs]) -> list[Knobs]:
         """Untried candidates the model likes, bred from the best known and random ones."""

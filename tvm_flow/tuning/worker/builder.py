@@ -51,7 +51,7 @@ class BuiltKernel:
 
 
 @dataclass(frozen=True)
-class _Job:
+class _PendingBuild:
     future: Future[BuiltKernel]
     request: BuildRequest
 
@@ -68,7 +68,7 @@ class Builder:
     ) -> None:
         self._folder, self._timeout_s = folder, timeout_s
         self._numbers = itertools.count()
-        self._jobs: deque[_Job] = deque()
+        self._pending: deque[_PendingBuild] = deque()
         self._change = threading.Condition()
         self._held = self._closed = False
         self._loud = 0  # workers at work on measuring cores
@@ -104,9 +104,9 @@ class Builder:
     def submit(self, kernel: KernelRequest, knobs: Mapping[str, int]) -> Future[BuiltKernel]:
         """Start building."""
         library = self._folder / f"candidate-{next(self._numbers)}.so"
-        job = _Job(Future(), BuildRequest(kernel, dict(knobs), library))
+        job = _PendingBuild(Future(), BuildRequest(kernel, dict(knobs), library))
         with self._change:
-            self._jobs.append(job)
+            self._pending.append(job)
             self._change.notify_all()
         return job.future
 
@@ -119,7 +119,7 @@ class Builder:
             worker.stop()
         for thread in self._threads:
             thread.join()
-        for job in self._jobs:
+        for job in self._pending:
             job.future.cancel()
 
     def _serve(self, worker: WorkerProcess, loud: bool) -> None:
@@ -136,16 +136,16 @@ class Builder:
             else:
                 job.future.set_result(built)
 
-    def _next(self, loud: bool) -> _Job | None:
+    def _next(self, loud: bool) -> _PendingBuild | None:
         """The next job that this worker may begin; ``None`` once closed."""
         with self._change:
             self._change.wait_for(
-                lambda: self._closed or (self._jobs and not (loud and self._held))
+                lambda: self._closed or (self._pending and not (loud and self._held))
             )
             if self._closed:
                 return None
             self._loud += loud
-            return self._jobs.popleft()
+            return self._pending.popleft()
 
     def _build(self, worker: WorkerProcess, request: BuildRequest) -> BuiltKernel:
         began = time.monotonic()

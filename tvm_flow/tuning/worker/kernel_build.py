@@ -12,7 +12,7 @@ from tvm_flow.schedules.contract.problem import Workload
 from tvm_flow.schedules.cpu.lowering import compile_kernel
 from tvm_flow.support.errors import CompileError
 from tvm_flow.toolchain.linker import find_linker
-from tvm_flow.toolchain.thread_pool import pool_objects
+from tvm_flow.toolchain.thread_pool import thread_pool_objects
 from tvm_flow.tuning.records.record import OK
 from tvm_flow.tuning.worker.protocol import SYMBOL, BuildAnswer, BuildRequest, Handlers, one_line
 
@@ -38,7 +38,7 @@ def build(request: BuildRequest) -> BuildAnswer:
         # as in a bundle: with other pass settings the tuner would rank other code
         built = compile_kernel(kernel.with_attr("global_symbol", SYMBOL), asked.target)
         linker = find_linker(asked.arch).fcompile
-        pool = pool_objects(asked.arch, asked.glibc, asked.device.threads)
+        pool = thread_pool_objects(asked.arch, asked.glibc, asked.device.threads)
         built.export_library(str(request.library), fcompile=linker, addons=pool)
     except CompileError as error:
         return BuildAnswer("build_error", one_line(error))

@@ -122,7 +122,7 @@ class DirectNchw(CpuAlgorithm):
         if n * whole < device.threads:  # too few blocks to share: output channels are
             whole, rest = 0, h * w
         with IRBuilder() as builder, prim_func(self, problem, device, name) as args:
-            emitter = _Emitter(problem, device, knobs, args)
+            emitter = _PixelVectorEmitter(problem, device, knobs, args)
             if whole:
                 with parallel(n * whole, device.threads) as task:
                     emitter.block(task // whole, (task % whole) * size, size)
@@ -135,7 +135,7 @@ class DirectNchw(CpuAlgorithm):
         return builder.get()
 
 
-class _Emitter:
+class _PixelVectorEmitter:
     """Emits blocks of pixels."""
 
     def __init__(
@@ -145,7 +145,7 @@ class _Emitter:
         self.pixels, self.act = h * w, activations.emitter(problem.text("act"), cpu)
         self.cpu, self.args = cpu, args
         self.tiling = Tiling(knobs["mt"], knobs["nv"], knobs["ku"], bool(knobs["order"]))
-        self.last = _LastPixel(problem, cpu, args)
+        self.last = _LastPixelEmitter(problem, cpu, args)
 
     def block(self, image: Expr, first: Expr, count: int, threads: int = 1) -> None:
         """``count`` pixels of one image from ``first`` on, tiles of output channels shared by
@@ -196,7 +196,7 @@ def _shape(problem: Problem) -> tuple[int, int, int, int, int]:
     return n, h, w, ci, co
 
 
-class _LastPixel:
+class _LastPixelEmitter:
     """Emits an image's last pixel where it is alone in its vector: with vectors along the input
     channels, as otherwise it would cost as much as a full vector of pixels."""
 

@@ -13,19 +13,19 @@ from tvm_flow.schedules.cpu.emit.activations import Activation
 from tvm_flow.schedules.cpu.emit.microkernel import (
     Epilogue,
     Group,
+    PrefetchSlice,
     Segment,
     Tile,
     Tiling,
-    Turn,
     Weights,
     for_groups,
     for_rows,
     group_count,
     microkernel,
     parallel,
+    prefetch_slice,
     product,
     tile_count,
-    turn_of,
 )
 from tvm_flow.schedules.cpu.emit.staging import Source, stage_rows
 from tvm_flow.schedules.cpu.emit.vector import (
@@ -101,7 +101,7 @@ def emit_flat(
             lambda first: [Segment(args["x"], first * s.icp + s.ic0, 0, s.icp, s.ci)],
             lambda first: make_epilogue(s, args, act, res, lambda _i, j: first + j),
             tiles=(block * per_block, tirx.Min(block * per_block + per_block, tiles)),
-            turns=min(per_block, tiles),
+            slices=min(per_block, tiles),
             groups=span,
         )
 
@@ -129,13 +129,15 @@ def emit_rows(
         count = rows if s.oh % rows == 0 else tirx.Min(s.oh - first, rows)
         window = _window(s, rows, count, args["x"], image, first, cpu.lanes)
 
-        turns = max(1, rows // knobs["th"]) * tile_count(s.ow, min(knobs["mt"], s.ow))
+        slices = max(1, rows // knobs["th"]) * tile_count(s.ow, min(knobs["mt"], s.ow))
 
-        def tile(shape: Tile, y: Expr, x: Expr, group: Group, turn: Turn | None = None) -> None:
+        def tile(
+            shape: Tile, y: Expr, x: Expr, group: Group, fetch: PrefetchSlice | None = None
+        ) -> None:
             segment = window.at(y * window.row_pitch + x * window.col_pitch)
             base = (image * s.oh + first + y) * s.ow + x
             epilogue = make_epilogue(s, args, act, res, lambda i, j: base + i * s.ow + j)
-            microkernel(shape, [segment], weights, group, epilogue, knobs["ku"], turn)
+            microkernel(shape, [segment], weights, group, epilogue, knobs["ku"], fetch)
 
         def over_rows(body: Callable[[Tile, Expr, Expr, Expr], None]) -> None:
             for_rows(count, knobs["th"], s.ow, knobs["mt"], body)
@@ -145,7 +147,7 @@ def emit_rows(
                 weights.panels,
                 knobs["nv"],
                 lambda g: over_rows(
-                    lambda t, y, x, n: tile(t, y, x, g, turn_of(weights, n, turns))
+                    lambda t, y, x, n: tile(t, y, x, g, prefetch_slice(weights, n, slices))
                 ),
                 span,
             )

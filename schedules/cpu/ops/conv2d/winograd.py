@@ -118,7 +118,7 @@ class Winograd(CpuAlgorithm):
                 args, value, (base + i * w + j) * co + channel, width, valid, act, res
             )
 
-        winograd.Winograd(
+        winograd.WinogradEmitter(
             m=m, rows=rows, width=w, ci=ci, pad=pad, pitch=pitch, weight=args["weight"],
             bias=args["bias"], panels=Panels(co, device.lanes),
             tiling=Tiling(knobs["mt"], knobs["nv"], knobs["ku"], bool(knobs["order"])),

@@ -46,7 +46,7 @@ from tvm_flow.schedules.operators.sliding import Sliding
 
 
 @dataclass(frozen=True)
-class Shape(Sliding):
+class ImageShape(Sliding):
     """Images of ``c`` channels."""
 
     c: int
@@ -67,19 +67,19 @@ class DirectNchw(CpuAlgorithm):
         return super().applies(problem, device) and problem["cp"] == problem["c"]
 
     def weights(self, problem: Problem, device: Cpu) -> list[TensorSpec]:
-        s = Shape.of(problem)
+        s = ImageShape.of(problem)
         return packed(problem, weight=s.c * s.kh * s.kw, bias=s.c)
 
     def pack(self, problem: Problem, device: Cpu, weights: Mapping[str, Array]) -> list[Array]:
         return [weights["weight"].reshape(-1), weights["bias"]]
 
     def default(self, problem: Problem, device: Cpu) -> Knobs:
-        s = Shape.of(problem)
+        s = ImageShape.of(problem)
         far = problem.dtype.bytes * s.n * s.c * s.h * s.w > device.l2_bytes and not device.by_lane
         return {"th": min(s.oh, _rows(s, device, far)), "ahead": 4 if far else 0}
 
     def space(self, problem: Problem, device: Cpu) -> Space:
-        s, default = Shape.of(problem), self.default(problem, device)
+        s, default = ImageShape.of(problem), self.default(problem, device)
         choices = {
             "th": [t for t in (1, 2, 3, 4, 5, 7, 8, 10, 14) if t <= s.oh],
             "ahead": [0, 2, 4, 8],
@@ -87,17 +87,17 @@ class DirectNchw(CpuAlgorithm):
         return {k: sorted({*v, default[k]}) for k, v in choices.items()}
 
     def build(self, problem: Problem, device: Cpu, knobs: Knobs, name: str) -> tirx.PrimFunc:
-        s, height = Shape.of(problem), knobs["th"]
+        s, height = ImageShape.of(problem), knobs["th"]
         device.check_window_tile(height)
         with IRBuilder() as builder, prim_func(self, problem, device, name) as args:
             act = activations.emitter(problem.text("act"), device)
-            emitter = _Emitter(s, s.width(device.lanes), act, args, knobs["ahead"])
+            emitter = _ImageEmitter(s, s.width(device.lanes), act, args, knobs["ahead"])
             with parallel(s.n * s.c, device.threads) as image:
                 emitter.image(image, height)
         return builder.get()
 
 
-def _rows(s: Shape, cpu: Cpu, far: bool) -> int:
+def _rows(s: ImageShape, cpu: Cpu, far: bool) -> int:
     """Output rows of a tile, for an input that is ``far`` if it does not fit L2.
 
     High tiles load each input row for more output rows; low ones leave the fetches ahead of a far
@@ -112,19 +112,24 @@ def _rows(s: Shape, cpu: Cpu, far: bool) -> int:
 
 
 @dataclass(frozen=True)
-class _Spots:
+class _ColumnVectors:
     """Vectors of output columns that read alike: ``count`` side by side, the first at ``first``."""
 
     first: int
     count: int = 1
 
 
-class _Emitter:
+class _ImageEmitter:
     """Emits images of one channel, ``width`` columns per vector. What will be read is fetched
     ``ahead`` KiB before (0: not at all)."""
 
     def __init__(
-        self, s: Shape, width: int, act: Activation, args: Mapping[str, tirx.Buffer], ahead: int
+        self,
+        s: ImageShape,
+        width: int,
+        act: Activation,
+        args: Mapping[str, tirx.Buffer],
+        ahead: int,
     ) -> None:
         self.s, self.width, self.act, self.args = s, width, act, args
         self.element = dtype_of(args["x"]).bytes
@@ -150,14 +155,18 @@ class _Emitter:
                 with T.serial(0, spots.count) as t:
                     self._tile(image, row, rows, spots.first, t * self.width)
 
-    def _spots(self) -> list[_Spots]:
+    def _spots(self) -> list[_ColumnVectors]:
         """The vectors of a row; neighbours that read nothing beyond the sides share a loop."""
         s, width = self.s, self.width
         spots = []
         for inside, same in groupby(range(0, s.ow - width + 1, width), self._inside):
             firsts = list(same)
-            spots += [_Spots(firsts[0], len(firsts))] if inside else [_Spots(f) for f in firsts]
-        return spots if s.ow % width == 0 else [*spots, _Spots(s.ow - width)]
+            spots += (
+                [_ColumnVectors(firsts[0], len(firsts))]
+                if inside
+                else [_ColumnVectors(f) for f in firsts]
+            )
+        return spots if s.ow % width == 0 else [*spots, _ColumnVectors(s.ow - width)]
 
     def _inside(self, first: int) -> bool:
         """Whether all vectors read for the output columns from ``first`` on lie in the row."""

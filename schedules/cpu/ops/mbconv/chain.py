@@ -54,7 +54,7 @@ class MbConv(CpuAlgorithm):
         ]
 
 
-class Chain:
+class ChainEmitter:
     """Emits the three convolutions; ``pitch``: elements per hidden pixel."""
 
     def __init__(self, problem: Problem, cpu: Cpu, knobs: Knobs, pitch: int) -> None:

@@ -21,7 +21,7 @@ from tvm_flow.schedules.cpu.emit.kernel import prim_func
 from tvm_flow.schedules.cpu.emit.microkernel import parallel
 from tvm_flow.schedules.cpu.emit.packing import Panels
 from tvm_flow.schedules.cpu.emit.vector import Expr, loop
-from tvm_flow.schedules.cpu.ops.mbconv.chain import Args, Chain, MbConv, tall_tiles
+from tvm_flow.schedules.cpu.ops.mbconv.chain import Args, ChainEmitter, MbConv, tall_tiles
 from tvm_flow.schedules.operators.mbconv import last_pointwise
 
 
@@ -80,7 +80,7 @@ class LineBufferEmitter:
 
     def __init__(self, problem: Problem, cpu: Cpu, knobs: Knobs, args: Args, image: Expr) -> None:
         self.k, self.args, self.image = problem["k"], args, image
-        self.chain = Chain(problem, cpu, knobs, Panels(problem["hid"], cpu.lanes).padded)
+        self.chain = ChainEmitter(problem, cpu, knobs, Panels(problem["hid"], cpu.lanes).padded)
         size = self.k * problem["w"] * self.chain.pitch
         self.ring = T.alloc_buffer((size,), args["x"].dtype)
         self.line = T.alloc_buffer((self.chain.last.ow * problem["hid"],), args["x"].dtype)

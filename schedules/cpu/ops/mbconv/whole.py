@@ -23,7 +23,7 @@ from tvm_flow.schedules.cpu.emit.packing import Panels
 from tvm_flow.schedules.cpu.emit.reduction import Tile
 from tvm_flow.schedules.cpu.emit.vector import Expr
 from tvm_flow.schedules.cpu.ops.conv2d.direct import default_tile
-from tvm_flow.schedules.cpu.ops.mbconv.chain import Args, Chain, MbConv, tall_tiles
+from tvm_flow.schedules.cpu.ops.mbconv.chain import Args, ChainEmitter, MbConv, tall_tiles
 from tvm_flow.schedules.operators.mbconv import MBCONV, first_pointwise, last_pointwise, window
 
 
@@ -107,7 +107,7 @@ class ShareEmitter:
 
     def __init__(self, problem: Problem, cpu: Cpu, knobs: Knobs) -> None:
         pitch = apart(Panels(problem["hid"], cpu.lanes).padded, cpu.lanes)
-        self.chain = Chain(problem, cpu, knobs, pitch)
+        self.chain = ChainEmitter(problem, cpu, knobs, pitch)
         self.rows, self.chunks, self.hidden = share_rows(problem, knobs["chunks"])
         self.height = min(knobs["th"], self.rows)
         cpu.check_window_tile(Tile(self.height, min(knobs["tile"], self.chain.last.ow)).pixels)

@@ -36,7 +36,7 @@ from tvm_flow.schedules.cpu.emit.packing import (
     pack_vector,
 )
 from tvm_flow.schedules.cpu.ops.conv2d.direct import HEAVY_ACTIVATIONS
-from tvm_flow.schedules.cpu.ops.pconv.tile import Shape, TileEmitter
+from tvm_flow.schedules.cpu.ops.pconv.tile import FusedShape, TileEmitter
 
 #: Pixels that make a good tile for Strassen's product even where its sums then leave L2, since
 #: every tile streams the weights (decision 0007).
@@ -58,8 +58,8 @@ class Fused(CpuAlgorithm):
         s = self._shape(problem)
         return (not s.wino or s.k == 3) and _strassen_fits(s)
 
-    def _shape(self, problem: Problem) -> Shape:
-        return Shape.by(problem, self.m, self.strassen)
+    def _shape(self, problem: Problem) -> FusedShape:
+        return FusedShape.by(problem, self.m, self.strassen)
 
     def weights(self, problem: Problem, device: Cpu) -> list[TensorSpec]:
         s, sizes = self._shape(problem), {}
@@ -165,7 +165,7 @@ class Fused(CpuAlgorithm):
         return builder.get()
 
 
-def _default_split(s: Shape, cpu: Cpu) -> bool:
+def _default_split(s: FusedShape, cpu: Cpu) -> bool:
     """Whether threads share every product instead of sharing out rows: where rows come out uneven
     and each thread would stream all weights through its own L2 (decision 0010)."""
     uneven = -(-s.h // cpu.threads) * cpu.threads > 1.1 * s.h
@@ -173,15 +173,15 @@ def _default_split(s: Shape, cpu: Cpu) -> bool:
     return bool(cpu.threads > 1 and s.n1 and s.n == 1 and uneven and streamed and not s.strassen)
 
 
-def _strassen_fits(s: Shape) -> bool:
+def _strassen_fits(s: FusedShape) -> bool:
     return not s.strassen or all(strassen.fits(k, n) for *_, k, n in s.products[1:])
 
 
-def _weight_bytes(s: Shape) -> int:
+def _weight_bytes(s: FusedShape) -> int:
     return FLOAT32.bytes * sum(k * n for _, _, k, n in s.products)
 
 
-def _default_rows(s: Shape, cpu: Cpu) -> int:
+def _default_rows(s: FusedShape, cpu: Cpu) -> int:
     """Rows per tile: every thread busy and balanced, scratch within the cache.
 
     Weights that fit L2 leave it half to the scratch; larger ones are streamed once per tile, so
@@ -200,7 +200,7 @@ def _default_rows(s: Shape, cpu: Cpu) -> int:
     return even_rows(s.h, most, cpu.threads, s.n)
 
 
-def _check_registers(s: Shape, cpu: Cpu, knobs: Knobs) -> None:
+def _check_registers(s: FusedShape, cpu: Cpu, knobs: Knobs) -> None:
     tiles = [(knobs["cmt"] * knobs["cth"], knobs["cnv"])]
     tiles += [(knobs[f"mt{i}"], knobs[f"nv{i}"]) for i, n in ((1, s.n1), (2, s.n2)) if n]
     for pixels, nv in tiles:

@@ -25,10 +25,10 @@ from tvm_flow.schedules.cpu.emit.microkernel import (
     group_count,
     inner_threads,
     microkernel,
+    prefetch_slice,
     product,
     shared,
     tile_count,
-    turn_of,
 )
 from tvm_flow.schedules.cpu.emit.packing import Panels
 from tvm_flow.schedules.cpu.emit.staging import Source, copy_run, stage_rows
@@ -39,7 +39,7 @@ Args = Mapping[str, tirx.Buffer]
 
 
 @dataclass(frozen=True)
-class Shape(PConvShape):
+class FusedShape(PConvShape):
     """Integers of a problem and its algorithm: ``wino`` x ``wino`` outputs of Winograd's tiles (0:
     direct convolution), ``strassen``: whether the 1x1s are products by Strassen."""
 
@@ -47,7 +47,7 @@ class Shape(PConvShape):
     strassen: bool = False
 
     @classmethod
-    def by(cls, problem: Problem, wino: int, strassen: bool) -> Shape:
+    def by(cls, problem: Problem, wino: int, strassen: bool) -> FusedShape:
         return replace(cls.of(problem), wino=wino, strassen=strassen)
 
 
@@ -55,7 +55,7 @@ class TileEmitter:
     """Emits the stages of one row tile; ``first`` is its first row in ``image``."""
 
     def __init__(
-        self, s: Shape, cpu: Cpu, knobs: Knobs, args: Args, problem: Problem, image: Expr,
+        self, s: FusedShape, cpu: Cpu, knobs: Knobs, args: Args, problem: Problem, image: Expr,
         first: Expr,
     ) -> None:  # fmt: skip
         self.s, self.cpu, self.knobs, self.args = s, cpu, knobs, args
@@ -103,7 +103,7 @@ class TileEmitter:
         pad = T.alloc_buffer((need * pitch,), source.buffer.dtype)
         stage_rows(source, pad, self.image, self.first - half, need, need, self.cpu.lanes)
         weights, height = self._weights(0), min(knobs["cth"], rows)
-        turns = rows // height * tile_count(s.w, min(knobs["cmt"], s.w))
+        slices = rows // height * tile_count(s.w, min(knobs["cmt"], s.w))
 
         def tiles(group: Group) -> None:
             for_rows(
@@ -116,7 +116,7 @@ class TileEmitter:
                             repeats=((s.k, pitch),),
                         )
                     ],
-                    weights, group, epilogue(y, x), knobs["ku"], turn_of(weights, n, turns),
+                    weights, group, epilogue(y, x), knobs["ku"], prefetch_slice(weights, n, slices),
                 ),
             )  # fmt: skip
 
@@ -130,7 +130,7 @@ class TileEmitter:
         need, pitch = winograd.covered(rows, s.wino) + 2, source.width * s.cc
         pad = T.alloc_buffer((need * pitch,), source.buffer.dtype)
         stage_rows(source, pad, self.image, self.first - 1, need, need, self.cpu.lanes)
-        winograd.Winograd(
+        winograd.WinogradEmitter(
             m=s.wino, rows=rows, width=s.w, ci=s.cc, pad=pad, pitch=pitch,
             weight=self.args["conv"], bias=self.args["conv_bias"],
             panels=Panels(s.cc, self.cpu.lanes),
@@ -152,7 +152,7 @@ class TileEmitter:
                 product(rows * self.s.w, tiling, weights, segments, epilogue, groups=groups)
             return
         weight, bias, k, n = self.s.products[index]
-        strassen.Strassen(
+        strassen.StrassenEmitter(
             rows=rows * self.s.w, k=k, n=n, weight=self.args[weight], bias=self.args[bias],
             tiling=tiling, segments=segments, epilogue=epilogue, lanes=self.cpu.lanes,
             by_lane=self.cpu.by_lane, threads=self.threads,

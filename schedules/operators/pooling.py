@@ -29,7 +29,7 @@ def problem(**given: int | str) -> Problem:
     return Problem.of("pool2d", {**full, **given})
 
 
-class WithoutWeights(Operator):
+class WeightlessOperator(Operator):
     """An operator that multiplies nothing by weights."""
 
     def weight_shapes(self, problem: Problem) -> dict[str, tuple[int, ...]]:
@@ -39,7 +39,7 @@ class WithoutWeights(Operator):
         return 0
 
 
-class Pool2d(WithoutWeights):
+class Pool2d(WeightlessOperator):
     """See the module's text."""
 
     op = "pool2d"
@@ -62,7 +62,7 @@ class Pool2d(WithoutWeights):
         return [np.ascontiguousarray(y, x.dtype)]
 
 
-class GlobalPool(WithoutWeights):
+class GlobalPool(WeightlessOperator):
     """Mean over all pixels of each image: [n, h, w, c] -> [n, c]."""
 
     op = "global_pool"

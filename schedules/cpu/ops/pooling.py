@@ -10,18 +10,18 @@ from tvm.script.ir_builder import tirx as T
 
 from tvm_flow.schedules.contract.algorithm import Knobs, Space
 from tvm_flow.schedules.contract.problem import Problem
-from tvm_flow.schedules.cpu.algorithm import WithoutWeights
+from tvm_flow.schedules.cpu.algorithm import WeightlessAlgorithm
 from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.cpu.emit.kernel import prim_func
 from tvm_flow.schedules.cpu.emit.microkernel import inner_threads, parallel
 from tvm_flow.schedules.cpu.emit.reduction import Tile
 from tvm_flow.schedules.cpu.emit.vector import Expr, f32, load, maximum, pieces, registers, store
 from tvm_flow.schedules.cpu.emit.window import Accumulation, sweep
-from tvm_flow.schedules.operators.pool import GLOBAL_POOL, LOWEST, POOL2D
+from tvm_flow.schedules.operators.pooling import GLOBAL_POOL, LOWEST, POOL2D
 from tvm_flow.schedules.operators.sliding import WindowShape
 
 
-class Pool2d(WithoutWeights):
+class Pool2d(WeightlessAlgorithm):
     """See the module's text."""
 
     operator, name = POOL2D, "direct"
@@ -55,7 +55,7 @@ class Pool2d(WithoutWeights):
         return builder.get()
 
 
-class GlobalPool(WithoutWeights):
+class GlobalPool(WeightlessAlgorithm):
     """Mean over all pixels of each image: [n, h, w, c] -> [n, c]."""
 
     operator, name = GLOBAL_POOL, "direct"
