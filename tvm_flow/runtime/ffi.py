@@ -1,9 +1,8 @@
 """Modules and functions of TVM's, called through its C interface.
 
-The Python package ``tvm_ffi`` does this and much more that running a network has no use for: with
-it, a process that runs a small one takes 9 MiB and a third of its start-up time more. Where
-``tvm_ffi`` is imported too, both use one and the same library; objects of one cannot be passed to
-functions of the other.
+The Python package ``tvm_ffi`` does this and much more that running a network has no use for, at the
+price of memory and of time to start (decision 0019). Where ``tvm_ffi`` is imported too, both use
+one and the same library; objects of one cannot be passed to functions of the other.
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ def _answer_requests(incoming: int, outgoing: int, answers: Handlers) -> None:
 def main(descriptor: str) -> None:
     """Import, then serve."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # candidates are expected to crash
-    gc.disable()  # what importing TVM makes stays, and looking at it takes a tenth of the start
+    gc.disable()  # what importing TVM makes stays: no use in looking at it again and again
     _import_once()
     gc.freeze()  # workers then share it
     with socket.socket(fileno=int(descriptor)) as tuner:
