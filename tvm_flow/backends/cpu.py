@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ class CpuBackend(Backend[Cpu]):
         cpu = cpu_of(board, board.threads)
         choose = choose or self.default_choice(cpu)
         graph = choose_mbconv(graph, cpu, choose)
-        mod, kernels = emit(graph, cpu, choose)
+        mod, kernels = emit(graph, cpu, choose, partial(ways, device=cpu))
         mod = schedule_rest(fuse_rest()(mod), cpu.lanes, cpu.threads)
         return Lowered(
             mod=mod,

@@ -11,25 +11,30 @@ from tvm import relax
 from tvm_flow.ir.choice import Choice, Chooser
 from tvm_flow.ir.graph import Graph, Node
 from tvm_flow.ir.lowered import KernelInfo
-from tvm_flow.passes.cpu.problems import plain_weights, ways
 from tvm_flow.schedules import registry
+from tvm_flow.schedules.contract.device import Device
 from tvm_flow.schedules.contract.problem import Workload
-from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.support.errors import CompileError
 
+#: The ways to compute a node, the one to take without measurements first; none for a node that is
+#: emitted as Relax.
+Ways = Callable[[Node], list[Workload]]
 
-def emit(graph: Graph, cpu: Cpu, choose: Chooser) -> tuple[tvm.IRModule, list[KernelInfo]]:
+
+def emit(
+    graph: Graph, device: Device, choose: Chooser, ways: Ways
+) -> tuple[tvm.IRModule, list[KernelInfo]]:
     """Relax module with ``main`` and one TIR function per kernel, and one entry per kernel call.
 
     Calls with the same workload share a function. Raises :class:`CompileError` if a kernel cannot
     be generated from the chosen knobs.
     """
-    return _RelaxEmitter(cpu, choose).run(graph)
+    return _RelaxEmitter(device, choose, ways).run(graph)
 
 
 class _RelaxEmitter:
-    def __init__(self, cpu: Cpu, choose: Chooser) -> None:
-        self.cpu, self.choose = cpu, choose
+    def __init__(self, device: Device, choose: Chooser, ways: Ways) -> None:
+        self.device, self.choose, self.ways = device, choose, ways
         self.builder = relax.BlockBuilder()
         self.functions: dict[str, tuple[tvm.ir.GlobalVar, str, Choice]] = {}
         self.kernels: list[KernelInfo] = []
@@ -51,7 +56,7 @@ class _RelaxEmitter:
         return self.builder.get(), self.kernels
 
     def expression(self, node: Node) -> relax.Expr:
-        found = ways(node, self.cpu)
+        found = self.ways(node)
         if found:
             return self.kernel(node, self.fastest(found))
         sources = [self.values[id(source)] for source in node.inputs]
@@ -67,11 +72,11 @@ class _RelaxEmitter:
         return min(zip(found, times, strict=True), key=lambda pair: pair[1] or float("inf"))[0]
 
     def kernel(self, node: Node, workload: Workload) -> relax.Expr:
-        algorithm, problem = registry.algorithm(workload), workload.problem
+        algorithm, problem = registry.algorithm(workload, self.device.kind), workload.problem
         var, symbol, choice = self.function(workload)
-        packed = algorithm.pack(problem, self.cpu, plain_weights(node))
+        packed = algorithm.pack(problem, self.device, _plain_weights(node))
         args = [self.values[id(source)] for source in node.inputs]
-        specs = algorithm.weights(problem, self.cpu)
+        specs = algorithm.weights(problem, self.device)
         args += [relax.const(a, spec.dtype) for a, spec in zip(packed, specs, strict=True)]
         (output,) = algorithm.operator.outputs(problem)
         self.kernels.append(
@@ -85,7 +90,7 @@ class _RelaxEmitter:
                 label=choice.label,
                 modules=node.modules,
                 macs=algorithm.operator.macs(problem),
-                bytes=algorithm.bytes_moved(problem, self.cpu),
+                bytes=algorithm.bytes_moved(problem, self.device),
             )
         )
         call = relax.call_tir(var, args, relax.TensorType(output.shape, output.dtype))
@@ -99,9 +104,9 @@ class _RelaxEmitter:
             choice = self.choose(workload)
             problem = workload.problem
             symbol = f"{problem.op}_{workload.algorithm}_{len(self.functions)}"
-            algorithm = registry.algorithm(workload)
+            algorithm = registry.algorithm(workload, self.device.kind)
             try:
-                func = algorithm.build(problem, self.cpu, choice.knobs, symbol)
+                func = algorithm.build(problem, self.device, choice.knobs, symbol)
             except (ValueError, KeyError) as error:
                 raise CompileError(
                     f"no kernel for {workload.key} with knobs {choice.knobs}",
@@ -112,6 +117,11 @@ class _RelaxEmitter:
             var = self.builder.add_func(private, symbol)
             self.functions[workload.key] = (var, symbol, choice)
         return self.functions[workload.key]
+
+
+def _plain_weights(node: Node) -> dict[str, np.ndarray]:
+    """Weights under the names that packing expects, contiguous."""
+    return {name: np.ascontiguousarray(value) for name, value in node.weights.items()}
 
 
 def _type(node: Node) -> relax.TensorType:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from tvm_flow.ir.graph import Array, Node
+from tvm_flow.ir.graph import Node
 from tvm_flow.schedules import registry
 from tvm_flow.schedules.contract.device import Device
 from tvm_flow.schedules.contract.dtypes import FLOAT32
@@ -28,11 +26,6 @@ def ways(node: Node, device: Device) -> list[Workload]:
     problem = problem_of(node)
     found = registry.algorithms(problem, device) if problem else []
     return [Workload(problem, algorithm.name) for algorithm in found] if problem else []
-
-
-def plain_weights(node: Node) -> dict[str, Array]:
-    """Weights under the names that packing expects, contiguous."""
-    return {k: np.ascontiguousarray(v) for k, v in node.weights.items()}
 
 
 def _pixels(node: Node, *, nchw: bool = False) -> tuple[int, int, int, int]:
