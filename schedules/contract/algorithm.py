@@ -13,15 +13,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Generic, TypeVar
-
-from tvm import tirx
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from tvm_flow.schedules.contract.device import Device
 from tvm_flow.schedules.contract.dtypes import FLOAT32, DType
 from tvm_flow.schedules.contract.operator import Operator
 from tvm_flow.schedules.contract.problem import NHWC, Problem
 from tvm_flow.schedules.contract.tensor import Array, TensorSpec
+
+if TYPE_CHECKING:  # boards are listed, and workers started, without TVM
+    from tvm import tirx
 
 Knobs = dict[str, int]
 Space = dict[str, list[int]]

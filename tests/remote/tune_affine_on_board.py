@@ -9,10 +9,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tests.boards.farm import Tracker
-from tests.remote.lab import Lab
-from tests.tuning.faulty_family import workload
-from tvm_flow.tuning.search.report import TuneEvent
+from tvm_flow.support.without_torch import without_torch
+
+with without_torch():  # it has no use here
+    from tests.boards.farm import Tracker
+    from tests.remote.lab import Lab
+    from tests.tuning.faulty_family import workload
+    from tvm_flow.tuning.search.report import TuneEvent
 
 
 def show(event: TuneEvent) -> None:

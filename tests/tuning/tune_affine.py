@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sys
 
-import faulty_family
+from tvm_flow.support.without_torch import without_torch
 
-from tvm_flow import targets
-from tvm_flow.ir.tasks import Task
-from tvm_flow.support.errors import TvmFlowError
-from tvm_flow.tuning.options import TuneOptions
-from tvm_flow.tuning.records.store import RecordStore
-from tvm_flow.tuning.search.report import TuneEvent
-from tvm_flow.tuning.search.tuner import tune_tasks
+with without_torch():  # it has no use here
+    import faulty_family
+
+    from tvm_flow import targets
+    from tvm_flow.ir.tasks import Task
+    from tvm_flow.support.errors import TvmFlowError
+    from tvm_flow.tuning.options import TuneOptions
+    from tvm_flow.tuning.records.store import RecordStore
+    from tvm_flow.tuning.search.report import TuneEvent
+    from tvm_flow.tuning.search.tuner import tune_tasks
 
 
 def show(event: TuneEvent) -> None:

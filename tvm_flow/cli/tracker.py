@@ -9,6 +9,7 @@ import typer
 from tvm_flow.cli.command import Answer, verb
 from tvm_flow.cli.text import say
 from tvm_flow.support.address import DEFAULT_PORT, Address, parse_host
+from tvm_flow.support.without_torch import without_torch
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +29,8 @@ def tracker(
     It listens on this machine only unless told otherwise: whoever reaches it can take boards and
     run code on them.
     """
-    from tvm_flow.api.tracker import serve  # noqa: PLC0415 - imports TVM
+    with without_torch():
+        from tvm_flow.api.tracker import serve  # noqa: PLC0415 - imports TVM
 
     address = Address(parse_host(host), port)
     if not address.is_local:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from tvm_flow.support import channel
 from tvm_flow.support.channel import Closed, Message
 from tvm_flow.support.messages import from_message, to_message
+from tvm_flow.support.without_torch import without_torch
 
 if TYPE_CHECKING:
     from tvm_flow.tuning.worker.protocol import Handlers
@@ -33,12 +34,9 @@ _IDLE_S = 60.0
 
 def _import_once() -> None:
     """What every worker needs; only a role's own modules are imported in the worker."""
-    # tvm_ffi imports torch when it can, for the sake of a Windows problem: 2 s.
-    sys.modules["torch"] = None  # type: ignore[assignment]
-    import tvm_flow.tuning.worker.kernel_build  # noqa: PLC0415
-    import tvm_flow.tuning.worker.kernel_run  # noqa: F401, PLC0415
-
-    del sys.modules["torch"]  # scipy, should an algorithm use it, stumbles over the None
+    with without_torch():
+        import tvm_flow.tuning.worker.kernel_build  # noqa: PLC0415
+        import tvm_flow.tuning.worker.kernel_run  # noqa: F401, PLC0415
 
 
 class _Parent:
