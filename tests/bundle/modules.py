@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from tests.bundle import networks
+from tests.bundle import arrays
 
 
 class Tiny(nn.Module):
@@ -13,9 +13,9 @@ class Tiny(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(3, networks.CHANNELS, 3, padding=1, bias=False)
-        self.bn = nn.BatchNorm2d(networks.CHANNELS, eps=1e-7)
-        self.conv.weight.data = torch.from_numpy(networks.weight())
+        self.conv = nn.Conv2d(3, arrays.CHANNELS, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(arrays.CHANNELS, eps=1e-7)
+        self.conv.weight.data = torch.from_numpy(arrays.weight())
         self.eval()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -33,7 +33,7 @@ class Untraceable(Tiny):
 class TwoHeads(Tiny):
     """The same with a second output, the feature map; ``scale`` changes only that one."""
 
-    example_input_shape = networks.SHAPE
+    example_input_shape = arrays.SHAPE
 
     def __init__(self, scale: float = 1.0) -> None:
         super().__init__()

@@ -8,19 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from tvm import relax
 from tvm.relax import transform
 from tvm.target import Target
 
+from tests.bundle.arrays import CHANNELS, SHAPE, reference, sample, weight
 from tvm_flow import targets
 from tvm_flow.bundle.write import write_bundle
 from tvm_flow.ir.lowered import KernelInfo, Lowered, TensorInfo
 from tvm_flow.runtime import manifest, verify
 
-Array = NDArray[np.float32]
-SHAPE, CHANNELS = (1, 3, 16, 16), 8
 CONV_MACS = CHANNELS * 3 * 9 * 16 * 16
 
 
@@ -41,22 +38,6 @@ def in_threads(count: int, work: Callable[[], None]) -> None:
         thread.join(60)
     assert not failures
     assert not any(thread.is_alive() for thread in threads)
-
-
-def weight() -> Array:
-    return np.random.default_rng(1).standard_normal((CHANNELS, 3, 3, 3), np.float32)
-
-
-def sample() -> Array:
-    return np.random.default_rng(0).standard_normal(SHAPE, np.float32)
-
-
-def reference(x: Array) -> Array:
-    """mean(relu(conv3x3(x))) over the pixels, shape (1, CHANNELS)."""
-    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
-    conv = np.einsum("nchwij,ocij->nohw", windows, weight())
-    return np.maximum(conv, 0).mean((2, 3), dtype=np.float32)
 
 
 def lowered(board_name: str = "native") -> Lowered:

@@ -15,8 +15,9 @@ import tvm_ffi
 from PIL import Image
 
 import tvm_flow
+from tests.bundle.arrays import reference, sample
 from tests.bundle.modules import TwoHeads
-from tests.bundle.networks import lowered, reference, reseal, sample, write
+from tests.bundle.networks import lowered, reseal, write
 from tvm_flow import targets
 from tvm_flow.boards.deploy import runner_program
 from tvm_flow.boards.server_build import GLIBC

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.bundle.networks import SHAPE, reference, sample, write
+from tests.bundle.arrays import SHAPE, reference, sample
+from tests.bundle.networks import write
 from tvm_flow.bundle.write import check, load, run_image
 from tvm_flow.runtime import load_input, machine, max_rel_error, top_k
 from tvm_flow.runtime.manifest import TensorSpec

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.bundle.networks import SHAPE, lowered, reference, sample, write
+from tests.bundle.arrays import SHAPE, reference, sample
+from tests.bundle.networks import lowered, write
 from tvm_flow.bundle.write import check, write_bundle
 from tvm_flow.support.errors import CompileError, NumericsError, UsageError
 

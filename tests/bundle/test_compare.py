@@ -13,8 +13,8 @@ from onnx import TensorProto, helper
 from torch import nn
 
 import tvm_flow
+from tests.bundle.arrays import SHAPE, sample
 from tests.bundle.modules import Tiny, TwoHeads, Untraceable
-from tests.bundle.networks import SHAPE, sample
 from tvm_flow.measure.eager import EagerRun, fold_batch_norm, load_module
 from tvm_flow.report.compare import compare, numerics
 from tvm_flow.support.errors import ModelError, UsageError

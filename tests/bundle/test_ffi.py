@@ -15,7 +15,8 @@ import pytest
 import tvm
 import tvm_ffi
 
-from tests.bundle.networks import in_threads, reference, sample
+from tests.bundle.arrays import reference, sample
+from tests.bundle.networks import in_threads
 from tvm_flow.bundle.write import load
 from tvm_flow.runtime import c_api, ffi, library, verify
 from tvm_flow.support.errors import BundleError, EnvironmentFault

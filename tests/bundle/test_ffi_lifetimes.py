@@ -14,7 +14,8 @@ from tvm import relax
 from tvm.relax import transform
 from tvm.target import Target
 
-from tests.bundle.networks import SHAPE, lowered, reference, sample, write
+from tests.bundle.arrays import SHAPE, reference, sample
+from tests.bundle.networks import lowered, write
 from tvm_flow.bundle.write import Bundle, load, write_bundle
 from tvm_flow.ir.lowered import TensorInfo
 from tvm_flow.runtime import c_api, ffi, tensors

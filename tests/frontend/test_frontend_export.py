@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from tests.frontend.graph_eval import evaluate
 from tests.frontend.user_models import Returns
 from tvm_flow import models
-from tvm_flow.frontend import load, to_graph
-from tvm_flow.frontend.model import from_module
+from tvm_flow.frontend.export import to_graph
+from tvm_flow.frontend.model import from_module, load
 from tvm_flow.ir.graph import Graph
 from tvm_flow.models.pconv import PConvBottleneck, use_pconv_forward
 from tvm_flow.support.errors import ImportUnsupportedError, ModelError

@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from tvm_flow.frontend import LoadedModel, load, parse_shape
-from tvm_flow.frontend.model import from_module
+from tvm_flow.frontend.model import LoadedModel, from_module, load, parse_shape
 from tvm_flow.support.errors import ModelError, TvmFlowError, UsageError
 
 FILE = Path(__file__).with_name("user_models.py")

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from tests.frontend.graph_eval import evaluate
 from tests.frontend.user_models import Returns
 from tvm_flow import models
-from tvm_flow.frontend import LoadedModel, load, to_graph
+from tvm_flow.frontend.export import to_graph
+from tvm_flow.frontend.model import LoadedModel, load
 from tvm_flow.ir.graph import Graph
 from tvm_flow.models.pconv import PConvBottleneck, use_pconv_forward
 from tvm_flow.models.shufflenet import ShuffleUnit

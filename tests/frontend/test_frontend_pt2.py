@@ -13,7 +13,8 @@ from torch.export import Dim
 
 from tests.frontend.graph_eval import evaluate
 from tests.frontend.user_models import Returns, Small, TwoInputs
-from tvm_flow.frontend import load, to_graph
+from tvm_flow.frontend.export import to_graph
+from tvm_flow.frontend.model import load
 from tvm_flow.support.errors import ModelError
 
 SHAPE = (2, 3, 8, 8)

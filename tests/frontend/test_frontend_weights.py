@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tests.frontend.user_models import Small
-from tvm_flow.frontend import load
+from tvm_flow.frontend.model import load
 from tvm_flow.frontend.weights import apply_weights
 from tvm_flow.support.errors import ModelError, UsageError
 

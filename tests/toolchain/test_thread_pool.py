@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from tests.bundle.networks import in_threads, lowered, reference, sample
+from tests.bundle.arrays import reference, sample
+from tests.bundle.networks import in_threads, lowered
 from tvm_flow import targets
 from tvm_flow.bundle.write import load, write_bundle
 from tvm_flow.runtime.library import use_threads

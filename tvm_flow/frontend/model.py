@@ -5,21 +5,23 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.export import ExportedProgram
 
 from tvm_flow import models
-from tvm_flow.frontend import onnx as onnx_frontend
 from tvm_flow.frontend import pt2
 from tvm_flow.frontend.forward import Shape, check_forward, shape_text, tensors_of
 from tvm_flow.frontend.user_file import call_factory
 from tvm_flow.frontend.weights import SUFFIXES, apply_weights, check_tensors, named_tensors
 from tvm_flow.support.errors import ModelError, UsageError
+
+if TYPE_CHECKING:  # PyTorch's models are loaded, and run in a comparison, without TVM
+    import onnx
 
 DEFAULT_SHAPE: Shape = (1, 3, 224, 224)
 
@@ -44,7 +46,9 @@ class LoadedModel:
         """Reference outputs for one input of ``input_shape``: PyTorch eager, or for ONNX the
         reference evaluator (plain numpy, slow)."""
         if self.onnx is not None:
-            return onnx_frontend.run(self.onnx, x)
+            from tvm_flow.frontend.onnx import run  # noqa: PLC0415 - imports TVM
+
+            return run(self.onnx, x)
         assert self.module is not None
         with torch.no_grad():
             return [t.numpy() for t in tensors_of(self.module(torch.from_numpy(x)))]
@@ -157,6 +161,8 @@ def _load_pt2(spec: str, shape: Shape | None) -> LoadedModel:
 
 
 def _load_onnx(spec: str, shape: Shape | None) -> LoadedModel:
+    from tvm_flow.frontend import onnx as onnx_frontend  # noqa: PLC0415 - imports TVM
+
     model = onnx_frontend.load_onnx(Path(spec), shape)
     own = onnx_frontend.input_shape(model)
     _check_fixed(spec, own, shape)

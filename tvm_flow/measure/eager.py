@@ -41,8 +41,8 @@ def load_module(
 ) -> nn.Module:
     """The PyTorch module of a model specification. Raises what the frontend raises, and
     :class:`ModelError` for ONNX."""
-    # Here and not above: it loads TVM and onnx, which a pickled module has no need of.
-    from tvm_flow.frontend import load  # noqa: PLC0415
+    # Here and not above: a pickled module has no need of it.
+    from tvm_flow.frontend.model import load  # noqa: PLC0415
 
     module = load(spec, weights=weights, input_shape=input_shape).module
     if module is None:
