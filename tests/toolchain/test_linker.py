@@ -188,6 +188,6 @@ def test_cpp_error_is_one_line(tmp_path: Path) -> None:
     source = tmp_path / "bad.cc"
     source.write_text("int main() { return missing; }\n")
     with pytest.raises(CompileError) as caught:
-        build_cpp([source], tmp_path / "bad", arch=NATIVE_ARCH, glibc="2.28")
+        build_cpp([source], tmp_path / "bad", arch=NATIVE_ARCH, glibc=GLIBC)
     assert "undeclared identifier 'missing'" in one_line(caught)
     assert not (tmp_path / "bad").exists()
