@@ -6,7 +6,7 @@ import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import tvm
 import tvm_ffi
 from numpy.typing import NDArray
+from tvm import tirx
 
 from tests.schedules.cases import CASES
 from tvm_flow.schedules import registry
@@ -79,10 +80,15 @@ class Job:
             knobs = registry.algorithm(workload).default(workload.problem, cpu)
         return cls(workload, cpu, tuple(sorted(knobs.items())))
 
-    def build(self, name: str) -> Any:
+    def build(self, name: str) -> tirx.PrimFunc:
         """The TIR function. Raises ``InvalidKnobs``."""
-        algorithm = registry.algorithm(self.workload)
-        return algorithm.build(self.workload.problem, self.cpu, dict(self.knobs), name)
+        return _generated(self).with_attr("global_symbol", name)
+
+
+@lru_cache(2048)  # of several tests' kernels; those with default knobs are wanted by three
+def _generated(job: Job) -> tirx.PrimFunc:
+    algorithm = registry.algorithm(job.workload)
+    return algorithm.build(job.workload.problem, job.cpu, dict(job.knobs), "kernel")
 
 
 def compile_jobs(jobs: Sequence[Job], target: tvm.target.Target) -> dict[Job, Any]:
