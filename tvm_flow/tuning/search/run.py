@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tvm_flow.backends import Backend
+from tvm_flow.backends import CPU, Backend
 from tvm_flow.schedules.contract.problem import Workload
 from tvm_flow.targets import Board
 from tvm_flow.tuning.options import TuneOptions
@@ -46,7 +46,7 @@ class TunerRun:
         options: TuneOptions,
         on_event: OnEvent | None,
         bench: Bench,
-        backend: Backend,
+        backend: Backend = CPU,
     ) -> None:
         self.board, self.store, self.threads, self.seed = board, store, threads, seed
         self.options, self.on_event, self.bench = options, on_event, bench
