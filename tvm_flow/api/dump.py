@@ -38,7 +38,7 @@ class Dump:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self._phases = folder, 0
-        refuse_foreign(folder, "dump", is_dump)
+        refuse_foreign(folder, "dump", is_dump, "--dump")
         try:
             if folder.exists():
                 shutil.rmtree(folder)

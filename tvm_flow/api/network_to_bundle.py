@@ -45,12 +45,12 @@ def build(
     refuse_foreign(output, "bundle", manifest.is_bundle)  # before time is spent on it
     dumped = None if dump is None else Dump(dump)
     chooser = RecordChooser(store, board, backend)
-    graph = to_graph(loaded)
-    if dumped is not None:
-        dumped.graph("imported", graph)
-    graph = backend.optimise(graph, board, layout, dumped.graph if dumped is not None else None)
+    graph, observe = to_graph(loaded), dumped.graph if dumped else None
+    if observe:
+        observe("imported", graph)
+    graph = backend.optimise(graph, board, layout, observe)
     lowered = backend.lower(graph, board, choose=chooser, layout=layout)
-    if dumped is not None:
+    if dumped:
         dumped.kernels(lowered, backend)
     sample, expected = _sample(loaded, lowered)
     verdicts: list[CheckReport] = []

@@ -16,9 +16,11 @@ from tvm_flow.support.errors import CompileError, UsageError
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 
-def refuse_foreign(target: Path, what: str, is_ours: Callable[[Path], bool]) -> None:
+def refuse_foreign(
+    target: Path, what: str, is_ours: Callable[[Path], bool], option: str = "--output"
+) -> None:
     """Raise :class:`UsageError` where ``target`` is in use and not one of our own (``what``), and
-    :class:`CompileError` where it cannot be looked at."""
+    :class:`CompileError` where it cannot be looked at. ``option`` is what names it."""
     try:
         occupied = target.exists() and (not target.is_dir() or any(target.iterdir()))
         ours = occupied and target.is_dir() and is_ours(target)
@@ -26,13 +28,13 @@ def refuse_foreign(target: Path, what: str, is_ours: Callable[[Path], bool]) -> 
         raise CompileError(
             f"cannot read {target}",
             why=error.strerror or str(error),
-            fix="choose another --output",
+            fix=f"choose another {option}",
         ) from error
     if occupied and not ours:
         raise UsageError(
             f"{target} exists and is not a {what}",
             why="writing there would delete what is in it",
-            fix="choose another --output, or empty it",
+            fix=f"choose another {option}, or empty it",
         )
 
 

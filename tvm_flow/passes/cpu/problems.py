@@ -24,8 +24,9 @@ def ways(node: Node, device: Device) -> list[Workload]:
     Empty for a node that is emitted as Relax.
     """
     problem = problem_of(node)
-    found = registry.algorithms(problem, device) if problem else []
-    return [Workload(problem, algorithm.name) for algorithm in found] if problem else []
+    if problem is None:
+        return []
+    return [Workload(problem, way.name) for way in registry.algorithms(problem, device)]
 
 
 def _pixels(node: Node, *, nchw: bool = False) -> tuple[int, int, int, int]:
