@@ -85,10 +85,6 @@ class Backend(ABC, Generic[D]):
         """GFLOP/s (1 FMA = 2 FLOPs) that the device reaches at most, in fp32: measured where it is
         this machine, else what its data sheet gives."""
 
-    def record_folder(self, board: Board) -> str:
-        """The folder of its tuning records below ``tuning_logs``."""
-        return board.record_folder(self.kind)
-
     def optimise(
         self,
         graph: Graph,
