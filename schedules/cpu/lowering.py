@@ -11,6 +11,8 @@ from tvm import s_tir, tirx
 from tvm.s_tir import pipeline as s_tir_pipeline
 from tvm.tirx import compilation_pipeline
 
+from tvm_flow.schedules.cpu.plain_functions import plain_functions
+
 #: Storage rewrite merges the accumulator arrays of different microkernels into one allocation
 #: with mixed vector widths, which LLVM then keeps in memory instead of registers. Kernels allocate
 #: their scratch once, so nothing is lost.
@@ -32,6 +34,8 @@ LLVM_OPTIONS = ("-unroll-threshold-aggressive:uint=0",)
 PIPELINE = "tvm_flow"
 #: The same for generated kernels only, which address flat buffers already.
 KERNEL_PIPELINE = "tvm_flow.kernel"
+#: The same as `PIPELINE`, to functions that are called with pointers (`plain_functions`).
+PLAIN_PIPELINE = "tvm_flow.plain"
 
 
 def pass_context() -> tvm.transform.PassContext:
@@ -57,12 +61,13 @@ def compile_kernel(func: tirx.PrimFunc, target: Mapping[str, Any]) -> tvm.runtim
     return compile_module(tvm.IRModule({name: func}), target_of(target))
 
 
-def _pipeline(*, generated: bool) -> tuple[tvm.transform.Pass, Any, Any]:
+def _pipeline(*, generated: bool = False, plain: bool = False) -> tuple[tvm.transform.Pass, Any, Any]:
     """TVM's standard pipeline without what finds nothing to do in kernels for CPUs in fp32: the
     passes for GPUs, small floats and asynchronous copies, and three slow ones, whose work is done
     when a kernel is generated (buffers as small as they can be, where they are used) or by LLVM
     (removing empty loops). ``generated``: buffers have one dimension and indices 32 bits already,
-    so the passes that make them so are left out as well (decision 0003).
+    so the passes that make them so are left out as well (decision 0003). ``plain``: to functions
+    that are called with pointers.
     """
     s, t = s_tir.transform, tirx.transform
     passes = [
@@ -81,11 +86,12 @@ def _pipeline(*, generated: bool) -> tuple[tvm.transform.Pass, Any, Any]:
         t.VerifyMemory(),
         t.AnnotateEntryFunc(),
         t.SplitHostDevice(),
-        t.MakePackedAPI(),
+        plain_functions if plain else t.MakePackedAPI(),
     ]
     _, host, device = s_tir_pipeline.default_s_tir_pipeline()
     return tvm.transform.Sequential(passes), host, device
 
 
-compilation_pipeline.register_tir_pipeline(PIPELINE, partial(_pipeline, generated=False))
+compilation_pipeline.register_tir_pipeline(PIPELINE, _pipeline)
 compilation_pipeline.register_tir_pipeline(KERNEL_PIPELINE, partial(_pipeline, generated=True))
+compilation_pipeline.register_tir_pipeline(PLAIN_PIPELINE, partial(_pipeline, plain=True))

@@ -37,17 +37,22 @@ def lift_constants(mod: tvm.IRModule) -> tuple[tvm.IRModule, tuple[Array, ...]]:
     return lifted, tuple(constant.value.numpy() for constant in lifter.parameters)
 
 
-def write_weights(path: Path, arrays: Sequence[Array]) -> list[dict[str, Any]]:
-    """Write ``arrays`` one after the other; where each is, as the manifest has it."""
-    where, end = [], 0
+def offsets_of(arrays: Sequence[Array]) -> tuple[list[int], int]:
+    """Where each array starts in the file of weights, and the size of that file, in bytes."""
+    offsets, end = [], 0
+    for array in arrays:
+        start = -(-end // ALIGNMENT) * ALIGNMENT
+        offsets.append(start)
+        end = start + array.nbytes
+    return offsets, end
+
+
+def write_weights(path: Path, arrays: Sequence[Array]) -> None:
+    """Write ``arrays`` one after the other, each at its place of :func:`offsets_of`."""
     with path.open("wb") as file:
-        for array in arrays:
-            file.write(bytes(-end % ALIGNMENT))
-            start = file.tell()
+        for array, offset in zip(arrays, offsets_of(arrays)[0], strict=True):
+            file.write(bytes(offset - file.tell()))
             file.write(np.ascontiguousarray(array).tobytes())
-            end = file.tell()
-            where.append({"offset": start, "shape": list(array.shape), "dtype": str(array.dtype)})
-    return where
 
 
 @mutator

@@ -54,9 +54,9 @@ class Linker:
         Raises :class:`CompileError` with the linker's first message, or if the result is for
         another architecture than :attr:`arch`; ``output`` is then left as it was.
         """
-        with _replacing(Path(output)) as temporary:
+        with replacing(Path(output)) as temporary:
             arguments = ["-shared", "-s", "-o", str(temporary), *options, *map(str, objects)]
-            _run([*self.command, *arguments], f"Linking {Path(output).name}", LINK_TIMEOUT_S)
+            run_tool([*self.command, *arguments], f"Linking {Path(output).name}", LINK_TIMEOUT_S)
             made = elf_arch(temporary)
             if made != self.arch:
                 raise CompileError(
@@ -160,7 +160,7 @@ def build_cpp(
             why="the package ziglang is not installed",
             fix=f"python -m pip install {ZIG_PIN}",
         )
-    with _replacing(Path(output)) as temporary:
+    with replacing(Path(output)) as temporary:
         command = [zig(), "c++", "-target", f"{arch}-linux-gnu.{glibc}", "-O2", "-std=c++17", "-s"]
         command += [*flags, *(f"-I{folder}" for folder in include_dirs)]
         command += [*map(str, sources), "-o", str(temporary)]
@@ -170,25 +170,11 @@ def build_cpp(
             command += ["-Wl,--no-as-needed", *(f"-l{name}" for name in libs)]
         if rpath:
             command.append(f"-Wl,-rpath,{rpath}")
-        _run(command, f"Compiling {Path(output).name}", CPP_TIMEOUT_S, _zig_environment())
+        run_tool(command, f"Compiling {Path(output).name}", CPP_TIMEOUT_S, zig_environment())
     return Path(output)
 
 
-def compile_c(source: PathLike, output: PathLike, *, arch: str, glibc: str) -> Path:
-    """Compile a C11 source to the position-independent object file ``output``, native or cross.
-
-    Raises :class:`CompileError` with the compiler's first error.
-    """
-    with _replacing(Path(output)) as temporary:
-        target = f"{arch}-linux-gnu.{glibc}"
-        command = [zig(), "cc", "-target", target, "-O2", "-std=gnu11", "-fPIC", "-Wall", "-Werror"]
-        # zig's debug instrumentation (-fsanitize=undefined) would need a library of its own
-        command += ["-fno-sanitize=undefined", "-c", str(source), "-o", str(temporary)]
-        _run(command, f"Compiling {Path(source).name}", LINK_TIMEOUT_S, _zig_environment())
-    return Path(output)
-
-
-def _zig_environment() -> dict[str, str]:
+def zig_environment() -> dict[str, str]:
     """zig's caches in the user's cache folder, not in the working directory."""
     base = str(cache_root() / "zig")
     caches = {"ZIG_LOCAL_CACHE_DIR": base, "ZIG_GLOBAL_CACHE_DIR": base}
@@ -196,7 +182,7 @@ def _zig_environment() -> dict[str, str]:
 
 
 @contextmanager
-def _replacing(output: Path) -> Iterator[Path]:
+def replacing(output: Path) -> Iterator[Path]:
     """A temporary file beside ``output`` that takes its place if the block succeeds."""
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -215,7 +201,7 @@ def _replacing(output: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _run(
+def run_tool(
     command: list[str], task: str, timeout_s: int, environment: dict[str, str] | None = None
 ) -> None:
     """Run a tool; its first complaint becomes the cause of a :class:`CompileError`."""

@@ -1,0 +1,98 @@
+// The library of kernels: checked as a file, opened, and held against the plan.
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+static const char AGAIN[] = "copy the bundle again, or compile it again";
+
+int tvmf_code_check(const Plan* plan, const Content* content, const char* path) {
+  const unsigned char* bytes = content->data;
+  if (content->bytes != plan->code_bytes)
+    return tvmf_fail(TVMF_BUNDLE, "%s is damaged: it has %zu bytes, %llu were written. Fix: %s", path,
+                     content->bytes, (unsigned long long)plan->code_bytes, AGAIN);
+  if (content->bytes < 64 || memcmp(bytes, "\177ELF\2\1", 6))
+    return tvmf_fail(TVMF_BUNDLE, "%s is not a 64-bit library. Fix: %s", path, AGAIN);
+  if ((bytes[18] | bytes[19] << 8) != (int)plan->machine)
+    return tvmf_fail(TVMF_BUNDLE, "%s is of another bundle: it is for another architecture than the "
+                     "plan. Fix: %s", path, AGAIN);
+  if (tvmf_checksum(bytes, content->bytes) != plan->code_sum)
+    return tvmf_fail(TVMF_BUNDLE, "%s is damaged: it was changed after it was written. Fix: %s", path,
+                     AGAIN);
+  return TVMF_OK;
+}
+
+// The file that was checked, by its descriptor: a path may name another file by now, and dlopen
+// takes a library it has for the one at the same path. Without /proc, the path has to do.
+int tvmf_code_load(Code* code, int file, const char* path) {
+  char name[64];
+  *code = (Code){.file = file};
+  snprintf(name, sizeof name, "/proc/self/fd/%d", file);
+  const char* opened = access(name, R_OK) ? path : name;
+  code->library = dlopen(opened, RTLD_NOW | RTLD_LOCAL);
+  if (code->library) {
+    code->table = dlsym(code->library, "tvmf_module");
+    return TVMF_OK;
+  }
+  struct statvfs system;
+  if (!fstatvfs(file, &system) && system.f_flag & ST_NOEXEC)
+    return tvmf_fail(TVMF_ENVIRONMENT, "cannot load %s: its file system is mounted noexec, so that no "
+                     "code may run from it. Fix: copy the bundle to another place, or mount it exec",
+                     path);
+  const char* why = dlerror();
+  return tvmf_fail(TVMF_BUNDLE, "cannot load %s: %s. Fix: %s", path, why ? why : "no reason given",
+                   AGAIN);
+}
+
+static const tvmf_kernel* find(const tvmf_module_table* table, const char* symbol) {
+  for (uint32_t i = 0; i < table->kernel_count; i++)
+    if (!strcmp(table->kernels[i].name, symbol)) return &table->kernels[i];
+  return NULL;
+}
+
+static const char* check_step(const Set* set, const Step* step, const tvmf_kernel* kernel) {
+  if (step->argument_count != kernel->arguments) return "another number of arguments";
+  for (uint32_t i = 0; i < kernel->arguments; i++) {
+    const Tensor* tensor = &set->tensors[step->arguments[i]];
+    if (tensor->bytes < kernel->bytes[i]) return "larger tensors";
+    bool written = i + kernel->outputs >= kernel->arguments;
+    if (written && (tensor->place == TVMF_PLACE_WEIGHTS || tensor->place == TVMF_PLACE_INPUT))
+      return "to write where it may not";
+  }
+  return NULL;
+}
+
+// Every call of the plan against what the library says of the kernel.
+int tvmf_code_link(Code* code, const Plan* plan, const char* path, const tvmf_kernel** kernels) {
+  const tvmf_module_table* table = code->table;
+  if (!table || table->abi != TVMF_MODULE_ABI)
+    return tvmf_fail(TVMF_BUNDLE, "%s has no kernels for this version of tvm-flow. Fix: compile it "
+                     "again", path);
+  for (uint32_t i = 0; i < plan->kernel_count; i++)
+    if (!(kernels[i] = find(table, plan->kernels[i].symbol)))
+      return tvmf_fail(TVMF_BUNDLE, "%s lacks the kernel %s. Fix: %s", path, plan->kernels[i].symbol,
+                       AGAIN);
+  for (uint32_t s = 0; s < plan->set_count; s++) {
+    const Set* set = &plan->sets[s];
+    for (uint32_t i = 0; i < set->step_count; i++) {
+      const Step* step = &set->steps[i];
+      if (step->kind != TVMF_STEP_KERNEL) continue;
+      const char* wants = check_step(set, step, kernels[step->kernel]);
+      if (wants)
+        return tvmf_fail(TVMF_BUNDLE, "the bundle's plan does not fit %s: kernel %s takes %s. Fix: %s",
+                         path, kernels[step->kernel]->name, wants, AGAIN);
+    }
+  }
+  static const tvmf_services services = {tvmf_pool_launch, tvmf_scratch_alloc, tvmf_scratch_free};
+  table->attach(&services);
+  return TVMF_OK;
+}
+
+void tvmf_code_unload(Code* code) {
+  if (code->library) dlclose(code->library);
+  if (code->file >= 0) close(code->file);
+}

@@ -1,0 +1,104 @@
+// Files and memory.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+enum { HUGE_PAGE = 1 << 21 };
+
+int tvmf_file_open(const char* path) {
+  int file = open(path, O_RDONLY | O_CLOEXEC);
+  struct stat found;
+  if (file >= 0 && !fstat(file, &found) && S_ISREG(found.st_mode)) return file;
+  int cause = file < 0 ? errno : EINVAL;
+  if (file >= 0) close(file);
+  tvmf_fail(TVMF_BUNDLE, "cannot read %s: %s. Fix: copy the bundle again, or compile it again", path,
+            cause == EINVAL ? "it is not a file" : strerror(cause));
+  return -1;
+}
+
+int tvmf_file_map(int file, const char* path, Content* content) {
+  struct stat found;
+  if (fstat(file, &found) || found.st_size < 0)
+    return tvmf_fail(TVMF_BUNDLE, "cannot read %s: %s", path, strerror(errno));
+  size_t bytes = (size_t)found.st_size;
+  *content = (Content){.bytes = bytes, .mapping_bytes = bytes};
+  if (!bytes) return TVMF_OK;
+  void* mapping = mmap(NULL, bytes, PROT_READ, MAP_SHARED, file, 0);
+  if (mapping == MAP_FAILED)
+    return tvmf_fail(TVMF_ENVIRONMENT, "cannot map the %zu bytes of %s: %s", bytes, path,
+                     strerror(errno));
+  content->data = content->mapping = mapping;
+  return TVMF_OK;
+}
+
+bool tvmf_huge_pages(void) {
+  char modes[64] = "";
+  int file = open("/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return false;
+  ssize_t count = read(file, modes, sizeof modes - 1);
+  close(file);
+  return count > 0 && !strstr(modes, "[never]");
+}
+
+int tvmf_file_read_huge(int file, const char* path, uint64_t bytes, Content* content) {
+  size_t total = (size_t)bytes + HUGE_PAGE;
+  char* mapping = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapping == MAP_FAILED)
+    return tvmf_fail(TVMF_ENVIRONMENT, "not enough memory for %s: %zu bytes", path, total);
+  char* start = mapping + (-(uintptr_t)mapping & (HUGE_PAGE - 1));
+  *content = (Content){start, (size_t)bytes, mapping, total};
+  // What does not fill a huge page is left in small ones: it would take up to 2 MiB more. A kernel
+  // without huge pages refuses, which does no harm.
+  madvise(start, (size_t)bytes & ~(size_t)(HUGE_PAGE - 1), MADV_HUGEPAGE);
+  for (size_t at = 0; at < bytes;) {
+    ssize_t count = pread(file, start + at, (size_t)bytes - at, (off_t)at);
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0)
+      return tvmf_fail(TVMF_BUNDLE, "cannot read %s: %s", path,
+                       count ? strerror(errno) : "it ends early");
+    at += (size_t)count;
+  }
+  mprotect(mapping, total, PROT_READ);
+  return TVMF_OK;
+}
+
+// A file without a name, for what is only in memory.
+int tvmf_file_from_memory(const void* data, size_t bytes) {
+  char name[] = "/tmp/tvm_flow_XXXXXX";
+  int file = (int)syscall(SYS_memfd_create, "tvm_flow", 1u /* MFD_CLOEXEC */);
+  if (file < 0 && (file = mkostemp(name, O_CLOEXEC)) >= 0) unlink(name);
+  for (size_t at = 0; file >= 0 && at < bytes;) {
+    ssize_t count = write(file, (const char*)data + at, bytes - at);
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) {
+      close(file);
+      file = -1;
+    } else {
+      at += (size_t)count;
+    }
+  }
+  if (file < 0) tvmf_fail(TVMF_ENVIRONMENT, "cannot make a file of code: %s", strerror(errno));
+  return file;
+}
+
+void tvmf_content_free(Content* content) {
+  if (content->mapping) munmap(content->mapping, content->mapping_bytes);
+  *content = (Content){0};
+}
+
+void* tvmf_memory(size_t bytes) {
+  void* memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return memory == MAP_FAILED ? NULL : memory;
+}
+
+void tvmf_memory_free(void* memory, size_t bytes) {
+  if (memory) munmap(memory, bytes);
+}

@@ -1,0 +1,357 @@
+// A network ready to run: memory, arguments of all its calls, threads.
+#define _GNU_SOURCE
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+enum { MOST_THREADS = 1024, MEMORY_ALIGNMENT = 4096 };
+
+static _Thread_local Pool* current;  // of the instance that this thread runs
+
+// A loop inside a loop is run by the thread that comes to it.
+int tvmf_pool_launch(tvmf_task task, void* data, int tasks) {
+  Pool* mine = current;
+  current = NULL;
+  int status = tvmf_pool_run(mine, task, data, tasks);
+  current = mine;
+  return status;
+}
+
+// ---- Memory
+
+static uint64_t rounded(uint64_t bytes) {
+  return (bytes + MEMORY_ALIGNMENT - 1) / MEMORY_ALIGNMENT * MEMORY_ALIGNMENT;
+}
+
+static uint64_t ports_bytes(const Set* set, const Port* ports, uint32_t count) {
+  uint64_t sum = 0;
+  for (uint32_t i = 0; i < count; i++) sum += rounded(tvmf_port_tensor(set, &ports[i])->bytes);
+  return sum;
+}
+
+static char* place_ports(const Set* set, const Port* ports, uint32_t count, void** own,
+                         void** used, char* at) {
+  for (uint32_t i = 0; i < count; i++) {
+    own[i] = used[i] = at;
+    at += rounded(tvmf_port_tensor(set, &ports[i])->bytes);
+  }
+  return at;
+}
+
+// Everything in one piece, of which only what is written to takes memory.
+static int allocate(tvmf_instance* net) {
+  const Set* set = net->set;
+  uint64_t bytes = rounded(set->arenas[0]) + ports_bytes(set, set->inputs, set->input_count) +
+                   ports_bytes(set, set->outputs, set->output_count) + MEMORY_ALIGNMENT;
+  if (bytes > SIZE_MAX / 2 || !(net->memory = tvmf_memory((size_t)bytes)))
+    return tvmf_fail(TVMF_ENVIRONMENT, "not enough memory to run %s: it needs %llu bytes. Fix: close "
+                     "other programs, or raise the limit (ulimit -v)", net->model->plan.model,
+                     (unsigned long long)bytes);
+  net->memory_bytes = (size_t)bytes;
+  size_t ports = set->input_count + set->output_count, arguments = 0;
+  for (uint32_t i = 0; i < set->step_count; i++) arguments += set->steps[i].argument_count;
+  void** tables = calloc(2 * ports + arguments + 1, sizeof *tables);
+  net->calls = calloc(set->step_count + 1, sizeof *net->calls);
+  net->inputs = tables;
+  if (!tables || !net->calls) return tvmf_fail(TVMF_ENVIRONMENT, "not enough memory");
+  net->own_inputs = net->inputs + set->input_count;
+  net->outputs = net->own_inputs + set->input_count;
+  net->own_outputs = net->outputs + set->output_count;
+  net->arguments = net->own_outputs + set->output_count;
+  char* at = net->memory + rounded(set->arenas[0]);
+  at = place_ports(set, set->inputs, set->input_count, net->own_inputs, net->inputs, at);
+  place_ports(set, set->outputs, set->output_count, net->own_outputs, net->outputs, at);
+  return TVMF_OK;
+}
+
+static void* address_of(const tvmf_instance* net, const Tensor* tensor) {
+  switch (tensor->place) {
+    case TVMF_PLACE_WEIGHTS:
+      return (char*)(uintptr_t)net->model->weights.data + tensor->offset;  // never written
+    case TVMF_PLACE_INPUT:
+      return net->inputs[tensor->offset];
+    case TVMF_PLACE_OUTPUT:
+      return net->outputs[tensor->offset];
+    default:
+      return net->memory + tensor->offset;
+  }
+}
+
+static void place_arguments(tvmf_instance* net) {
+  const Set* set = net->set;
+  void** next = net->arguments;
+  for (uint32_t i = 0; i < set->step_count; i++) {
+    const Step* step = &set->steps[i];
+    bool kernel = step->kind == TVMF_STEP_KERNEL;
+    net->calls[i].call = kernel ? net->model->kernels[step->kernel]->call : NULL;
+    net->calls[i].arguments = next;
+    for (uint32_t a = 0; a < step->argument_count; a++)
+      *next++ = address_of(net, &set->tensors[step->arguments[a]]);
+  }
+}
+
+// ---- Threads
+
+static int default_cores(const Plan* plan, int32_t* cores) {
+  int count = tvmf_machine_cores(cores, MOST_THREADS), known = 0;
+  for (uint32_t i = 0; i < plan->core_count; i++)
+    for (int k = 0; k < count; k++) known += cores[k] == (int32_t)plan->cores[i];
+  if ((uint32_t)known != plan->core_count || !known || known > MOST_THREADS) return count;
+  for (int i = 0; i < known; i++) cores[i] = (int32_t)plan->cores[i];
+  return known;
+}
+
+static int choose_threads(const tvmf_instance* net, const tvmf_options* options, int32_t* cores) {
+  int available;
+  if (options->cores) {
+    if (options->core_count < 1 || options->core_count > MOST_THREADS) return 0;
+    available = options->core_count;
+    memcpy(cores, options->cores, (size_t)available * sizeof *cores);
+    for (int i = 0; i < available; i++)
+      if (cores[i] < 0 || cores[i] >= CPU_SETSIZE) return 0;
+  } else {
+    available = default_cores(&net->model->plan, cores);
+  }
+  if (options->threads) return options->threads <= available ? options->threads : 0;
+  int threads = (int)net->model->plan.threads, quota = tvmf_machine_quota();
+  if (threads > available) threads = available;
+  return threads < quota ? threads : quota;
+}
+
+static int start_threads(tvmf_instance* net, const tvmf_options* options) {
+  int32_t cores[MOST_THREADS];
+  int threads = choose_threads(net, options, cores);
+  if (threads < 1)
+    return tvmf_fail(TVMF_USAGE, "%d thread(s) are not possible: this process may use %d core(s). Fix: "
+                     "ask for as many at most, or start it with a wider CPU affinity",
+                     options->threads, tvmf_machine_cores(cores, MOST_THREADS));
+  net->pool = tvmf_pool_create(threads, cores);
+  if (!net->pool || tvmf_pool_threads(net->pool) != threads)
+    return tvmf_fail(TVMF_ENVIRONMENT, "the system gives no %d threads. Fix: look at ulimit -u and -v, "
+                     "or use fewer", threads);
+  if (options->flags & TVMF_PIN) {
+    cpu_set_t first;
+    CPU_ZERO(&first);
+    CPU_SET(cores[0], &first);
+    sched_setaffinity(0, sizeof first, &first);
+  }
+  return TVMF_OK;
+}
+
+// Threads do not survive a fork: in the child the instance gets new ones.
+static int renew_threads(tvmf_instance* net) {
+  int threads = tvmf_pool_threads(net->pool);
+  int32_t cores[MOST_THREADS];
+  for (int i = 0; i < threads; i++) cores[i] = tvmf_pool_core(net->pool, i);
+  tvmf_runner_free(net->runner, true);
+  net->runner = NULL;
+  tvmf_pool_forget(net->pool);
+  net->pool = tvmf_pool_create(threads, cores);
+  if (net->pool && tvmf_pool_threads(net->pool) == threads) return TVMF_OK;
+  return tvmf_fail(TVMF_ENVIRONMENT, "the system gives no %d threads after a fork", threads);
+}
+
+// ---- Having it
+
+int tvmf_enter(tvmf_instance* net) {
+  if (!net) return tvmf_fail(TVMF_USAGE, "there is no instance");
+  int process = (int)getpid(), before = atomic_load(&net->process);
+  if (before != process && atomic_compare_exchange_strong(&net->process, &before, process)) {
+    atomic_store(&net->busy, 1);
+    int status = renew_threads(net);
+    if (status) tvmf_leave(net);
+    return status;
+  }
+  if (!atomic_exchange_explicit(&net->busy, 1, memory_order_acquire)) return TVMF_OK;
+  return tvmf_fail(TVMF_BUSY, "the instance is in use by another thread. Fix: open one per thread, they "
+                   "share the weights");
+}
+
+void tvmf_leave(tvmf_instance* net) {
+  atomic_store_explicit(&net->busy, 0, memory_order_release);
+}
+
+static void discard(tvmf_instance* net) {
+  bool forked = atomic_load(&net->process) != (int)getpid();
+  tvmf_runner_free(net->runner, forked);
+  if (forked)
+    tvmf_pool_forget(net->pool);
+  else
+    tvmf_pool_destroy(net->pool);
+  tvmf_memory_free(net->memory, net->memory_bytes);
+  free(net->inputs);
+  free(net->calls);
+  free(net->picture_buffer);
+  tvmf_unload(net->model);
+  free(net);
+}
+
+static int check_devices(const Plan* plan) {
+  for (uint32_t i = 0; i < plan->device_count; i++)
+    if (plan->devices[i] != TVMF_DEVICE_CPU)
+      return tvmf_fail(TVMF_BUNDLE, "%s needs a device that this library cannot drive. Fix: compile it "
+                       "with --device cpu", plan->model);
+  return TVMF_OK;
+}
+
+int tvmf_open(tvmf_model* model, const tvmf_options* options, tvmf_instance** instance) {
+  static const tvmf_options defaults = {.size = sizeof defaults};
+  if (!model || !instance) return tvmf_fail(TVMF_USAGE, "tvmf_open was given no model or instance");
+  *instance = NULL;
+  if (!options) options = &defaults;
+  if (options->size < sizeof *options || options->flags & ~(uint32_t)(TVMF_PIN | TVMF_UNCHECKED) ||
+      options->threads < 0)
+    return tvmf_fail(TVMF_USAGE, "tvmf_open was given options that make no sense");
+  if (options->set < 0 || (uint32_t)options->set >= model->plan.set_count)
+    return tvmf_fail(TVMF_USAGE, "there is no set of shapes %d, the bundle has %u", options->set,
+                     model->plan.set_count);
+  tvmf_instance* net = calloc(1, sizeof *net);
+  if (!net) return tvmf_fail(TVMF_ENVIRONMENT, "not enough memory");
+  net->model = model, net->set = &model->plan.sets[options->set], net->flags = options->flags;
+  tvmf_model_retain(model);
+  atomic_store(&net->process, (int)getpid());
+  int status = check_devices(&model->plan);
+  if (!status) status = allocate(net);
+  if (!status) status = start_threads(net, options);
+  if (status) {
+    discard(net);
+    return status;
+  }
+  place_arguments(net);
+  *instance = net;
+  return TVMF_OK;
+}
+
+int tvmf_close(tvmf_instance* net) {
+  if (!net) return TVMF_OK;
+  bool forked = atomic_load(&net->process) != (int)getpid();
+  if (!forked && atomic_exchange(&net->busy, 1))
+    return tvmf_fail(TVMF_BUSY, "the instance is running and cannot be closed. Fix: wait for its end");
+  discard(net);
+  return TVMF_OK;
+}
+
+// ---- Inputs and outputs
+
+int32_t tvmf_input_count(const tvmf_instance* net) { return (int32_t)net->set->input_count; }
+int32_t tvmf_output_count(const tvmf_instance* net) { return (int32_t)net->set->output_count; }
+
+static int describe(const tvmf_instance* net, const Port* ports, uint32_t count, int32_t index,
+                    tvmf_tensor_info* info) {
+  if (index < 0 || (uint32_t)index >= count)
+    return tvmf_fail(TVMF_USAGE, "there is no input or output %d", index);
+  const Port* port = &ports[index];
+  const Tensor* tensor = tvmf_port_tensor(net->set, port);
+  *info = (tvmf_tensor_info){port->name,   port->layout, tensor->shape, (int32_t)tensor->dimensions,
+                             tensor->type, tensor->bits, tensor->bytes};
+  return TVMF_OK;
+}
+
+int tvmf_input_info(const tvmf_instance* net, int32_t index, tvmf_tensor_info* info) {
+  return describe(net, net->set->inputs, net->set->input_count, index, info);
+}
+
+int tvmf_output_info(const tvmf_instance* net, int32_t index, tvmf_tensor_info* info) {
+  return describe(net, net->set->outputs, net->set->output_count, index, info);
+}
+
+void* tvmf_input(tvmf_instance* net, int32_t index) {
+  return index < 0 || index >= tvmf_input_count(net) ? NULL : net->inputs[index];
+}
+
+void* tvmf_output(tvmf_instance* net, int32_t index) {
+  return index < 0 || index >= tvmf_output_count(net) ? NULL : net->outputs[index];
+}
+
+static int bind_memory(tvmf_instance* net, const tvmf_tensor_info* info, void** used, void* own,
+                       void* memory, size_t bytes) {
+  uint32_t alignment = net->model->plan.alignment;
+  if (memory && bytes < info->bytes)
+    return tvmf_fail(TVMF_USAGE, "%s needs %llu bytes, %zu were given", info->name,
+                     (unsigned long long)info->bytes, bytes);
+  if ((uintptr_t)memory % alignment)
+    return tvmf_fail(TVMF_USAGE, "memory for %s must begin at a multiple of %u. Fix: use "
+                     "aligned_alloc, or copy to tvmf_input", info->name, alignment);
+  int status = tvmf_enter(net);
+  if (status) return status;
+  *used = memory ? memory : own;
+  place_arguments(net);
+  tvmf_leave(net);
+  return TVMF_OK;
+}
+
+int tvmf_bind_input(tvmf_instance* net, int32_t index, void* memory, size_t bytes) {
+  tvmf_tensor_info info;
+  int status = tvmf_input_info(net, index, &info);
+  if (status) return status;
+  return bind_memory(net, &info, &net->inputs[index], net->own_inputs[index], memory, bytes);
+}
+
+int tvmf_bind_output(tvmf_instance* net, int32_t index, void* memory, size_t bytes) {
+  tvmf_tensor_info info;
+  int status = tvmf_output_info(net, index, &info);
+  if (status) return status;
+  return bind_memory(net, &info, &net->outputs[index], net->own_outputs[index], memory, bytes);
+}
+
+// ---- Running
+
+static int check_inputs(const tvmf_instance* net) {
+  const Set* set = net->set;
+  for (uint32_t i = 0; i < set->input_count; i++)
+    if (!tvmf_all_finite(tvmf_port_tensor(set, &set->inputs[i]), net->inputs[i]))
+      return tvmf_fail(TVMF_NUMERICS, "input %s contains NaN or infinity. Fix: look at the "
+                       "pre-processing", set->inputs[i].name);
+  return TVMF_OK;
+}
+
+static int copy(const tvmf_instance* net, uint32_t step) {
+  const uint32_t* tensors = net->set->steps[step].arguments;
+  void* const* places = net->calls[step].arguments;
+  memcpy(places[1], places[0], (size_t)net->set->tensors[tensors[0]].bytes);
+  return 0;
+}
+
+static int run_step(tvmf_instance* net, uint32_t step) {
+  const Call* call = &net->calls[step];
+  if (!(call->call ? call->call(call->arguments) : copy(net, step))) return TVMF_OK;
+  return tvmf_fail(TVMF_ENVIRONMENT, "kernel %s failed: not enough memory",
+                   tvmf_step_name(net, (int32_t)step));
+}
+
+int tvmf_run_steps(tvmf_instance* net, uint64_t* nanoseconds, uint64_t (*now)(void)) {
+  int status = net->flags & TVMF_UNCHECKED ? TVMF_OK : check_inputs(net);
+  Pool* before = current;
+  current = net->pool;
+  uint64_t begin = nanoseconds ? now() : 0;
+  for (uint32_t i = 0; !status && i < net->set->step_count; i++) {
+    status = run_step(net, i);
+    if (!nanoseconds) continue;
+    uint64_t end = now();
+    nanoseconds[i] = end - begin;
+    begin = end;
+  }
+  current = before;
+  return status;
+}
+
+int tvmf_run_entered(tvmf_instance* net) { return tvmf_run_steps(net, NULL, NULL); }
+
+int tvmf_run(tvmf_instance* net) {
+  int status = tvmf_enter(net);
+  if (status) return status;
+  status = tvmf_run_entered(net);
+  tvmf_leave(net);
+  return status;
+}
+
+int32_t tvmf_threads(const tvmf_instance* net) { return tvmf_pool_threads(net->pool); }
+
+int32_t tvmf_core(const tvmf_instance* net, int32_t thread) {
+  return thread < 0 || thread >= tvmf_threads(net) ? -1 : tvmf_pool_core(net->pool, thread);
+}
+
+uint64_t tvmf_arena_bytes(const tvmf_instance* net) { return net->set->arenas[0]; }
