@@ -28,8 +28,8 @@ _EXPORTS = {
     "CompileReport": "tvm_flow.api.compile_report",
     "load": "tvm_flow.runtime.bundle",
     "Bundle": "tvm_flow.runtime.bundle",
-    "check": "tvm_flow.runtime.sample",
-    "CheckReport": "tvm_flow.runtime.sample",
+    "check": "tvm_flow.api.check",
+    "CheckReport": "tvm_flow.api.check",
     "run": "tvm_flow.api.run",
     "RunReport": "tvm_flow.api.run",
     "compare": "tvm_flow.api.compare",
@@ -59,8 +59,8 @@ if TYPE_CHECKING:
     from tvm_flow.report.compare import CompareResult as CompareResult
     from tvm_flow.runtime.bundle import Bundle as Bundle
     from tvm_flow.runtime.bundle import load as load
-    from tvm_flow.runtime.sample import CheckReport as CheckReport
-    from tvm_flow.runtime.sample import check as check
+    from tvm_flow.api.check import CheckReport as CheckReport
+    from tvm_flow.api.check import check as check
     from tvm_flow.support.errors import TvmFlowError as TvmFlowError
     from tvm_flow.tuning.search.report import TuneReport as TuneReport
 

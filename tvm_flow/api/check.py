@@ -2,6 +2,32 @@
 
 from __future__ import annotations
 
-from tvm_flow.runtime.sample import CheckReport, check
+from dataclasses import dataclass
+from pathlib import Path
 
-__all__ = ["CheckReport", "check"]
+from tvm_flow.runtime.bundle import Bundle, load
+from tvm_flow.support import manifest
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """Result of re-running the sample a bundle carries."""
+
+    max_rel_error: float
+    tolerance: float
+    threads: int
+
+    def __str__(self) -> str:
+        return f"max relative error {self.max_rel_error:.2e} (tolerance {self.tolerance:.0e})"
+
+
+def check(bundle: Bundle | Path | str, *, threads: int | None = None) -> CheckReport:
+    """Check every file's hash, run the stored sample and compare with PyTorch's stored result.
+
+    Raises :class:`BundleError` for a changed file or another machine, :class:`NumericsError` where
+    the difference exceeds the stored tolerance, and whatever :func:`tvm_flow.load` raises.
+    """
+    directory = bundle.directory if isinstance(bundle, Bundle) else bundle
+    manifest.verify_files(directory, manifest.read(directory))
+    loaded = bundle if isinstance(bundle, Bundle) else load(bundle, threads=threads)
+    return CheckReport(loaded.check(), loaded.tolerance, loaded.threads)

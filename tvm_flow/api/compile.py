@@ -19,7 +19,8 @@ def compile(
     layout: str = "NCHW",
     records: str | Path | None = None,
     labels: Sequence[str] | None = None,
-    runner: bool | None = None,
+    runner: bool = True,
+    libc: str | None = None,
     dump: str | Path | None = None,
 ) -> CompileReport:
     """Compile a network into a bundle: library, manifest, sample, runners.
@@ -33,9 +34,9 @@ def compile(
     records: folder with one folder of tuning records per board (default: see
         :func:`tvm_flow.api.boards.records_root`).
     labels: class names, one per output.
-    runner: include the C++ runner for the board with TVM's runtime libraries and an installer; by
-        default for another architecture than this machine's. The first one for an architecture
-        is built and its libraries downloaded, which takes minutes.
+    runner: include the program that runs the bundle on the command line, and an installer.
+    libc: what it is linked for: ``"musl"``, or the oldest version of glibc (``"2.28"``); by default
+        the board's.
     dump: folder to write the graph to after each pass, and each kernel's TIR and assembly.
 
     Every kernel is built from the best record of its workload on that board, and with the default
@@ -54,10 +55,12 @@ def compile(
     from tvm_flow.api import network_to_bundle  # noqa: PLC0415
     from tvm_flow.api.networks import load_model  # noqa: PLC0415
     from tvm_flow.backends import backend_of  # noqa: PLC0415
+    from tvm_flow.bundle.write import BundleOptions  # noqa: PLC0415
 
     backend = backend_of(device)
     return network_to_bundle.build(
         load_model(model), Path(output), board, store,
-        backend=backend, layout=layout, labels=labels, runner=runner,
+        backend=backend, layout=layout,
+        options=BundleOptions(labels=labels, runner=runner, libc=libc),
         dump=None if dump is None else Path(dump),
     )  # fmt: skip

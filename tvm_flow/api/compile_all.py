@@ -66,6 +66,8 @@ def compile_all(
     from tvm_flow.api.networks import load_model  # noqa: PLC0415
     from tvm_flow.backends import backend_of  # noqa: PLC0415
 
+    from tvm_flow.bundle.write import BundleOptions  # noqa: PLC0415
+
     network_to_bundle.require_no_bundle(folder)
     loaded = load_model(model)
     results = []
@@ -76,7 +78,8 @@ def compile_all(
         try:
             report = network_to_bundle.build(
                 loaded, folder / board.name, board, store_of(board, records, device),
-                backend=backend_of(device), layout=layout, labels=labels, runner=True,
+                backend=backend_of(device), layout=layout,
+                options=BundleOptions(labels=labels),
             )  # fmt: skip
         except ModelError:  # of the export: the same for all
             raise

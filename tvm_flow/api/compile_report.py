@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tvm_flow.runtime.sample import CheckReport
+    from tvm_flow.api.check import CheckReport
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +14,11 @@ from tvm_flow.api.dump import Dump
 from tvm_flow.api.networks import LoadedModel, to_graph
 from tvm_flow.api.verify import verify
 from tvm_flow.backends import Backend
-from tvm_flow.boards.deploy import deploy_bytes, runtime_notes
-from tvm_flow.bundle.write import write_bundle
+from tvm_flow.boards.deploy import deploy_bytes
+from tvm_flow.bundle.write import BundleOptions, write_bundle
 from tvm_flow.ir.lowered import Lowered
-from tvm_flow.runtime import manifest
-from tvm_flow.runtime.sample import CheckReport
+from tvm_flow.api.check import CheckReport
+from tvm_flow.support import manifest
 from tvm_flow.support.errors import UsageError
 from tvm_flow.support.publish import refuse_foreign
 from tvm_flow.targets import Board
@@ -37,8 +36,7 @@ def build(
     *,
     backend: Backend,
     layout: str,
-    labels: Sequence[str] | None,
-    runner: bool | None,
+    options: BundleOptions,
     dump: Path | None = None,
 ) -> CompileReport:
     """See :func:`tvm_flow.api.compile.compile`; ``layout`` is upper case here."""
@@ -55,22 +53,18 @@ def build(
     sample, expected = _sample(loaded, lowered)
     verdicts: list[CheckReport] = []
     runs_here = board.arch == platform.machine()
-    with_runner = not runs_here if runner is None else runner
     path = write_bundle(
         lowered,
         output,
-        sample_input=sample,
+        sample=[sample],
         expected=expected,
-        labels=labels,
-        runner=with_runner,
+        options=options,
         accept=(lambda fresh: verdicts.append(verify(fresh))) if runs_here else None,
     )
     notes = chooser.remarks(kernel.workload for kernel in lowered.kernels)
     if not runs_here:
-        command = "./install.sh" if with_runner else "run.py --check"
+        command = "./install.sh" if options.runner else "python3 run.py --check"
         notes.append(f"not run here, this machine is {platform.machine()}: {command} there")
-    if with_runner:
-        notes += runtime_notes(path, board)
     distinct = {kernel.symbol: kernel.source for kernel in lowered.kernels}
     return CompileReport(
         path=path,

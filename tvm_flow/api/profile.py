@@ -9,7 +9,7 @@ from tvm_flow.api.values import ModelLike, TargetLike, model_value
 from tvm_flow.measure.memory import MemoryReport as MemoryReport
 from tvm_flow.report.profile import ProfileReport as ProfileReport
 from tvm_flow.report.profile import profile as profile_bundle
-from tvm_flow.runtime import manifest
+from tvm_flow.support import manifest
 
 
 def profile(

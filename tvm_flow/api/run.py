@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_flow.runtime.bundle import Bundle, load
-from tvm_flow.runtime.inputs import load_input, top_k
-from tvm_flow.runtime.stats import Timing
+from tvm_flow.runtime.classes import top_k
+from tvm_flow.runtime.cli import sample_name
+from tvm_flow.runtime.timing import Timing
+from tvm_flow.support.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -39,19 +41,18 @@ class RunReport:
 
 def run(
     bundle: Bundle | str | Path,
-    input: NDArray[np.float32] | str | Path | None = None,
-    *,
+    *inputs: NDArray[Any] | str | Path | None,
     top: int = 5,
     runs: int = 0,
     threads: int | None = None,
 ) -> RunReport:
-    """Run a bundle on one input.
+    """Run a bundle on one input, or on as many as the network has.
 
     Parameters
     ----------
     bundle: a directory that :func:`tvm_flow.compile` wrote, or what :func:`tvm_flow.load` returns.
-    input: an array, a picture (resized, cropped and normalised as for ImageNet), or a ``.npy`` or
-        ``.bin`` file; by default the bundle's own sample.
+    inputs: arrays (or what NumPy makes one of), pictures (resized, cropped and normalised as the
+        bundle says), or ``.npy`` or ``.bin`` files; by default the bundle's own sample.
     top: number of classes to report.
     runs: time this many further runs; 0 times nothing.
     threads: worker threads, by default as compiled for; only for a directory.
@@ -59,16 +60,23 @@ def run(
     Raises :class:`BundleError`, and :class:`UsageError` for an input that does not fit.
     """
     loaded = bundle if isinstance(bundle, Bundle) else load(bundle, threads=threads)
-    info = loaded.manifest
-    if input is None:
-        input = loaded.directory / info.data["sample"]["input"]
-    if not isinstance(input, np.ndarray):
-        input = load_input(Path(input), info.inputs[0], info.layout)
-    output = loaded(input)
+    given = [value for value in inputs if value is not None]
+    if given and len(given) != len(loaded.inputs):
+        raise UsageError(
+            f"the network takes {len(loaded.inputs)} input(s), {len(given)} given",
+            fix="give " + ", ".join(spec.name for spec in loaded.inputs),
+        )
+    for index in range(len(loaded.inputs)):
+        value = given[index] if given else Path(loaded.directory) / sample_name(index)
+        if isinstance(value, str | Path):
+            loaded.read_input(value, index)
+        else:
+            loaded.set_input(value, index)
+    output = loaded.run()
     first = output if isinstance(output, np.ndarray) else output[0]
     row = first.reshape(len(first), -1)[0] if first.ndim else first
     return RunReport(
-        model=info.model,
+        model=loaded.model,
         threads=loaded.threads,
         output=first,
         top=tuple(top_k(row, top, loaded.labels)),

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tvm_flow.runtime.sample import CheckReport, check
+from tvm_flow.api.check import CheckReport, check
 from tvm_flow.support import errors
 from tvm_flow.support.child import child_environment
 from tvm_flow.support.errors import CompileError, TvmFlowError

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from tvm_flow.codegen.executable import CompiledModule
+from tvm_flow.codegen.library import CompiledLibrary
 from tvm_flow.ir.choice import Choice, Chooser
 from tvm_flow.ir.graph import Graph, Node
 from tvm_flow.ir.lowered import Lowered
@@ -69,12 +69,13 @@ class Backend(ABC, Generic[D]):
         knobs. Raises :class:`CompileError` where a kernel cannot be generated."""
 
     @abstractmethod
-    def compile(self, lowered: Lowered) -> CompiledModule:
+    def compile(self, lowered: Lowered) -> CompiledLibrary:
         """Machine code of a lowered network. Raises :class:`CompileError`."""
 
     @abstractmethod
-    def export(self, built: CompiledModule, path: Path, board: Board) -> None:
-        """Link the shared library ``path``. Raises :class:`CompileError`, also on a full disk."""
+    def export(self, built: CompiledLibrary, path: Path, board: Board, libc: str) -> None:
+        """Link the shared library ``path`` for ``libc`` (see :mod:`tvm_flow.toolchain.c_compiler`).
+        Raises :class:`CompileError`, also on a full disk."""
 
     @abstractmethod
     def compile_kernel(self, func: Any, board: Board) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from tvm_flow.backends.base import Backend
 from tvm_flow.codegen.emit import emit
-from tvm_flow.codegen.executable import CompiledModule, build_executable, export
+from tvm_flow.codegen.library import CompiledLibrary, compile_library, write_objects
 from tvm_flow.codegen.schedule_rest import fuse_rest, schedule_rest
 from tvm_flow.ir.choice import Chooser
 from tvm_flow.ir.graph import Graph, Node, unique
@@ -36,6 +37,9 @@ from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.cpu.lowering import compile_kernel
 from tvm_flow.support.errors import UsageError
 from tvm_flow.targets import Board
+from tvm_flow.toolchain.c_compiler import link_library
+from tvm_flow.toolchain.runtime_library import sources
+from tvm_flow.toolchain.space import require_space
 
 
 def cpu_of(board: Board, threads: int = 1) -> Cpu:
@@ -129,11 +133,16 @@ class CpuBackend(Backend[Cpu]):
             kernels=kernels,
         )  # fmt: skip
 
-    def compile(self, lowered: Lowered) -> CompiledModule:
-        return build_executable(lowered)
+    def compile(self, lowered: Lowered) -> CompiledLibrary:
+        return compile_library(lowered)
 
-    def export(self, built: CompiledModule, path: Path, board: Board) -> None:
-        export(built, path, board)
+    def export(self, built: CompiledLibrary, path: Path, board: Board, libc: str) -> None:
+        require_space(path.parent, built.plan.weights)
+        with tempfile.TemporaryDirectory(prefix="tvm-flow-link-") as folder:
+            link_library(
+                write_objects(built, Path(folder)), path, arch=board.arch, libc=libc,
+                exports="tvmf_module", flags=[f"-I{sources()}"],
+            )  # fmt: skip
 
     def compile_kernel(self, func: Any, board: Board) -> Any:
         return compile_kernel(func, board.tvm_target())

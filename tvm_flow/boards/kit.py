@@ -13,8 +13,8 @@ from typing import Any
 from tvm_flow.boards.libraries import NAMES, runtime_libraries
 from tvm_flow.boards.server_build import SERVER, server_program
 from tvm_flow.boards.templates import filled
-from tvm_flow.runtime import verify
 from tvm_flow.support.errors import UsageError
+from tvm_flow.support.manifest import fingerprint
 from tvm_flow.support.publish import refuse_foreign, replaced
 from tvm_flow.support.resources import package_file
 from tvm_flow.targets import Board
@@ -90,7 +90,7 @@ def _describe(staging: Path, target: Path, board: Board, key: str) -> Kit:
     _fill_templates(staging, _values(board, key, glibc))
     (staging / "install.sh").chmod(0o755)
     files = {
-        str(path.relative_to(staging)): verify.fingerprint(path)
+        str(path.relative_to(staging)): fingerprint(path)
         for path in sorted(staging.rglob("*"))
         if path.is_file()
     }

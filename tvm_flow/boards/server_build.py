@@ -33,7 +33,6 @@ def server_program(arch: str) -> Path:
     """
     folder = package_file("boards", "server")
     sources = [*sorted(folder.glob("*.cc")), *sorted(folder.glob("*.h"))]
-    sources.append(package_file("runtime", "tvm_calls.h"))
     return board_program(SERVER, sources, arch, GLIBC)
 
 

@@ -69,10 +69,17 @@ def compile(
         ),
     ] = None,
     runner: Annotated[
-        bool | None,
+        bool,
         typer.Option(
-            "--runner/--no-runner",
-            help="Include the C++ runner with TVM's runtime; by default for other architectures.",
+            "--runner/--no-runner", help="Include the program that runs it, and an installer."
+        ),
+    ] = True,
+    libc: Annotated[
+        str | None,
+        typer.Option(
+            "--libc",
+            metavar="LIBC",
+            help="Link for musl, or for this version of glibc; by default the board's.",
             show_default=False,
         ),
     ] = None,
@@ -105,6 +112,7 @@ def compile(
         records=records,
         labels=read_labels(labels) if labels else None,
         runner=runner,
+        libc=libc,
         dump=dump,
     )
     return Answer(report.to_json(), lambda: show(report))
@@ -128,7 +136,7 @@ def show(report: CompileReport) -> Iterable[RenderableType]:
         f"{report.tuned} of {report.kernels} kernels tuned (records: {' and '.join(folders)}), "
         f"library {size(report.library_bytes)}"
     )
-    runtime = f", runner and runtime {size(report.runtime_bytes)}" if report.runtime_bytes else ""
+    runtime = f", of that runtime {size(report.runtime_bytes)}"
     yield line(f"bundle {size(report.total_bytes)}{runtime}")
     if report.verified:
         yield line(f"checked against PyTorch: {report.verified}", "green")

@@ -102,7 +102,7 @@ def _memory(report: MemoryReport) -> RenderableType:
     made = table("memory", ">size", title="Memory")
     rows = {
         "weights, beside the library": report.weights,
-        f"intermediate tensors, {len(report.storages)} shared buffers": report.arena,
+        "intermediate tensors, in shared memory": report.arena,
         "the same with one buffer per tensor": report.unshared,
         "inputs and outputs": report.inputs + report.outputs,
         "library file": report.library,

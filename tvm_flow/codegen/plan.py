@@ -87,9 +87,9 @@ class _Planner:
         raise CompileError(f"a plan cannot say {what}", fix="report it with the model")
 
     def _of(self, value: Any) -> tuple[_Memory, tuple[int, ...], str]:
-        if isinstance(value, relax.Constant):
+        if isinstance(value, tvm.ir.Constant):
             if value not in self.constants:
-                array = value.data.numpy()
+                array = value.value.numpy()
                 made = _Memory(array.nbytes, Place.WEIGHTS, len(self.weights), written=True)
                 self.weights.append(array)
                 self.memories.append(made)

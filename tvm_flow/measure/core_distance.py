@@ -11,14 +11,13 @@ import ctypes
 import hashlib
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from tvm_flow.runtime import machine
+from tvm_flow.support import machine
 from tvm_flow.support.errors import CompileError
 from tvm_flow.support.resources import package_file
 from tvm_flow.support.user_folders import cache_root
-from tvm_flow.toolchain.linker import compile_c, find_linker, has_zig, zig_version
+from tvm_flow.toolchain.c_compiler import link_library
+from tvm_flow.toolchain.linker import has_zig, zig_version
 
 _GLIBC = "2.27"  # as old as any that is compiled for; the source needs nothing newer
 #: More than cores on one L3 vary by, far less than to those on another (decision 0012).
@@ -60,9 +59,7 @@ def _library() -> ctypes.CDLL | None:
         if not path.exists():
             if not has_zig():
                 return None
-            with TemporaryDirectory(prefix="tvm-flow-core-distance-") as folder:
-                made = compile_c(source, Path(folder) / "o.o", arch=arch, glibc=_GLIBC)
-                find_linker(arch).link_shared([made], path)
+            link_library([source], path, arch=arch, libc=_GLIBC, exports="tvm_flow_*")
         library = ctypes.CDLL(str(path))
     except (CompileError, OSError):
         return None

@@ -7,27 +7,21 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from tvm_flow.runtime import Bundle
-from tvm_flow.runtime.verify import LIBRARY
+from tvm_flow.support import manifest
 from tvm_flow.support.errors import MeasurementError
 
 # The peak is read by the process itself: the one in its parent's rusage starts at the parent's
 # size, because a child begins as a copy of its parent.
 _REPORT = """
-import pathlib, re, sys
-sys.modules["torch"] = None  # bundles of earlier versions would import it
+import re, sys
 sys.path.insert(0, sys.argv[1])
-import tvm_flow.runtime as runtime
+import tvm_flow
 if len(sys.argv) > 2:
-    bundle = runtime.load(sys.argv[2], threads=int(sys.argv[3]))
+    bundle = tvm_flow.load(sys.argv[2], threads=int(sys.argv[3]))
     for _ in range(4):
         bundle.run()
-else:
-    from tvm_flow.runtime import library
-    library.load_runtime()
-print(re.search(r"VmHWM:\\s*(\\d+)", pathlib.Path("/proc/self/status").read_text())[1])
+print(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read()).group(1))
 """
 
 
@@ -35,13 +29,12 @@ print(re.search(r"VmHWM:\\s*(\\d+)", pathlib.Path("/proc/self/status").read_text
 class MemoryReport:
     """All in bytes.
 
-    ``storages``: the buffers the planner shares between intermediate tensors, ``arena`` their sum,
-    ``unshared`` what one buffer per tensor would take. ``weights``: the file beside the library.
+    ``arena``: the memory that intermediate tensors share, ``unshared`` what one buffer per tensor
+    would take. ``weights``: the file beside the library.
     ``peak_rss``: of a fresh Python process that loads and runs the bundle; ``baseline_rss``: of
-    one that only loads the interpreter, NumPy and TVM's runtime.
+    one that only loads the interpreter, NumPy and the bundle's Python package.
     """
 
-    storages: tuple[int, ...]
     arena: int
     unshared: int
     weights: int
@@ -54,22 +47,17 @@ class MemoryReport:
 
 def memory_report(bundle: Bundle) -> MemoryReport:
     """The manifest's memory plan and the measured peaks. Raises :class:`MeasurementError`."""
-    info, plan = bundle.manifest, bundle.manifest.data["memory"]
-    inputs, outputs = (
-        sum(int(np.prod(s.shape)) * np.dtype(s.dtype).itemsize for s in specs)
-        for specs in (info.inputs, info.outputs)
-    )
-    directory = str(bundle.directory.absolute())
+    directory = Path(bundle.directory)
+    plan = manifest.read(directory).data["memory"]
     return MemoryReport(
-        storages=tuple(plan["storages"]),
-        arena=sum(plan["storages"]),
+        arena=plan["arena"],
         unshared=plan["unshared"],
         weights=plan["weights"],
-        inputs=inputs,
-        outputs=outputs,
-        library=(bundle.directory / LIBRARY).stat().st_size,
-        peak_rss=_peak(bundle.directory, directory, str(bundle.threads)),
-        baseline_rss=_peak(bundle.directory),
+        inputs=sum(spec.bytes for spec in bundle.inputs),
+        outputs=sum(spec.bytes for spec in bundle.outputs),
+        library=(directory / "model.so").stat().st_size,
+        peak_rss=_peak(directory, str(directory), str(bundle.threads)),
+        baseline_rss=_peak(directory),
     )
 
 

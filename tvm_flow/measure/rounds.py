@@ -9,7 +9,7 @@ import numpy as np
 
 from tvm_flow.measure.core_distance import spread_complaint
 from tvm_flow.measure.load_probe import clock_complaint
-from tvm_flow.runtime import Timing, summarise
+from tvm_flow.runtime.timing import Timing, summarise
 
 
 @dataclass(frozen=True)

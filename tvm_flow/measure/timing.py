@@ -29,8 +29,7 @@ from numpy.typing import NDArray
 from tvm_flow.measure.core_distance import cache_line_ns
 from tvm_flow.measure.load_probe import LoadProbe, core_times
 from tvm_flow.measure.rounds import Measurement, Round, measurement
-from tvm_flow.runtime import machine
-from tvm_flow.support import channel, errors
+from tvm_flow.support import channel, errors, machine
 from tvm_flow.support.child import child_environment
 from tvm_flow.support.errors import MeasurementError, UsageError
 

@@ -13,8 +13,8 @@ from tvm_flow.remote.board_pool import BoardPool, Patience
 from tvm_flow.remote.client import GrantedBoard, boards_of, foreign_boards
 from tvm_flow.remote.health import advice
 from tvm_flow.remote.protocol import BOARD, BundleAnswer, BundleRequest, OpenAnswer
-from tvm_flow.runtime import manifest
-from tvm_flow.runtime.stats import Timing, summarise
+from tvm_flow.runtime.timing import Timing, summarise
+from tvm_flow.support import manifest
 from tvm_flow.support.address import Address
 from tvm_flow.support.errors import BoardError, NumericsError
 from tvm_flow.targets import Board

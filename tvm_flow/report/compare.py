@@ -17,7 +17,9 @@ from torch import nn
 from tvm_flow.measure.eager import VARIANTS, fold_batch_norm, load_module
 from tvm_flow.measure.rounds import Measurement
 from tvm_flow.measure.timing import ROUND_S, Contestant, Race
-from tvm_flow.runtime import Manifest, Timing, manifest, verify, worst_rel_error
+from tvm_flow.measure.stats import worst_rel_error
+from tvm_flow.runtime.timing import Timing
+from tvm_flow.support import manifest
 from tvm_flow.support.errors import ModelError, UsageError
 
 Array = NDArray[np.float32]
@@ -113,7 +115,7 @@ def compare(
     """
     directory = Path(bundle_dir)
     info = manifest.read(directory)
-    verify.verify(directory, info)
+    manifest.verify_files(directory, info)
     arrays = _inputs(directory, info, inputs)
     with ExitStack() as stack:
         options: dict[str, Any]
@@ -131,7 +133,7 @@ def compare(
             for name in _possible_variants(module)
         }
         contestants["bundle"] = Contestant(
-            "tvm_flow.runtime.contestant:contestant", {"directory": str(directory.absolute())}
+            "tvm_flow.measure.bundle_contestant:contestant", {"directory": str(directory.absolute())}
         )
         results = []
         for count in threads:
@@ -156,9 +158,9 @@ def _possible_variants(module: nn.Module) -> tuple[str, ...]:
     return VARIANTS
 
 
-def _inputs(directory: Path, info: Manifest, extra: Sequence[Array]) -> list[Array]:
+def _inputs(directory: Path, info: manifest.Manifest, extra: Sequence[Array]) -> list[Array]:
     """The sample, random inputs and ``extra``, all NCHW and fp32."""
-    sample = np.load(directory / info.data["sample"]["input"])
+    sample = np.load(directory / info.data["sample"]["inputs"][0])
     if info.layout == "NHWC" and sample.ndim == 4:
         sample = np.ascontiguousarray(sample.transpose(0, 3, 1, 2))
     for array in extra:
@@ -174,7 +176,7 @@ def _inputs(directory: Path, info: Manifest, extra: Sequence[Array]) -> list[Arr
 
 
 def _result(
-    info: Manifest, threads: int, shape: tuple[int, ...], measured: Measurement, agreement: Numerics
+    info: manifest.Manifest, threads: int, shape: tuple[int, ...], measured: Measurement, agreement: Numerics
 ) -> CompareResult:
     eager = [name for name in VARIANTS if name in measured.timings]
     best = min(eager, key=lambda name: measured.timings[name].median_ms)

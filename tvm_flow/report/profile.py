@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import os
-import time
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tvm_ffi
 from numpy.typing import NDArray
 
 from tvm_flow.measure.load_probe import LoadProbe
 from tvm_flow.measure.memory import MemoryReport, memory_report
-from tvm_flow.runtime import Bundle, Timing, load, summarise
-from tvm_flow.runtime.library import default_cores
+from tvm_flow.runtime.bundle import Bundle, load
+from tvm_flow.runtime.timing import Timing, summarise
+from tvm_flow.support import manifest
 from tvm_flow.support.errors import MeasurementError, UsageError
 
 _WARM_UP_RUNS = 5
-_INSTRUMENT = "tvm_flow.profile.instrument"
-_BUILT_IN = "vm.builtin."  # the virtual machine's own functions: allocation, shape checks
 
 
 @dataclass(frozen=True)
@@ -52,8 +48,8 @@ class KernelTime:
 
 @dataclass(frozen=True)
 class ProfileReport:
-    """``total``: whole runs, timed without instruments. ``kernels_us``: sum over the kernels;
-    ``overhead_us``: the rest of a run (allocation, dispatch), not below 0. ``valid`` and ``reason``
+    """``total``: whole runs, not timed step by step. ``kernels_us``: sum over the kernels;
+    ``overhead_us``: the rest of a run (calls, the check of inputs), not below 0. ``valid`` and ``reason``
     as in a comparison."""
 
     model: str
@@ -68,7 +64,7 @@ class ProfileReport:
     memory: MemoryReport | None
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "total": {**self.total.to_json(), "runs": self.total.runs}}
 
     def by_module(self, depth: int = 2) -> dict[str, float]:
         """Microseconds per PyTorch module, cut to ``depth`` path components, largest first.
@@ -100,18 +96,19 @@ def profile(
     if runs < 1:
         raise UsageError(f"cannot profile {runs} runs", fix="ask for 1 or more")
     loaded = load(bundle, threads=threads)
-    data = loaded.manifest.data
-    loaded(np.load(loaded.directory / data["sample"]["input"]))
-    cores = default_cores(loaded.manifest.target)[: loaded.threads]
-    probe = LoadProbe(cores, os.getpid())
+    info = manifest.read(loaded.directory)
+    _require_same_calls(loaded, info.data)
+    for index, name in enumerate(info.data["sample"]["inputs"]):
+        loaded.read_input(Path(loaded.directory) / name, index)
+    probe = LoadProbe(loaded.cores, os.getpid())
     before = probe.snapshot()
     plain, table = _measure(loaded, runs)
     complaints = probe.complaints(before, probe.snapshot())
-    kernels = _describe(data, [float(t) for t in np.median(table, axis=0)], loaded.threads)
+    kernels = _describe(info.data, [float(t) for t in np.median(table, axis=0)], loaded.threads)
     overhead = float(np.median(np.array(plain) - table.sum(axis=1)))
     return ProfileReport(
-        model=loaded.manifest.model,
-        target=str(loaded.manifest.target["board"]),
+        model=info.model,
+        target=loaded.target,
         threads=loaded.threads,
         total=summarise(plain),
         kernels=tuple(kernels),
@@ -124,62 +121,23 @@ def profile(
 
 
 def _measure(bundle: Bundle, runs: int) -> tuple[list[float], NDArray[np.float64]]:
-    """Seconds of plain runs, and of every kernel call (columns) in as many instrumented runs.
-
-    The two kinds of run take turns, so that their difference is not a drift of the machine. The
-    virtual machine reports the start and the end of every call to a Python function. What the
-    reporting itself costs is taken from its quickest built-in, which does next to nothing, and
-    subtracted; some 0.3 microseconds per kernel for the conversion of arguments remain.
-    """
-    symbols = [str(call["symbol"]) for call in bundle.manifest.data["calls"]]
-    events: list[tuple[str, float]] = []
-    started = 0.0
-
-    def instrument(_function: Any, symbol: str, before: bool, *_arguments: Any) -> int:
-        nonlocal started
-        now = time.perf_counter()
-        if not before:
-            events.append((symbol, now - started))
-        started = time.perf_counter()
-        return 0  # kNoOp: run the call
-
-    # The virtual machine takes the name of a function that returns the one to report to.
-    reporter = tvm_ffi.convert(instrument)
-    tvm_ffi.register_global_func(_INSTRUMENT, lambda: reporter, override=True)
-    attach = bundle.program.vm["set_instrument"]
-    plain = []
+    """Seconds of plain runs, and of every kernel call (columns) in as many runs that are timed step
+    by step. The two kinds take turns, so that their difference is not a drift of the machine."""
+    plain, table = [], []
     for _ in range(_WARM_UP_RUNS + runs):
-        begin = time.perf_counter()
-        bundle.run()
-        plain.append(time.perf_counter() - begin)
-        attach(_INSTRUMENT)
-        try:
-            bundle.run()
-        finally:
-            attach(None)
-    tvm_ffi.remove_global_func(_INSTRUMENT)
-    table = _table(events, symbols, _WARM_UP_RUNS + runs)
-    return plain[_WARM_UP_RUNS:], table[_WARM_UP_RUNS:]
+        plain.extend(bundle.seconds(1))
+        table.append(bundle.profile())
+    return plain[_WARM_UP_RUNS:], np.array(table[_WARM_UP_RUNS:])
 
 
-def _table(
-    events: list[tuple[str, float]], symbols: Sequence[str], runs: int
-) -> NDArray[np.float64]:
-    """Seconds by run and kernel call, without the cost of reporting."""
-    kernels = [event for event in events if not event[0].startswith(_BUILT_IN)]
-    if [symbol for symbol, _ in kernels] != list(symbols) * runs:
+def _require_same_calls(bundle: Bundle, data: dict[str, Any]) -> None:
+    wanted = [str(call["symbol"]) for call in data["calls"]]
+    if bundle.steps != wanted:
         raise MeasurementError(
-            "the kernels that ran are not those in the manifest",
-            why=f"{len(kernels)} calls in {runs} runs of {len(symbols)}",
+            "the kernels that run are not those in the manifest",
+            why=f"{len(bundle.steps)} calls, the manifest has {len(wanted)}",
             fix="compile the bundle again",
         )
-    built_ins: dict[str, list[float]] = defaultdict(list)
-    for symbol, took in events:
-        if symbol.startswith(_BUILT_IN):
-            built_ins[symbol].append(took)
-    floor = min((float(np.median(times)) for times in built_ins.values()), default=0.0)
-    table = np.array([took for _, took in kernels]).reshape(runs, len(symbols))
-    return np.maximum(table - floor, 0)
 
 
 def _describe(data: dict[str, Any], seconds: list[float], threads: int) -> list[KernelTime]:

@@ -1,139 +1,261 @@
-"""A loaded bundle: call it with arrays, time it."""
+"""A loaded bundle: call it with arrays, feed it pictures, time it."""
 
-from __future__ import annotations
-
-import math
+import ctypes
 import os
-import time
-from typing import TYPE_CHECKING, Any
+import threading
 
-import numpy as np
-from numpy.typing import NDArray
-
-from tvm_flow.runtime import library, manifest, verify
-from tvm_flow.runtime.manifest import Manifest, Place, TensorSpec
-from tvm_flow.runtime.weights import read_weights
+from tvm_flow.runtime import arrays, library
+from tvm_flow.runtime.timing import Timing, summarise
 from tvm_flow.support.errors import UsageError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pathlib import Path
+    from typing import Any, List, Optional, Sequence, Tuple, Union
 
-    from tvm_flow.runtime.stats import Timing
+    from tvm_flow.runtime.arrays import TensorSpec
 
-Array = NDArray[Any]
-LABELS = "labels.txt"
+    Place = Union[str, "os.PathLike[str]"]
+
+_ORDERS = {"rgb": 0, "bgr": 1, "rgba": 2, "bgra": 3, "gray": 4}
+
+
+class _Handles:
+    """Owns a model and an instance of it."""
+
+    def __init__(self, made: library.Library) -> None:
+        self.library, self.model, self.instance = made, 0, 0
+        self._close, self._unload = made.close, made.unload  # while the interpreter shuts down, too
+
+    def __del__(self) -> None:
+        if self.instance:
+            self._close(self.instance)
+        if self.model:
+            self._unload(self.model)
 
 
 class Bundle:
     """A network ready to run; made by :func:`load`.
 
-    Calling it checks its arguments, copies them into aligned buffers and runs. ``run`` skips the
-    checks and the copy: fill :attr:`buffers` in place first (pre-processing can write there
-    directly), then call it.
+    Calling it copies its arguments into the network's own memory and runs; several threads may do
+    so, one after the other. :meth:`run` runs on what is in :attr:`buffers`, where pre-processing
+    can write directly. ``inputs`` and ``outputs`` say what the network takes and gives; ``labels``
+    are the names of its classes, or ``None``.
+
+    Pickling or copying a bundle loads it again from the same directory.
     """
 
     def __init__(
-        self, directory: str, info: Manifest, program: library.Program, threads: int
+        self,
+        directory: "Place",
+        threads: "Optional[int]" = None,
+        pin: bool = False,
+        shared_weights: bool = False,
     ) -> None:
-        self._directory, self.manifest, self.threads = directory, info, threads
-        self.program = program
-        alignment = int(info.target["alignment"])
-        self.buffers: list[Array] = [
-            library.aligned_empty(spec.shape, spec.dtype, alignment) for spec in info.inputs
-        ]
-        for buffer in self.buffers:
-            buffer.fill(0)
-        self._main = program.main.bound(*self.buffers)
+        self.directory = os.path.abspath(os.fspath(directory))
+        self._arguments = (self.directory, threads, pin, shared_weights)
+        if threads is not None and threads < 1:
+            raise UsageError("{} threads are not possible".format(threads), fix="ask for 1 or more")
+        made = library.library_for(self.directory)
+        self._library, self._handles = made, _Handles(made)
+        self._handles.model = library.load_model(
+            made, self.directory, library.SHARED_WEIGHTS if shared_weights else 0
+        )
+        options = library.Options(ctypes.sizeof(library.Options), library.PIN if pin else 0)
+        options.threads = threads or 0
+        self._instance = self._handles.instance = library.open_instance(
+            made, self._handles.model, options
+        )
+        self._lock, self._process = threading.Lock(), os.getpid()
+        info = library.ModelInfo()
+        made.get_model_info(self._handles.model, ctypes.byref(info))
+        self.model, self.target = info.name.decode(), info.target.decode()
+        self.tolerance = info.tolerance
+        self.threads = made.threads(self._instance)
+        self.cores = [made.core(self._instance, i) for i in range(self.threads)]
+        self.arena_bytes = made.arena_bytes(self._instance)
+        self.labels = self._labels(info.labels)
+        count, describe = made.input_count(self._instance), made.input_info
+        self.inputs = arrays.specs(made, count, describe, self._instance)
+        count, describe = made.output_count(self._instance), made.output_info
+        self.outputs = arrays.specs(made, count, describe, self._instance)
+
+    def __reduce__(self) -> "Tuple[Any, ...]":
+        return load, self._arguments
+
+    def __deepcopy__(self, _memo: "Any") -> "Bundle":
+        return load(*self._arguments)
+
+    __copy__ = __deepcopy__
+
+    def _labels(self, count: int) -> "Optional[List[str]]":
+        found = (self._library.label(self._handles.model, i) for i in range(count))
+        return [name.decode(errors="replace") for name in found] if count else None
+
+    def _mine(self) -> "Any":
+        """The lock that keeps threads apart; after a fork nobody holds it."""
+        if self._process != os.getpid():
+            self._lock, self._process = threading.Lock(), os.getpid()
+        return self._lock
 
     @property
-    def directory(self) -> Path:
-        from pathlib import Path  # noqa: PLC0415  (with what it imports, 0.6 MiB)
+    def buffers(self) -> "List[Any]":
+        """The memory that inputs are read from, one array per input."""
+        return [
+            arrays.view(spec, self._library.input(self._instance, i), self._handles)
+            for i, spec in enumerate(self.inputs)
+        ]
 
-        return Path(self._directory)
+    @property
+    def results(self) -> "List[Any]":
+        """The memory that outputs are written to, one array per output: the next run changes it."""
+        return [
+            arrays.view(spec, self._library.output(self._instance, i), self._handles)
+            for i, spec in enumerate(self.outputs)
+        ]
 
-    def __call__(self, *arrays: Array) -> Any:
-        """Run on one array per input, in the manifest's order.
+    def __call__(self, *values: "Any") -> "Any":
+        """Run on one array per input.
 
-        Returns the output, or a tuple where the network has several; an output is a new array
-        each time. Raises :class:`UsageError` for a wrong number, shape or type, or NaN/infinity.
+        An input is a NumPy array or what NumPy makes one of, or anything with the buffer protocol.
+        Returns the output, or a tuple where the network has several: a new array each time, a
+        memory view where there is no NumPy. Raises :class:`UsageError` for a wrong number, shape or
+        type, or NaN and infinity.
         """
-        specs = self.manifest.inputs
-        if len(arrays) != len(specs):
+        if len(values) != len(self.inputs):
             raise UsageError(
-                f"the network takes {len(specs)} input(s), {len(arrays)} given",
-                fix=f"pass {', '.join(spec.name for spec in specs)}",
+                "the network takes {} input(s), {} given".format(len(self.inputs), len(values)),
+                fix="pass " + ", ".join(spec.name for spec in self.inputs),
             )
-        for spec, array, buffer in zip(specs, arrays, self.buffers, strict=True):
-            _require(spec, array)
-            np.copyto(buffer, array)
-        return self.run()
+        with self._mine():
+            for index, (spec, value) in enumerate(zip(self.inputs, values)):
+                arrays.fill(spec, self._library.input(self._instance, index), value)
+            return self._run()
 
-    def run(self) -> Any:
+    def set_input(self, value: "Any", index: int = 0) -> None:
+        """Copy an array, or what can be made one, into input ``index``. Raises
+        :class:`UsageError`."""
+        with self._mine():
+            address = self._library.input(self._instance, index)
+            arrays.fill(self.inputs[index], address, value)
+
+    def run(self) -> "Any":
         """Run on the present content of :attr:`buffers`; results as in calling the bundle."""
-        return self._main()
+        with self._mine():
+            return self._run()
 
-    def time(self, runs: int = 50, *, warmup: int = 5) -> Timing:
-        """Time ``runs`` single :meth:`run` calls on the buffers as they are."""
-        from tvm_flow.runtime.stats import summarise  # noqa: PLC0415  (not needed to run)
+    def _run(self) -> "Any":
+        self._library.require(self._library.run(self._instance))
+        made = [
+            arrays.copied(spec, self._library.output(self._instance, i))
+            for i, spec in enumerate(self.outputs)
+        ]
+        return made[0] if len(made) == 1 else tuple(made)
 
+    def start(self) -> None:
+        """Begin a run on the present content of :attr:`buffers` and return at once."""
+        self._library.require(self._library.start(self._instance))
+
+    def wait(self) -> "List[Any]":
+        """Wait for the end of the run that :meth:`start` began; returns :attr:`results`."""
+        self._library.require(self._library.wait(self._instance))
+        return self.results
+
+    def set_picture(self, pixels: "Any", index: int = 0, order: str = "rgb") -> None:
+        """Resize, crop and normalise a picture into input ``index``, as the bundle says.
+
+        ``pixels``: height x width x channels bytes (height x width for ``"gray"``), C-contiguous,
+        as OpenCV (``order="bgr"``) and NumPy have them. Raises :class:`UsageError`.
+        """
+        given = memoryview(pixels)
+        channels = {"rgb": 3, "bgr": 3, "rgba": 4, "bgra": 4, "gray": 1}.get(order)
+        shape = given.shape if given.ndim != 2 else tuple(given.shape) + (1,)
+        if channels is None or given.itemsize != 1 or len(shape) != 3 or shape[2] != channels:
+            raise UsageError(
+                "{} are no {} pixels".format(given.shape, order),
+                fix="pass uint8 of height x width x channels, and order=rgb, bgr, rgba, bgra or gray",
+            )
+        content = bytes(given)  # also makes it contiguous
+        self._library.require(
+            self._library.set_picture(
+                self._instance, index, content, shape[1], shape[0], 0, _ORDERS[order]
+            )
+        )
+
+    def read_input(self, path: "Place", index: int = 0) -> None:
+        """Read a file into input ``index``: a picture (Pillow reads those other than .ppm), a .npy
+        or raw .bin file. Raises :class:`UsageError`."""
+        from tvm_flow.runtime.pictures import PICTURES, read_picture  # noqa: PLC0415
+
+        name = os.fspath(path)
+        if os.path.splitext(name)[1].lower() in PICTURES:
+            self.set_picture(read_picture(name), index)
+        else:
+            self._library.require(
+                self._library.read_input(self._instance, index, os.fsencode(name))
+            )
+
+    def time(self, runs: int = 50, warmup: int = 5) -> Timing:
+        """Time ``runs`` single runs on the buffers as they are."""
+        return summarise(self.seconds(runs, warmup))
+
+    def seconds(self, runs: int, warmup: int = 0) -> "List[float]":
+        """Seconds of each of ``runs`` single runs."""
         if runs < 1 or warmup < 0:
             raise UsageError(
-                f"cannot time {runs} runs after {warmup} warm-up runs", fix="ask for 1 or more runs"
+                "cannot time {} runs after {} warm-up runs".format(runs, warmup),
+                fix="ask for 1 or more runs",
             )
-        for _ in range(warmup):
-            self.run()
-        seconds = []
-        for _ in range(runs):
-            start = time.perf_counter()
-            self.run()
-            seconds.append(time.perf_counter() - start)
-        return summarise(seconds)
+        nanoseconds = (ctypes.c_uint64 * runs)()
+        with self._mine():
+            self._library.require(self._library.time(self._instance, warmup, runs, nanoseconds))
+        return [1e-9 * value for value in nanoseconds]
 
     @property
-    def labels(self) -> list[str] | None:
-        """Class names, one per output, or ``None`` where the bundle carries none."""
-        if LABELS not in self.manifest.files:
-            return None
-        return (self.directory / LABELS).read_text(encoding="utf-8").splitlines()
+    def steps(self) -> "List[str]":
+        """Names of the functions that a run calls, in order."""
+        count = self._library.step_count(self._instance)
+        return [self._library.step_name(self._instance, i).decode() for i in range(count)]
+
+    def profile(self) -> "Sequence[float]":
+        """Run once; seconds of each of :attr:`steps`."""
+        nanoseconds = (ctypes.c_uint64 * self._library.step_count(self._instance))()
+        with self._mine():
+            self._library.require(self._library.profile(self._instance, nanoseconds))
+        return [1e-9 * value for value in nanoseconds]
+
+    def check(self) -> float:
+        """Run the bundle's sample and compare with what PyTorch computed for it; returns the largest
+        difference as a fraction of the largest expected magnitude. Raises :class:`NumericsError`
+        where that exceeds :attr:`tolerance`."""
+        error = ctypes.c_double()
+        with self._mine():
+            self._library.require(
+                self._library.check(
+                    self._instance, os.fsencode(self.directory), ctypes.byref(error)
+                )
+            )
+        return error.value
 
 
-def _require(spec: TensorSpec, array: Array) -> None:
-    if not isinstance(array, np.ndarray):
-        kind = type(array).__name__
-        raise UsageError(f"input {spec.name} is a {kind}", fix="pass a NumPy array")
-    if array.shape != spec.shape or array.dtype != spec.dtype:
-        raise UsageError(
-            f"input {spec.name} has shape {array.shape} and type {array.dtype}",
-            why=f"the bundle was compiled for {spec.shape} and {spec.dtype}",
-            fix="convert the array, or compile for its shape with --input",
-        )
-    # NaN is both the least and the largest; a mask of the whole input would take memory
-    if not (math.isfinite(array.min()) and math.isfinite(array.max())):
-        raise UsageError(
-            f"input {spec.name} contains NaN or infinity", fix="look at the pre-processing"
-        )
-
-
-def load(directory: Place, *, threads: int | None = None, pin: bool = False) -> Bundle:
-    """Verify a bundle and load it.
+def load(
+    directory: "Place",
+    threads: "Optional[int]" = None,
+    pin: bool = False,
+    shared_weights: bool = False,
+) -> Bundle:
+    """Load a bundle.
 
     Parameters
     ----------
-    directory: what ``write_bundle`` wrote.
+    directory: what ``tvm-flow compile`` wrote.
     threads: worker threads; by default as many as it was compiled for, at most one per core this
-        process may use.
-    pin: bind the calling thread, which computes too, to the first of the cores. For programs
-        that do nothing else, and where cores differ (big.LITTLE).
+        process may use and what a cgroup's quota allows.
+    pin: bind the calling thread, which computes too, to the first of the cores. For programs that
+        do nothing else, and where cores differ (big.LITTLE).
+    shared_weights: map the file of weights, so that all processes on the machine share it; the
+        default reads it into huge pages, which is faster.
 
-    Use the result from one thread at a time.
-    Hashes, schema, architecture, CPU features and runtime version are checked before any code of
-    the bundle is loaded. Raises :class:`BundleError`, or :class:`UsageError` for ``threads``.
+    Checksums, architecture and CPU features are checked before any code of the bundle is loaded.
+    Raises :class:`BundleError`, and :class:`UsageError` for ``threads``.
     """
-    path = os.fspath(directory)
-    info = manifest.read(path)
-    verify.verify(path, info)
-    cores = library.default_cores(info.target)
-    count = min(int(info.target["threads"]), len(cores)) if threads is None else threads
-    program = library.open_program(os.path.join(path, verify.LIBRARY), read_weights(path, info))
-    library.use_threads(program.library, count, cores, pin=pin)
-    return Bundle(path, info, program, count)
+    return Bundle(directory, threads, pin, shared_weights)

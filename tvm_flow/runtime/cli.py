@@ -1,46 +1,90 @@
-"""The command line inside a bundle (``python run.py``): check, classify, time."""
-
-from __future__ import annotations
+"""The command line inside a bundle (``python3 run.py``): check, classify, time."""
 
 import argparse
+import os
 import sys
-from pathlib import Path
-
-import numpy as np
 
 from tvm_flow.runtime.bundle import Bundle, load
-from tvm_flow.runtime.inputs import load_input, top_k
-from tvm_flow.runtime.sample import check
-from tvm_flow.support.errors import TvmFlowError
+from tvm_flow.runtime.classes import top_k
+from tvm_flow.support.errors import TvmFlowError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import List, Optional
+
+_NO_OUTPUT = 74  # EX_IOERR of sysexits.h
 
 
-def main(directory: Path, argv: list[str] | None = None) -> int:
+def main(directory: str, argv: "Optional[List[str]]" = None) -> int:
     """Run the bundle in ``directory``; returns the exit code."""
+    options = _parser().parse_args(argv)
+    try:
+        code = _answer(directory, options)
+        sys.stdout.flush()
+        return code
+    except TvmFlowError as error:
+        sys.stderr.write("error: {}\n".format(error))
+        return error.exit_code
+    except OSError as error:
+        # the interpreter would try to write the rest once more while it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno() if sys.stdout else 1)
+        sys.stderr.write("error: cannot print: {}\n".format(error.strerror or error))
+        return _NO_OUTPUT
+    except MemoryError:
+        sys.stderr.write("error: there is not enough memory\n")
+        return 10
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="run.py", description="Run this compiled network.")
-    parser.add_argument("input", nargs="?", type=Path, help="picture, .npy or raw .bin tensor")
+    parser.add_argument("input", nargs="*", help="picture, .npy or raw .bin; one per input")
     parser.add_argument("--threads", type=int, help="worker threads (default: as compiled for)")
     parser.add_argument("--runs", type=int, default=50, help="timed runs (0: no timing)")
     parser.add_argument("--top", type=int, default=5, help="classes to print")
     parser.add_argument("--check", action="store_true", help="compare with the stored result")
-    options = parser.parse_args(argv)
-    try:
-        bundle = load(directory, threads=options.threads, pin=True)
-        _run(bundle, options)
-    except TvmFlowError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    return parser
+
+
+def _answer(directory: str, options: argparse.Namespace) -> int:
+    bundle = load(directory, threads=options.threads, pin=True)
+    if options.check:
+        error = bundle.check()
+        text = "check passed: max relative error {:.2e} (tolerance {:.0e})"
+        _say(text.format(error, bundle.tolerance))
+    read_inputs(bundle, options.input)
+    made = bundle.run()
+    first = made[0] if isinstance(made, tuple) else made
+    for index, probability, label in top_k(first, options.top, bundle.labels):
+        _say("{:6.2f} %  {:5d}  {}".format(100 * probability, index, label))
+    if options.runs > 0:
+        spec = bundle.inputs[0]
+        batch = spec.shape[0] if spec.shape else 1
+        text = "{}, {} thread(s), batch {}, {}:\n  {}"
+        timing = bundle.time(options.runs)
+        _say(text.format(bundle.model, bundle.threads, batch, spec.dtype, timing))
     return 0
 
 
-def _run(bundle: Bundle, options: argparse.Namespace) -> None:
-    info = bundle.manifest
-    if options.check:
-        print(f"check passed: {check(bundle)}")
-    path = options.input or bundle.directory / info.data["sample"]["input"]
-    output = bundle(load_input(path, info.inputs[0], info.layout))
-    first = output if isinstance(output, np.ndarray) else output[0]
-    for index, probability, label in top_k(first, options.top, bundle.labels):
-        print(f"{100 * probability:6.2f} %  {index:5d}  {label}")
-    if options.runs > 0:
-        print(f"{info.model}, {bundle.threads} thread(s), batch {info.inputs[0].shape[0]}, fp32:")
-        print(f"  {bundle.time(options.runs)}")
+def read_inputs(bundle: Bundle, files: "List[str]") -> None:
+    """Read a file into each input, the bundle's own sample where none is named."""
+    if files and len(files) != len(bundle.inputs):
+        raise UsageError(
+            "the network takes {} input(s), {} file(s) given".format(
+                len(bundle.inputs), len(files)
+            ),
+            fix="name " + ", ".join(spec.name for spec in bundle.inputs),
+        )
+    for index in range(len(bundle.inputs)):
+        name = files[index] if files else os.path.join(bundle.directory, sample_name(index))
+        bundle.read_input(name, index)
+
+
+def sample_name(index: int) -> str:
+    """The file with input number ``index`` of the sample, in a bundle's directory."""
+    return "sample_input.npy" if index == 0 else "sample_input_{}.npy".format(index + 1)
+
+
+def _say(text: str) -> None:
+    """Print; what the terminal's encoding lacks is shown as question marks."""
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")

@@ -1,115 +1,219 @@
-"""Load ``model.so`` into TVM's runtime, configure threads, get its ``main``."""
+"""libtvm_flow as ctypes sees it: where it is, its functions, its errors.
 
-from __future__ import annotations
+This package runs under every Python from 3.6 on, with any NumPy or none.
+"""
 
+import ctypes
 import os
-from collections.abc import Sequence
-from os import PathLike
-from typing import Any, NamedTuple
+import struct
+from ctypes import POINTER, byref, c_char_p, c_double, c_int, c_int32, c_size_t, c_uint32, c_void_p
 
-import numpy as np
-from numpy.typing import NDArray
+from tvm_flow.support.errors import (
+    BundleError,
+    EnvironmentFault,
+    NumericsError,
+    TvmFlowError,
+    UsageError,
+)
 
-from tvm_flow.runtime import c_api, ffi, machine
-from tvm_flow.support.errors import BundleError, EnvironmentFault, UsageError
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, Optional, Type
 
-_CPU, _POOLED_ALLOCATOR = 1, 2  # kDLCPU; tvm/runtime/memory/memory_manager.h
-_BOUND = "tvm_flow_network"
-_POOL = "tvm_flow_pool"  # set-up function of the pool linked into the library
-_ONE_CORE_PER_THREAD = -2  # kSpecifyOneCorePerThread, tvm/src/runtime/threading_backend.h
+NAME = "libtvm_flow.so"
+API_VERSION = 1
+USAGE, BUSY, BUNDLE, NUMERICS, ENVIRONMENT = 2, 3, 7, 8, 10
+SHARED_WEIGHTS = 1
+PIN, UNCHECKED = 1, 2
+
+_ERRORS = {
+    USAGE: UsageError,
+    BUSY: UsageError,
+    BUNDLE: BundleError,
+    NUMERICS: NumericsError,
+    ENVIRONMENT: EnvironmentFault,
+}  # type: Dict[int, Type[TvmFlowError]]
+_MACHINES = {"x86_64": 62, "aarch64": 183}  # ELF's e_machine
 
 
-class Program(NamedTuple):
-    """A loaded network: the library, its Relax virtual machine, and that one's entry function."""
+class Options(ctypes.Structure):
+    _fields_ = [
+        ("size", c_uint32),
+        ("flags", c_uint32),
+        ("set", c_int32),
+        ("threads", c_int32),
+        ("cores", POINTER(c_int32)),
+        ("core_count", c_int32),
+    ]
 
-    library: ffi.Module
-    vm: ffi.Module
-    main: ffi.Function
+
+class TensorInfo(ctypes.Structure):
+    _fields_ = [
+        ("name", c_char_p),
+        ("layout", c_char_p),
+        ("shape", POINTER(ctypes.c_uint64)),
+        ("dimensions", c_int32),
+        ("type", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("bytes", ctypes.c_uint64),
+    ]
 
 
-def open_program(path: PathLike[str] | str, weights: Sequence[NDArray[Any]]) -> Program:
-    """Load the library, start its virtual machine and hand it its weights. Raises
-    :class:`BundleError`.
+class ModelInfo(ctypes.Structure):
+    _fields_ = [
+        ("name", c_char_p),
+        ("target", c_char_p),
+        ("version", c_char_p),
+        ("threads", c_int32),
+        ("alignment", c_int32),
+        ("sets", c_int32),
+        ("labels", c_int32),
+        ("weights_bytes", ctypes.c_uint64),
+        ("code_bytes", ctypes.c_uint64),
+        ("tolerance", c_double),
+    ]
 
-    Of TVM only ``libtvm_runtime`` is loaded, not the compiler: that saves seconds of start-up and
-    over 100 MiB, which matters on a board.
-    """
-    load_runtime()
-    try:
-        library = ffi.load_module(path)
-        vm = start_machine(library)
-        # ``main`` with its last parameters bound; True: its result is returned
-        vm["save_function"]("main", _BOUND, True, *weights)
-        return Program(library, vm, vm[_BOUND])
-    except (ffi.TvmError, AttributeError) as error:
-        reason = str(error).strip().splitlines()
+
+_TIMES = POINTER(ctypes.c_uint64)
+_INT = c_int32
+#: name -> (result, arguments)
+_FUNCTIONS = {
+    "api_version": (c_int, []),
+    "version": (c_char_p, []),
+    "last_error": (c_char_p, []),
+    "load": (c_int, [c_char_p, c_uint32, POINTER(c_void_p)]),
+    "unload": (None, [c_void_p]),
+    "get_model_info": (None, [c_void_p, POINTER(ModelInfo)]),
+    "label": (c_char_p, [c_void_p, _INT]),
+    "open": (c_int, [c_void_p, POINTER(Options), POINTER(c_void_p)]),
+    "close": (c_int, [c_void_p]),
+    "input_count": (_INT, [c_void_p]),
+    "output_count": (_INT, [c_void_p]),
+    "input_info": (c_int, [c_void_p, _INT, POINTER(TensorInfo)]),
+    "output_info": (c_int, [c_void_p, _INT, POINTER(TensorInfo)]),
+    "input": (c_void_p, [c_void_p, _INT]),
+    "output": (c_void_p, [c_void_p, _INT]),
+    "bind_input": (c_int, [c_void_p, _INT, c_void_p, c_size_t]),
+    "bind_output": (c_int, [c_void_p, _INT, c_void_p, c_size_t]),
+    "run": (c_int, [c_void_p]),
+    "start": (c_int, [c_void_p]),
+    "wait": (c_int, [c_void_p]),
+    "threads": (_INT, [c_void_p]),
+    "core": (_INT, [c_void_p, _INT]),
+    "arena_bytes": (ctypes.c_uint64, [c_void_p]),
+    "time": (c_int, [c_void_p, _INT, _INT, _TIMES]),
+    "step_count": (_INT, [c_void_p]),
+    "step_name": (c_char_p, [c_void_p, _INT]),
+    "profile": (c_int, [c_void_p, _TIMES]),
+    "absences": (c_uint32, [c_void_p]),
+    "set_picture": (c_int, [c_void_p, _INT, c_void_p, _INT, _INT, c_size_t, c_int]),
+    "read_input": (c_int, [c_void_p, _INT, c_char_p]),
+    "check": (c_int, [c_void_p, c_char_p, POINTER(c_double)]),
+    "checksum": (ctypes.c_uint64, [c_void_p, c_size_t]),
+}  # type: Dict[str, Any]
+
+
+class Library:
+    """The functions of one library, without their prefix ``tvmf_``."""
+
+    def __init__(self, path: str) -> None:
+        _require_machine(path)
+        try:
+            opened = ctypes.CDLL(path)
+        except OSError as error:
+            raise BundleError(
+                "cannot load " + path,
+                why=str(error),
+                fix="copy the bundle to a file system that is not mounted noexec, or compile it "
+                "for this system's C library",
+            ) from None
+        try:
+            for name, (result, arguments) in _FUNCTIONS.items():
+                function = getattr(opened, "tvmf_" + name)
+                function.restype, function.argtypes = result, arguments
+                setattr(self, name, function)
+        except AttributeError as error:
+            raise BundleError(
+                path + " is older than this package", why=str(error), fix="compile the bundle again"
+            ) from None
+        self.path = path
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> "Any": ...
+
+    def require(self, status: int) -> None:
+        """Raise the error behind a status other than 0."""
+        if status:
+            kind = _ERRORS.get(status, TvmFlowError)
+            raise kind.told(self.last_error().decode(errors="replace"))
+
+
+_loaded = {}  # type: Dict[str, Library]
+
+
+def library_for(directory: str) -> Library:
+    """The library to run the bundle in ``directory`` with: the one beside this package (as
+    ``runtime-wheel`` and bundles have it), else the bundle's own. Raises :class:`BundleError`."""
+    path = _find(directory)
+    if path not in _loaded:
+        _loaded[path] = Library(path)
+    return _loaded[path]
+
+
+def _find(directory: str) -> str:
+    here = os.path.dirname(os.path.abspath(__file__))
+    bundle = os.path.dirname(os.path.dirname(os.path.dirname(here)))
+    for folder in (here, os.path.join(bundle, "lib"), os.path.join(directory, "lib")):
+        path = os.path.join(folder, NAME)
+        if os.path.exists(path):
+            return os.path.realpath(path)
+    if not os.path.exists(os.path.join(directory, "manifest.json")):
         raise BundleError(
-            f"cannot load {path}",
-            why=reason[-1] if reason else type(error).__name__,
-            fix="compile the bundle again",
-        ) from error
-
-
-def start_machine(library: Any) -> Any:
-    """The Relax virtual machine of a loaded network, ready on the CPU. ``library`` and what is
-    returned are modules whose functions are found by name: here, or on a board."""
-    vm = library["vm_load_executable"]()
-    vm["vm_initialization"](_CPU, 0, _POOLED_ALLOCATOR)
-    return vm
-
-
-def load_runtime() -> None:
-    """Load TVM's runtime library into this process. Raises :class:`EnvironmentFault`."""
-    c_api.load()  # first: the runtime is linked to it, and would look for it where it is not
-    c_api.load_library("tvm", "libtvm_runtime.so")
-
-
-def use_threads(library: Any, threads: int, cores: list[int], *, pin: bool) -> None:
-    """Let ``library`` use ``threads`` threads, one on each of the first ``cores``.
-
-    They are of its own pool (``thread_pool.c``), or where it has none of TVM's, which belongs to
-    the calling thread. The first thread is the caller itself: with ``pin`` it is bound to the first
-    core, else its affinity stays as it was. Raises :class:`UsageError` for more threads than cores.
-    """
-    if not 1 <= threads <= len(cores):
-        raise UsageError(
-            f"--threads {threads} is not possible",
-            why=f"this process may use {len(cores)} core(s)",
-            fix=f"use 1 to {len(cores)}, or start it with a wider CPU affinity",
+            "{} is not a bundle".format(directory),
+            why="it has no manifest.json",
+            fix="pass the directory that tvm-flow compile --output wrote",
         )
-    before = os.sched_getaffinity(0)
-    # The network's code is a module that the executable imports.
-    if library.implements_function(_POOL, query_imports=True):
-        pool = library.get_function(_POOL, query_imports=True)
-        if pool(threads, *cores[:threads]) != threads:
-            raise EnvironmentFault(
-                f"the system gives no {threads} threads", fix="look at ulimit -u, or use fewer"
-            )
-    else:
-        _use_tvm_pool(threads, cores)
-    # TVM binds the caller to all of ``cores``
-    os.sched_setaffinity(0, {cores[0]} if pin else before)
+    raise BundleError(
+        "{} has no lib/{}".format(directory, NAME),
+        why="it is incomplete, or was written by an older version of tvm-flow",
+        fix="copy it again, or compile it again",
+    )
 
 
-def _use_tvm_pool(threads: int, cores: list[int]) -> None:
-    # The pool never grows after its first use, so it is made for all cores and then limited.
-    configure = ffi.global_function("runtime.config_threadpool")
-    configure(_ONE_CORE_PER_THREAD, threads, [str(core) for core in cores])
+def _require_machine(path: str) -> None:
+    """The dynamic linker's own words for a library of another machine help nobody."""
+    try:
+        with open(path, "rb") as file:
+            header = file.read(20)
+    except OSError as error:
+        raise BundleError(
+            "cannot read " + path, why=str(error.strerror), fix="copy the bundle again"
+        ) from None
+    here = os.uname().machine
+    if len(header) < 20 or header[:6] != b"\x7fELF\x02\x01":
+        raise BundleError(path + " is damaged", fix="copy the bundle again, or compile it again")
+    (found,) = struct.unpack_from("<H", header, 18)
+    if found != _MACHINES.get(here):
+        names = {number: name for name, number in _MACHINES.items()}
+        raise BundleError(
+            "the bundle cannot run here",
+            why="it is for {}, this machine is {}".format(
+                names.get(found, "ELF machine {}".format(found)), here
+            ),
+            fix="copy it to the board, or compile with --target native",
+        )
 
 
-def default_cores(target: dict[str, Any]) -> list[int]:
-    """The cores the bundle was compiled for where this process may use them, else the fastest."""
-    allowed = machine.usable_cores()
-    wanted = [int(core) for core in target["cores"]]
-    return wanted if set(wanted) <= set(allowed) else allowed
+def load_model(library: Library, directory: "Optional[str]", flags: int) -> int:
+    """A model's handle. Raises what the library tells."""
+    handle = c_void_p()
+    path = None if directory is None else os.fsencode(directory)
+    library.require(library.load(path, flags, byref(handle)))
+    return handle.value or 0
 
 
-def aligned_empty(shape: tuple[int, ...], dtype: str, alignment: int) -> np.ndarray:
-    """An uninitialised C-contiguous array whose first byte is at a multiple of ``alignment``.
-
-    Generated code uses aligned vector loads, NumPy alone guarantees 16 bytes.
-    """
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    raw = np.empty(size + alignment, np.uint8)
-    offset = -raw.ctypes.data % alignment
-    return raw[offset : offset + size].view(dtype).reshape(shape)
+def open_instance(library: Library, model: int, options: Options) -> int:
+    handle = c_void_p()
+    library.require(library.open(model, byref(options), byref(handle)))
+    return handle.value or 0

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Run this bundle. Needs apache-tvm and NumPy, and Pillow for pictures; not tvm-flow.
+"""Run this bundle. Needs any Python from 3.6 on, and Pillow for pictures other than .ppm.
 
-python run.py                    top classes of the sample input, and the time per run
-python run.py photo.jpg          the same for a picture
-python run.py --check            compare with the result PyTorch gave for the sample
+python3 run.py                   top classes of the sample input, and the time per run
+python3 run.py photo.jpg         the same for a picture
+python3 run.py --check           compare with the result PyTorch gave for the sample
 """
 
+import os
 import sys
-from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE / "python"))
+HERE = os.path.dirname(os.path.realpath(__file__))
+sys.path.insert(0, os.path.join(HERE, "python"))
 
 from tvm_flow.runtime.cli import main  # noqa: E402
 

@@ -2,10 +2,9 @@
 
 Each carries one line in three parts: what happened, why, and the command or edit that fixes it.
 The command line prints that line and exits with ``exit_code``; ``--debug`` adds the traceback.
+
+This file is copied into every bundle and runs under every Python from 3.6 on.
 """
-
-from __future__ import annotations
-
 
 class TvmFlowError(Exception):
     """Base class: an expected failure with a fix.
@@ -22,6 +21,12 @@ class TvmFlowError(Exception):
     def __init__(self, what: str, *, why: str = "", fix: str = "") -> None:
         self.what, self.why, self.fix = what, why, fix
         super().__init__(str(self))
+
+    @classmethod
+    def told(cls, line: str) -> "TvmFlowError":
+        """From a line that is complete already, such as libtvm_flow's."""
+        what, _, fix = line.partition(". Fix: ")
+        return cls(what, fix=fix)
 
     def __str__(self) -> str:
         line = self.what

@@ -20,7 +20,7 @@ from tvm_flow.toolchain.linker import (
 )
 
 MUSL = "musl"
-_FLAGS = ("-O2", "-std=gnu11", "-fPIC", "-fvisibility=hidden", "-Wall", "-Werror")
+_FLAGS = ("-O2", "-g0", "-std=gnu11", "-fPIC", "-fvisibility=hidden", "-Wall", "-Werror")
 #: zig's debug instrumentation would need a library of its own.
 _ZIG_FLAGS = ("-fno-sanitize=undefined",)
 #: What the C library is split into; newer versions of it have all in one, and these names still.
@@ -82,7 +82,7 @@ def link_library(
         try:
             script.write_text(f"{{ global: {exports}; local: *; }};\n", encoding="ascii")
             command = [*c_compiler(arch, libc), *_FLAGS, *flags, "-shared", "-s", *map(str, files)]
-            command += [f"-Wl,--version-script={script}", "-Wl,-Bsymbolic"]
+            command += [f"-Wl,--version-script={script}", "-Wl,-Bsymbolic", "-Wl,-z,defs"]
             command += ["-o", str(temporary), *_LIBRARIES]
             _run(command, f"Linking {Path(output).name}")
         finally:

@@ -1,6 +1,6 @@
 """What a shared library or a program asks of the machine it is loaded on, read from its ELF file.
 
-Its header is read by :mod:`tvm_flow.runtime.elf`, which every bundle carries.
+Its header is read by :mod:`tvm_flow.support.elf_header`, which every bundle carries.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-from tvm_flow.runtime.elf import HEADER_BYTES, NotElf, arch_name, machine_in, machine_of
+from tvm_flow.support.elf_header import HEADER_BYTES, NotElf, arch_name, machine_in, machine_of
 
 # ELF specification and the GNU symbol versioning supplement
 _PT_LOAD, _PT_DYNAMIC = 1, 2

@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 import tvm
 
 from tvm_flow.measure.kernel_timer import KernelTimer, no_absences, time_in_turns, time_one
-from tvm_flow.runtime.library import use_threads
-from tvm_flow.runtime.weights import huge_block
+from tvm_flow.measure.kernel_pool import use_threads
+from tvm_flow.measure.huge_pages import huge_block
 from tvm_flow.schedules.contract.tensor import Array
 from tvm_flow.tuning.records.record import OK
 from tvm_flow.tuning.worker.protocol import (
@@ -120,7 +120,7 @@ def timer_of(given: TrialData, candidate: Candidate, request: TrialRequest) -> K
     device, settings = request.kernel.device, request.settings
     kernel, absences = module[SYMBOL], no_absences
     if device.threads > 1:
-        use_threads(module, device.threads, sorted(os.sched_getaffinity(0)), pin=False)
+        use_threads(module, device.threads, sorted(os.sched_getaffinity(0)))
         absences = module["tvm_flow_pool_absences"]
     buffers, shapes = given.buffers(), candidate.shapes
     arguments = [buffer.tensor(shape) for buffer, shape in zip(buffers, shapes, strict=True)]

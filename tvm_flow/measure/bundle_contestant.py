@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,11 +17,12 @@ class BundleRun:
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
+        self._input = bundle.buffers[0]
 
     def set_input(self, array: Array) -> None:
-        if self._bundle.manifest.layout == "NHWC" and array.ndim == 4:
+        if self._bundle.inputs[0].layout == "NHWC":
             array = array.transpose(0, 2, 3, 1)
-        np.copyto(self._bundle.buffers[0], array)
+        np.copyto(self._input, array)
 
     def run(self) -> object:
         return self._bundle.run()
@@ -27,13 +30,14 @@ class BundleRun:
     def output(self) -> Array | tuple[Array, ...]:
         results = self._bundle.run()
         if isinstance(results, tuple):
-            return tuple(self._nchw(result) for result in results)
-        return self._nchw(results)
+            pairs = zip(results, self._bundle.outputs, strict=True)
+            return tuple(_nchw(result, spec.layout) for result, spec in pairs)
+        return _nchw(results, self._bundle.outputs[0].layout)
 
-    def _nchw(self, result: Array) -> Array:
-        if self._bundle.manifest.layout == "NHWC" and result.ndim == 4:
-            return np.ascontiguousarray(result.transpose(0, 3, 1, 2))
-        return result
+
+def _nchw(result: Any, layout: str) -> Array:
+    made: Array = result.transpose(0, 3, 1, 2) if layout == "NHWC" else result
+    return np.ascontiguousarray(made)
 
 
 def contestant(*, threads: int, directory: str) -> BundleRun:

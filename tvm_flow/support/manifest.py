@@ -1,19 +1,23 @@
-"""``manifest.json``: what a bundle is, for which machine, and the hash of every file in it."""
+"""``manifest.json``: what a bundle is, for which machine, and the hash of every file in it.
+
+For people and for the tools on the host; what a run needs is in ``plan.bin``.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from tvm_flow.runtime import digests
 from tvm_flow.support.errors import BundleError
 
-Place = str | os.PathLike[str]  # of a file or folder; ``pathlib`` is not needed to run
+Place = str | os.PathLike[str]
 NAME = "manifest.json"
 FORMAT = "tvm-flow-bundle"
-SCHEMA = 2
+SCHEMA = 3
 REWRITE = "write the bundle again with tvm-flow compile, or copy it again"
 
 
@@ -21,14 +25,6 @@ class TensorSpec(NamedTuple):
     """Name, shape and NumPy type name of one input or output."""
 
     name: str
-    shape: tuple[int, ...]
-    dtype: str
-
-
-class WeightSpec(NamedTuple):
-    """Where in the file of weights a tensor starts, in bytes, its shape and NumPy type name."""
-
-    offset: int
     shape: tuple[int, ...]
     dtype: str
 
@@ -56,15 +52,8 @@ class Manifest(NamedTuple):
         return list(_specs(self.data["outputs"]))
 
     @property
-    def weights(self) -> list[WeightSpec]:
-        return [
-            WeightSpec(int(item["offset"]), tuple(map(int, item["shape"])), item["dtype"])
-            for item in self.data["weights"]
-        ]
-
-    @property
     def target(self) -> dict[str, Any]:
-        """``board``, ``arch``, ``elf_machine``, ``cpu_features``, ``threads``, ``tvm``."""
+        """``board``, ``arch``, ``libc``, ``cpu_features``, ``threads``, ``cores``, ``tvm``."""
         return dict(self.data["target"])
 
     @property
@@ -73,7 +62,7 @@ class Manifest(NamedTuple):
 
     @property
     def tolerance(self) -> float:
-        """Largest accepted :func:`~tvm_flow.runtime.stats.max_rel_error` on the sample."""
+        """Largest accepted :func:`~tvm_flow.measure.stats.max_rel_error` on the sample."""
         return float(self.data["sample"]["tolerance"])
 
     @property
@@ -82,7 +71,7 @@ class Manifest(NamedTuple):
 
     @property
     def files(self) -> dict[str, dict[str, Any]]:
-        """File name, relative to the bundle, to its size and hashes (``verify.fingerprint``)."""
+        """File name, relative to the bundle, to its size and hash (:func:`fingerprint`)."""
         return dict(self.data["files"])
 
 
@@ -98,7 +87,7 @@ def seal(data: dict[str, Any]) -> str:
 
 def _digest(data: dict[str, Any]) -> str:
     content = {key: value for key, value in data.items() if key != "manifest_sha256"}
-    return digests.sha256(json.dumps(content, sort_keys=True).encode())
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def is_bundle(directory: Place) -> bool:
@@ -138,3 +127,28 @@ def read(directory: Place) -> Manifest:
     if data.get("manifest_sha256") != _digest(data):
         raise BundleError(f"{path} was changed after it was written", fix=REWRITE)
     return Manifest(data)
+
+
+def fingerprint(path: Path) -> dict[str, Any]:
+    """What a manifest says of a file: ``size`` in bytes and ``sha256``."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"sha256": digest, "size": path.stat().st_size}
+
+
+def verify_files(directory: Place, manifest: Manifest) -> None:
+    """Raise :class:`BundleError` unless every file of the manifest is there with the content that it
+    was written with."""
+    for name, entry in manifest.files.items():
+        try:
+            found = fingerprint(Path(directory) / name)
+        except OSError as error:
+            raise BundleError(
+                f"{directory} is incomplete: cannot read {name}",
+                why=error.strerror or str(error),
+                fix=REWRITE,
+            ) from error
+        for key, wanted in entry.items():
+            if found[key] != wanted:
+                why = f"{name} has {key} {found[key]}, the manifest says {wanted}"
+                raise BundleError(f"{directory} is damaged", why=why, fix=REWRITE)

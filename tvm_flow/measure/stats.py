@@ -1,38 +1,12 @@
-"""Summaries of times and of numerical differences."""
+"""Numerical differences."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Median and 10th/90th percentile in milliseconds over ``runs`` single runs or rounds."""
-
-    median_ms: float
-    p10_ms: float
-    p90_ms: float
-    runs: int
-
-    def to_json(self) -> dict[str, float]:
-        return {"median_ms": self.median_ms, "p10_ms": self.p10_ms, "p90_ms": self.p90_ms}
-
-    def __str__(self) -> str:
-        return (
-            f"{self.median_ms:.3f} ms median (p10 {self.p10_ms:.3f}, p90 {self.p90_ms:.3f}, "
-            f"{self.runs} runs)"
-        )
-
-
-def summarise(seconds: Sequence[float]) -> Timing:
-    """Summary of a non-empty list of times in seconds."""
-    low, middle, high = np.percentile(np.asarray(seconds) * 1e3, [10, 50, 90])
-    return Timing(float(middle), float(low), float(high), len(seconds))
 
 
 def max_rel_error(actual: NDArray[Any], expected: NDArray[Any]) -> float:
