@@ -21,8 +21,8 @@ from tvm_flow import targets
 from tvm_flow.boards.deploy import runner_program
 from tvm_flow.measure import roofline
 from tvm_flow.measure.rounds import Measurement
+from tvm_flow.measure.stats import max_rel_error
 from tvm_flow.measure.timing import Contestant
-from tvm_flow.runtime import max_rel_error
 from tvm_flow.support.errors import TvmFlowError
 
 Array = NDArray[np.float32]

@@ -43,6 +43,8 @@ _EXPORTS = {
 }
 
 if TYPE_CHECKING:
+    from tvm_flow.api.check import CheckReport as CheckReport
+    from tvm_flow.api.check import check as check
     from tvm_flow.api.compare import compare as compare
     from tvm_flow.api.compile import compile as compile
     from tvm_flow.api.compile_report import CompileReport as CompileReport
@@ -59,8 +61,6 @@ if TYPE_CHECKING:
     from tvm_flow.report.compare import CompareResult as CompareResult
     from tvm_flow.runtime.bundle import Bundle as Bundle
     from tvm_flow.runtime.bundle import load as load
-    from tvm_flow.api.check import CheckReport as CheckReport
-    from tvm_flow.api.check import check as check
     from tvm_flow.support.errors import TvmFlowError as TvmFlowError
     from tvm_flow.tuning.search.report import TuneReport as TuneReport
 

@@ -61,7 +61,9 @@ def compile_kernel(func: tirx.PrimFunc, target: Mapping[str, Any]) -> tvm.runtim
     return compile_module(tvm.IRModule({name: func}), target_of(target))
 
 
-def _pipeline(*, generated: bool = False, plain: bool = False) -> tuple[tvm.transform.Pass, Any, Any]:
+def _pipeline(
+    *, generated: bool = False, plain: bool = False
+) -> tuple[tvm.transform.Pass, Any, Any]:
     """TVM's standard pipeline without what finds nothing to do in kernels for CPUs in fp32: the
     passes for GPUs, small floats and asynchronous copies, and three slow ones, whose work is done
     when a kernel is generated (buffers as small as they can be, where they are used) or by LLVM

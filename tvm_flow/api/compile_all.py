@@ -65,7 +65,6 @@ def compile_all(
     from tvm_flow.api import network_to_bundle  # noqa: PLC0415
     from tvm_flow.api.networks import load_model  # noqa: PLC0415
     from tvm_flow.backends import backend_of  # noqa: PLC0415
-
     from tvm_flow.bundle.write import BundleOptions  # noqa: PLC0415
 
     network_to_bundle.require_no_bundle(folder)

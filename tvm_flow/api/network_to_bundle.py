@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_flow.api.check import CheckReport
 from tvm_flow.api.choose import RecordChooser
 from tvm_flow.api.compile_report import CompileReport
 from tvm_flow.api.dump import Dump
@@ -17,7 +18,6 @@ from tvm_flow.backends import Backend
 from tvm_flow.boards.deploy import deploy_bytes
 from tvm_flow.bundle.write import BundleOptions, write_bundle
 from tvm_flow.ir.lowered import Lowered
-from tvm_flow.api.check import CheckReport
 from tvm_flow.support import manifest
 from tvm_flow.support.errors import UsageError
 from tvm_flow.support.publish import refuse_foreign

@@ -1,4 +1,4 @@
-"""What makes a bundle run on a board by itself: the runtime for C, C++ and Python, and a program."""
+"""What makes a bundle run on a board by itself: the runtime for C and Python, and a program."""
 
 from __future__ import annotations
 

@@ -36,8 +36,8 @@ class PlanHeader:
     """What stands before the steps: the network, and the machine it is for.
 
     ``features``: LLVM's names of the instructions that the CPU must have. ``threads`` worker
-    threads on ``cores``. ``alignment``: bytes, of memory bound to inputs and outputs. ``tolerance``: of the check of the
-    sample.
+    threads on ``cores``. ``alignment``: bytes, of memory bound to inputs and outputs.
+    ``tolerance``: of the check of the sample.
     """
 
     model: str

@@ -1,4 +1,4 @@
-"""The C source of what a library of kernels tells the runtime of itself (``runtime/c/module.h``)."""
+"""The C source of what a library of kernels tells the runtime (``runtime/c/module.h``)."""
 
 from __future__ import annotations
 

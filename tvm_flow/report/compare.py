@@ -16,8 +16,8 @@ from torch import nn
 
 from tvm_flow.measure.eager import VARIANTS, fold_batch_norm, load_module
 from tvm_flow.measure.rounds import Measurement
-from tvm_flow.measure.timing import ROUND_S, Contestant, Race
 from tvm_flow.measure.stats import worst_rel_error
+from tvm_flow.measure.timing import ROUND_S, Contestant, Race
 from tvm_flow.runtime.timing import Timing
 from tvm_flow.support import manifest
 from tvm_flow.support.errors import ModelError, UsageError
@@ -133,7 +133,8 @@ def compare(
             for name in _possible_variants(module)
         }
         contestants["bundle"] = Contestant(
-            "tvm_flow.measure.bundle_contestant:contestant", {"directory": str(directory.absolute())}
+            "tvm_flow.measure.bundle_contestant:contestant",
+            {"directory": str(directory.absolute())},
         )
         results = []
         for count in threads:
@@ -176,7 +177,11 @@ def _inputs(directory: Path, info: manifest.Manifest, extra: Sequence[Array]) ->
 
 
 def _result(
-    info: manifest.Manifest, threads: int, shape: tuple[int, ...], measured: Measurement, agreement: Numerics
+    info: manifest.Manifest,
+    threads: int,
+    shape: tuple[int, ...],
+    measured: Measurement,
+    agreement: Numerics,
 ) -> CompareResult:
     eager = [name for name in VARIANTS if name in measured.timings]
     best = min(eager, key=lambda name: measured.timings[name].median_ms)

@@ -49,8 +49,8 @@ class KernelTime:
 @dataclass(frozen=True)
 class ProfileReport:
     """``total``: whole runs, not timed step by step. ``kernels_us``: sum over the kernels;
-    ``overhead_us``: the rest of a run (calls, the check of inputs), not below 0. ``valid`` and ``reason``
-    as in a comparison."""
+    ``overhead_us``: the rest of a run (calls, the check of inputs), not below 0. ``valid`` and
+    ``reason`` as in a comparison."""
 
     model: str
     target: str

@@ -7,7 +7,8 @@ from tvm_flow.support.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, List, Tuple
+    from collections.abc import Callable
+    from typing import Any
 
 try:
     import numpy
@@ -31,16 +32,16 @@ class TensorSpec:
         self.layout = info.layout.decode(errors="replace")
         self.shape = tuple(int(info.shape[i]) for i in range(info.dimensions))
         kind = _KINDS.get(info.type, "unknown")
-        self.dtype = kind if kind == "bool" else "{}{}".format(kind, info.bits)
+        self.dtype = kind if kind == "bool" else f"{kind}{info.bits}"
         self.bytes = int(info.bytes)
 
     def __repr__(self) -> str:
-        return "TensorSpec({!r}, {}, {!r})".format(self.name, self.shape, self.dtype)
+        return f"TensorSpec({self.name!r}, {self.shape}, {self.dtype!r})"
 
 
 def specs(
     library: Library, count: int, describe: "Callable[..., int]", instance: int
-) -> "List[TensorSpec]":
+) -> "list[TensorSpec]":
     found = []
     for index in range(count):
         info = TensorInfo()
@@ -56,23 +57,27 @@ def view(spec: TensorSpec, address: int, owner: "Any") -> "Any":
     return _shaped(spec, memory)
 
 
-def copied(spec: TensorSpec, address: int) -> "Any":
-    """A copy of the memory at ``address``."""
-    memory = bytearray(spec.bytes)
-    target = (ctypes.c_char * spec.bytes).from_buffer(memory)
-    ctypes.memmove(target, address, spec.bytes)
-    return _shaped(spec, memory)
+def copied(seen: "Any") -> "Any":
+    """A copy of a :func:`view`."""
+    if numpy is not None:
+        return seen.copy()
+    flat = memoryview(bytearray(seen))
+    if seen.format == "B" and seen.ndim == 1:
+        return flat
+    return flat.cast(seen.format, seen.shape) if seen.shape else flat.cast(seen.format)
 
 
 def _shaped(spec: TensorSpec, memory: "Any") -> "Any":
     if numpy is not None:
-        dtype = spec.dtype if spec.dtype in _FORMATS else "uint{}".format(8 * _width(spec))
+        dtype = spec.dtype if spec.dtype in _FORMATS else f"uint{8 * _width(spec)}"
         return numpy.frombuffer(memory, dtype=dtype).reshape(spec.shape)
     flat = memoryview(memory).cast("B")
     if not spec.bytes or spec.dtype not in _FORMATS:
         return flat
-    return flat.cast(_FORMATS[spec.dtype], spec.shape) if spec.shape else flat.cast(
-        _FORMATS[spec.dtype]
+    return (
+        flat.cast(_FORMATS[spec.dtype], spec.shape)
+        if spec.shape
+        else flat.cast(_FORMATS[spec.dtype])
     )
 
 
@@ -95,12 +100,14 @@ def fill(spec: TensorSpec, address: int, value: "Any") -> None:
         given = memoryview(value)
     except TypeError:
         raise UsageError(
-            "input {} is a {}".format(spec.name, type(value).__name__),
+            f"input {spec.name} is a {type(value).__name__}",
             why="without NumPy an input must have the buffer protocol",
             fix="pass an array.array or bytes, or install NumPy",
         ) from None
     shape = given.shape if given.ndim > 1 else spec.shape
-    typed = given.format in ("B", "b", "c") or given.format.lstrip("<=@") == _FORMATS.get(spec.dtype)
+    typed = given.format in ("B", "b", "c") or given.format.lstrip("<=@") == _FORMATS.get(
+        spec.dtype
+    )
     if given.nbytes != spec.bytes or tuple(shape) != spec.shape or not typed:
         raise _unfit(spec, tuple(given.shape), given.format)
     content = bytes(given) if not given.c_contiguous else given
@@ -119,18 +126,18 @@ def _fill_from_array(spec: TensorSpec, address: int, value: "Any") -> None:
         array = numpy.asarray(value, dtype=spec.dtype if plain else None)
     except Exception as error:  # whatever the object's own conversion raises
         raise UsageError(
-            "input {} is a {} that NumPy makes no array of".format(spec.name, type(value).__name__),
+            f"input {spec.name} is a {type(value).__name__} that NumPy makes no array of",
             why=str(error),
-            fix="pass a NumPy array of shape {} and type {}".format(spec.shape, spec.dtype),
+            fix=f"pass a NumPy array of shape {spec.shape} and type {spec.dtype}",
         ) from None
     if array.shape != spec.shape or str(array.dtype) != spec.dtype:
         raise _unfit(spec, array.shape, str(array.dtype))
     numpy.copyto(view(spec, address, None), array)
 
 
-def _unfit(spec: TensorSpec, shape: "Tuple[int, ...]", dtype: str) -> UsageError:
+def _unfit(spec: TensorSpec, shape: "tuple[int, ...]", dtype: str) -> UsageError:
     return UsageError(
-        "input {} has shape {} and type {}".format(spec.name, shape, dtype),
-        why="the bundle was compiled for {} and {}".format(spec.shape, spec.dtype),
+        f"input {spec.name} has shape {shape} and type {dtype}",
+        why=f"the bundle was compiled for {spec.shape} and {spec.dtype}",
         fix="convert it, or compile for its shape with --input",
     )

@@ -10,7 +10,8 @@ from tvm_flow.support.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, List, Optional, Sequence, Tuple, Union
+    from collections.abc import Sequence
+    from typing import Any, Union
 
     from tvm_flow.runtime.arrays import TensorSpec
 
@@ -47,14 +48,14 @@ class Bundle:
     def __init__(
         self,
         directory: "Place",
-        threads: "Optional[int]" = None,
+        threads: "int | None" = None,
         pin: bool = False,
         shared_weights: bool = False,
     ) -> None:
         self.directory = os.path.abspath(os.fspath(directory))
         self._arguments = (self.directory, threads, pin, shared_weights)
         if threads is not None and threads < 1:
-            raise UsageError("{} threads are not possible".format(threads), fix="ask for 1 or more")
+            raise UsageError(f"{threads} threads are not possible", fix="ask for 1 or more")
         made = library.library_for(self.directory)
         self._library, self._handles = made, _Handles(made)
         self._handles.model = library.load_model(
@@ -78,8 +79,9 @@ class Bundle:
         self.inputs = arrays.specs(made, count, describe, self._instance)
         count, describe = made.output_count(self._instance), made.output_info
         self.outputs = arrays.specs(made, count, describe, self._instance)
+        self._results = self._views(self.outputs, made.output)
 
-    def __reduce__(self) -> "Tuple[Any, ...]":
+    def __reduce__(self) -> "tuple[Any, ...]":
         return load, self._arguments
 
     def __deepcopy__(self, _memo: "Any") -> "Bundle":
@@ -87,7 +89,7 @@ class Bundle:
 
     __copy__ = __deepcopy__
 
-    def _labels(self, count: int) -> "Optional[List[str]]":
+    def _labels(self, count: int) -> "list[str] | None":
         found = (self._library.label(self._handles.model, i) for i in range(count))
         return [name.decode(errors="replace") for name in found] if count else None
 
@@ -98,20 +100,18 @@ class Bundle:
         return self._lock
 
     @property
-    def buffers(self) -> "List[Any]":
+    def buffers(self) -> "list[Any]":
         """The memory that inputs are read from, one array per input."""
-        return [
-            arrays.view(spec, self._library.input(self._instance, i), self._handles)
-            for i, spec in enumerate(self.inputs)
-        ]
+        return self._views(self.inputs, self._library.input)
 
     @property
-    def results(self) -> "List[Any]":
+    def results(self) -> "list[Any]":
         """The memory that outputs are written to, one array per output: the next run changes it."""
-        return [
-            arrays.view(spec, self._library.output(self._instance, i), self._handles)
-            for i, spec in enumerate(self.outputs)
-        ]
+        return list(self._results)
+
+    def _views(self, specs: "Sequence[TensorSpec]", address: "Any") -> "list[Any]":
+        found = (address(self._instance, index) for index in range(len(specs)))
+        return [arrays.view(spec, at, self._handles) for spec, at in zip(specs, found)]
 
     def __call__(self, *values: "Any") -> "Any":
         """Run on one array per input.
@@ -123,7 +123,7 @@ class Bundle:
         """
         if len(values) != len(self.inputs):
             raise UsageError(
-                "the network takes {} input(s), {} given".format(len(self.inputs), len(values)),
+                f"the network takes {len(self.inputs)} input(s), {len(values)} given",
                 fix="pass " + ", ".join(spec.name for spec in self.inputs),
             )
         with self._mine():
@@ -145,17 +145,14 @@ class Bundle:
 
     def _run(self) -> "Any":
         self._library.require(self._library.run(self._instance))
-        made = [
-            arrays.copied(spec, self._library.output(self._instance, i))
-            for i, spec in enumerate(self.outputs)
-        ]
+        made = [arrays.copied(view) for view in self._results]
         return made[0] if len(made) == 1 else tuple(made)
 
     def start(self) -> None:
         """Begin a run on the present content of :attr:`buffers` and return at once."""
         self._library.require(self._library.start(self._instance))
 
-    def wait(self) -> "List[Any]":
+    def wait(self) -> "list[Any]":
         """Wait for the end of the run that :meth:`start` began; returns :attr:`results`."""
         self._library.require(self._library.wait(self._instance))
         return self.results
@@ -168,11 +165,13 @@ class Bundle:
         """
         given = memoryview(pixels)
         channels = {"rgb": 3, "bgr": 3, "rgba": 4, "bgra": 4, "gray": 1}.get(order)
-        shape = given.shape if given.ndim != 2 else tuple(given.shape) + (1,)
+        shape = tuple(given.shape or ())
+        if len(shape) == 2:
+            shape += (1,)
         if channels is None or given.itemsize != 1 or len(shape) != 3 or shape[2] != channels:
             raise UsageError(
-                "{} are no {} pixels".format(given.shape, order),
-                fix="pass uint8 of height x width x channels, and order=rgb, bgr, rgba, bgra or gray",
+                f"{given.shape} are no {order} pixels",
+                fix="pass uint8 of height x width x channels, and order=rgb, bgr, rgba, bgra, gray",
             )
         content = bytes(given)  # also makes it contiguous
         self._library.require(
@@ -198,11 +197,11 @@ class Bundle:
         """Time ``runs`` single runs on the buffers as they are."""
         return summarise(self.seconds(runs, warmup))
 
-    def seconds(self, runs: int, warmup: int = 0) -> "List[float]":
+    def seconds(self, runs: int, warmup: int = 0) -> "list[float]":
         """Seconds of each of ``runs`` single runs."""
         if runs < 1 or warmup < 0:
             raise UsageError(
-                "cannot time {} runs after {} warm-up runs".format(runs, warmup),
+                f"cannot time {runs} runs after {warmup} warm-up runs",
                 fix="ask for 1 or more runs",
             )
         nanoseconds = (ctypes.c_uint64 * runs)()
@@ -211,7 +210,7 @@ class Bundle:
         return [1e-9 * value for value in nanoseconds]
 
     @property
-    def steps(self) -> "List[str]":
+    def steps(self) -> "list[str]":
         """Names of the functions that a run calls, in order."""
         count = self._library.step_count(self._instance)
         return [self._library.step_name(self._instance, i).decode() for i in range(count)]
@@ -224,8 +223,8 @@ class Bundle:
         return [1e-9 * value for value in nanoseconds]
 
     def check(self) -> float:
-        """Run the bundle's sample and compare with what PyTorch computed for it; returns the largest
-        difference as a fraction of the largest expected magnitude. Raises :class:`NumericsError`
+        """Run the bundle's sample and compare with what PyTorch computed for it; returns the
+        largest difference as a fraction of the largest expected magnitude. Raises :class:`NumericsError`
         where that exceeds :attr:`tolerance`."""
         error = ctypes.c_double()
         with self._mine():
@@ -239,7 +238,7 @@ class Bundle:
 
 def load(
     directory: "Place",
-    threads: "Optional[int]" = None,
+    threads: "int | None" = None,
     pin: bool = False,
     shared_weights: bool = False,
 ) -> Bundle:

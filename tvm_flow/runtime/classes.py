@@ -4,12 +4,13 @@ import math
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, List, Optional, Sequence, Tuple
+    from collections.abc import Sequence
+    from typing import Any
 
 
 def top_k(
-    logits: "Any", top: int, labels: "Optional[Sequence[str]]"
-) -> "List[Tuple[int, float, str]]":
+    logits: "Any", top: int, labels: "Sequence[str] | None"
+) -> "list[tuple[int, float, str]]":
     """The ``top`` classes of one row of logits: (index, softmax probability, label)."""
     row = [float(value) for value in _flat(logits)]
     if not row:
@@ -19,7 +20,7 @@ def top_k(
     total = sum(shifted)
     order = sorted(range(len(row)), key=lambda i: -row[i])[: max(1, top)]
     names = labels if labels and len(labels) == len(row) else None
-    return [(i, shifted[i] / total, names[i] if names else "class {}".format(i)) for i in order]
+    return [(i, shifted[i] / total, names[i] if names else f"class {i}") for i in order]
 
 
 def _flat(values: "Any") -> "Any":

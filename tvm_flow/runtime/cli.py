@@ -10,12 +10,12 @@ from tvm_flow.support.errors import TvmFlowError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import List, Optional
+    pass
 
 _NO_OUTPUT = 74  # EX_IOERR of sysexits.h
 
 
-def main(directory: str, argv: "Optional[List[str]]" = None) -> int:
+def main(directory: str, argv: "list[str] | None" = None) -> int:
     """Run the bundle in ``directory``; returns the exit code."""
     options = _parser().parse_args(argv)
     try:
@@ -23,12 +23,12 @@ def main(directory: str, argv: "Optional[List[str]]" = None) -> int:
         sys.stdout.flush()
         return code
     except TvmFlowError as error:
-        sys.stderr.write("error: {}\n".format(error))
+        sys.stderr.write(f"error: {error}\n")
         return error.exit_code
     except OSError as error:
         # the interpreter would try to write the rest once more while it ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno() if sys.stdout else 1)
-        sys.stderr.write("error: cannot print: {}\n".format(error.strerror or error))
+        sys.stderr.write(f"error: cannot print: {error.strerror or error}\n")
         return _NO_OUTPUT
     except MemoryError:
         sys.stderr.write("error: there is not enough memory\n")
@@ -55,7 +55,7 @@ def _answer(directory: str, options: argparse.Namespace) -> int:
     made = bundle.run()
     first = made[0] if isinstance(made, tuple) else made
     for index, probability, label in top_k(first, options.top, bundle.labels):
-        _say("{:6.2f} %  {:5d}  {}".format(100 * probability, index, label))
+        _say(f"{100 * probability:6.2f} %  {index:5d}  {label}")
     if options.runs > 0:
         spec = bundle.inputs[0]
         batch = spec.shape[0] if spec.shape else 1
@@ -65,13 +65,11 @@ def _answer(directory: str, options: argparse.Namespace) -> int:
     return 0
 
 
-def read_inputs(bundle: Bundle, files: "List[str]") -> None:
+def read_inputs(bundle: Bundle, files: "list[str]") -> None:
     """Read a file into each input, the bundle's own sample where none is named."""
     if files and len(files) != len(bundle.inputs):
         raise UsageError(
-            "the network takes {} input(s), {} file(s) given".format(
-                len(bundle.inputs), len(files)
-            ),
+            f"the network takes {len(bundle.inputs)} input(s), {len(files)} file(s) given",
             fix="name " + ", ".join(spec.name for spec in bundle.inputs),
         )
     for index in range(len(bundle.inputs)):
@@ -81,7 +79,7 @@ def read_inputs(bundle: Bundle, files: "List[str]") -> None:
 
 def sample_name(index: int) -> str:
     """The file with input number ``index`` of the sample, in a bundle's directory."""
-    return "sample_input.npy" if index == 0 else "sample_input_{}.npy".format(index + 1)
+    return "sample_input.npy" if index == 0 else f"sample_input_{index + 1}.npy"
 
 
 def _say(text: str) -> None:

@@ -18,7 +18,7 @@ from tvm_flow.support.errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Optional, Type
+    from typing import Any
 
 NAME = "libtvm_flow.so"
 API_VERSION = 1
@@ -26,13 +26,13 @@ USAGE, BUSY, BUNDLE, NUMERICS, ENVIRONMENT = 2, 3, 7, 8, 10
 SHARED_WEIGHTS = 1
 PIN, UNCHECKED = 1, 2
 
-_ERRORS = {
+_ERRORS: "dict[int, type[TvmFlowError]]" = {
     USAGE: UsageError,
     BUSY: UsageError,
     BUNDLE: BundleError,
     NUMERICS: NumericsError,
     ENVIRONMENT: EnvironmentFault,
-}  # type: Dict[int, Type[TvmFlowError]]
+}
 _MACHINES = {"x86_64": 62, "aarch64": 183}  # ELF's e_machine
 
 
@@ -77,7 +77,7 @@ class ModelInfo(ctypes.Structure):
 _TIMES = POINTER(ctypes.c_uint64)
 _INT = c_int32
 #: name -> (result, arguments)
-_FUNCTIONS = {
+_FUNCTIONS: "dict[str, Any]" = {
     "api_version": (c_int, []),
     "version": (c_char_p, []),
     "last_error": (c_char_p, []),
@@ -110,7 +110,7 @@ _FUNCTIONS = {
     "read_input": (c_int, [c_void_p, _INT, c_char_p]),
     "check": (c_int, [c_void_p, c_char_p, POINTER(c_double)]),
     "checksum": (ctypes.c_uint64, [c_void_p, c_size_t]),
-}  # type: Dict[str, Any]
+}
 
 
 class Library:
@@ -149,7 +149,7 @@ class Library:
             raise kind.told(self.last_error().decode(errors="replace"))
 
 
-_loaded = {}  # type: Dict[str, Library]
+_loaded: "dict[str, Library]" = {}
 
 
 def library_for(directory: str) -> Library:
@@ -170,12 +170,12 @@ def _find(directory: str) -> str:
             return os.path.realpath(path)
     if not os.path.exists(os.path.join(directory, "manifest.json")):
         raise BundleError(
-            "{} is not a bundle".format(directory),
+            f"{directory} is not a bundle",
             why="it has no manifest.json",
             fix="pass the directory that tvm-flow compile --output wrote",
         )
     raise BundleError(
-        "{} has no lib/{}".format(directory, NAME),
+        f"{directory} has no lib/{NAME}",
         why="it is incomplete, or was written by an older version of tvm-flow",
         fix="copy it again, or compile it again",
     )
@@ -199,13 +199,13 @@ def _require_machine(path: str) -> None:
         raise BundleError(
             "the bundle cannot run here",
             why="it is for {}, this machine is {}".format(
-                names.get(found, "ELF machine {}".format(found)), here
+                names.get(found, f"ELF machine {found}"), here
             ),
             fix="copy it to the board, or compile with --target native",
         )
 
 
-def load_model(library: Library, directory: "Optional[str]", flags: int) -> int:
+def load_model(library: Library, directory: "str | None", flags: int) -> int:
     """A model's handle. Raises what the library tells."""
     handle = c_void_p()
     path = None if directory is None else os.fsencode(directory)

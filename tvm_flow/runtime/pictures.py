@@ -10,7 +10,6 @@ if TYPE_CHECKING:
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 
 
-
 def read_picture(path: str) -> "Any":
     """Height x width x 3 bytes. Raises :class:`UsageError`."""
     try:

@@ -2,7 +2,7 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, Sequence
+    from collections.abc import Sequence
 
 
 class Timing:
@@ -11,7 +11,7 @@ class Timing:
     def __init__(self, median_ms: float, p10_ms: float, p90_ms: float, runs: int) -> None:
         self.median_ms, self.p10_ms, self.p90_ms, self.runs = median_ms, p10_ms, p90_ms, runs
 
-    def to_json(self) -> "Dict[str, float]":
+    def to_json(self) -> "dict[str, float]":
         return {"median_ms": self.median_ms, "p10_ms": self.p10_ms, "p90_ms": self.p90_ms}
 
     def __eq__(self, other: object) -> bool:
@@ -20,9 +20,7 @@ class Timing:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return "Timing({!r}, {!r}, {!r}, {!r})".format(
-            self.median_ms, self.p10_ms, self.p90_ms, self.runs
-        )
+        return f"Timing({self.median_ms!r}, {self.p10_ms!r}, {self.p90_ms!r}, {self.runs!r})"
 
     def __str__(self) -> str:
         return "{:.3f} ms median (p10 {:.3f}, p90 {:.3f}, {} runs)".format(

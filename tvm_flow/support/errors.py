@@ -6,6 +6,7 @@ The command line prints that line and exits with ``exit_code``; ``--debug`` adds
 This file is copied into every bundle and runs under every Python from 3.6 on.
 """
 
+
 class TvmFlowError(Exception):
     """Base class: an expected failure with a fix.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 
+
 def arch() -> str:
     """Architecture of this machine, as ``uname -m`` has it on Linux."""
     return platform.machine()

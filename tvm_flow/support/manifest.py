@@ -137,8 +137,8 @@ def fingerprint(path: Path) -> dict[str, Any]:
 
 
 def verify_files(directory: Place, manifest: Manifest) -> None:
-    """Raise :class:`BundleError` unless every file of the manifest is there with the content that it
-    was written with."""
+    """Raise :class:`BundleError` unless every file of the manifest is there with the content that
+    it was written with."""
     for name, entry in manifest.files.items():
         try:
             found = fingerprint(Path(directory) / name)

@@ -20,7 +20,7 @@ from tvm_flow.toolchain.linker import (
 )
 
 MUSL = "musl"
-_FLAGS = ("-O2", "-g0", "-std=gnu11", "-fPIC", "-fvisibility=hidden", "-Wall", "-Werror")
+C_FLAGS = ("-O2", "-g0", "-std=gnu11", "-fPIC", "-fvisibility=hidden", "-Wall", "-Werror")
 #: zig's debug instrumentation would need a library of its own.
 _ZIG_FLAGS = ("-fno-sanitize=undefined",)
 #: What the C library is split into; newer versions of it have all in one, and these names still.
@@ -57,7 +57,7 @@ def compile_object(
     error.
     """
     with replacing(Path(output)) as temporary:
-        command = [*c_compiler(arch, libc), *_FLAGS, *flags, "-c", str(source)]
+        command = [*c_compiler(arch, libc), *C_FLAGS, *flags, "-c", str(source)]
         _run([*command, "-o", str(temporary)], f"Compiling {Path(source).name}")
     return Path(output)
 
@@ -81,7 +81,7 @@ def link_library(
         script = temporary.with_name(f"{temporary.name}.map")
         try:
             script.write_text(f"{{ global: {exports}; local: *; }};\n", encoding="ascii")
-            command = [*c_compiler(arch, libc), *_FLAGS, *flags, "-shared", "-s", *map(str, files)]
+            command = [*c_compiler(arch, libc), *C_FLAGS, *flags, "-shared", "-s", *map(str, files)]
             command += [f"-Wl,--version-script={script}", "-Wl,-Bsymbolic", "-Wl,-z,defs"]
             command += ["-o", str(temporary), *_LIBRARIES]
             _run(command, f"Linking {Path(output).name}")
@@ -96,7 +96,7 @@ def link_program(
     """Link object files, archives and C sources into the program ``output``. Raises as
     :func:`compile_object`."""
     with replacing(Path(output)) as temporary:
-        command = [*c_compiler(arch, libc), *_FLAGS, *flags, "-s", *map(str, files)]
+        command = [*c_compiler(arch, libc), *C_FLAGS, *flags, "-s", *map(str, files)]
         _run([*command, "-o", str(temporary), *_LIBRARIES], f"Linking {Path(output).name}")
     return Path(output)
 

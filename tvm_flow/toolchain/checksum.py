@@ -18,7 +18,6 @@ def checksum(content: bytes) -> int:
     return int(_function()(content, len(content)))
 
 
-
 @cache
 def _function() -> Any:
     library = ctypes.CDLL(str(runtime_library(platform.machine(), _LIBC) / SHARED))

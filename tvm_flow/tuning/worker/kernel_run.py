@@ -19,9 +19,9 @@ from typing import Any, TypeVar
 
 import tvm
 
-from tvm_flow.measure.kernel_timer import KernelTimer, no_absences, time_in_turns, time_one
-from tvm_flow.measure.kernel_pool import use_threads
 from tvm_flow.measure.huge_pages import huge_block
+from tvm_flow.measure.kernel_pool import use_threads
+from tvm_flow.measure.kernel_timer import KernelTimer, no_absences, time_in_turns, time_one
 from tvm_flow.schedules.contract.tensor import Array
 from tvm_flow.tuning.records.record import OK
 from tvm_flow.tuning.worker.protocol import (
