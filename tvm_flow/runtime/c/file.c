@@ -13,15 +13,35 @@
 
 enum { HUGE_PAGE = 1 << 21 };
 
-int tvmf_file_open(const char* path) {
-  int file = open(path, O_RDONLY | O_CLOEXEC);
+// Does not wait at a pipe without a writer, as opening one otherwise does.
+int tvmf_file_regular(const char* path, const char** why) {
+  int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   struct stat found;
-  if (file >= 0 && !fstat(file, &found) && S_ISREG(found.st_mode)) return file;
-  int cause = file < 0 ? errno : EINVAL;
-  if (file >= 0) close(file);
-  tvmf_fail(TVMF_BUNDLE, "cannot read %s: %s. Fix: copy the bundle again, or compile it again", path,
-            cause == EINVAL ? "it is not a file" : strerror(cause));
+  *why = strerror(errno);
+  if (file < 0) return -1;
+  if (!fstat(file, &found) && S_ISREG(found.st_mode)) return file;
+  close(file);
+  *why = "it is not a file";
   return -1;
+}
+
+int tvmf_file_open(const char* path) {
+  const char* why;
+  int file = tvmf_file_regular(path, &why);
+  if (file < 0)
+    tvmf_fail(TVMF_BUNDLE, "cannot read %s: %s. Fix: copy the bundle again, or compile it again", path,
+              why);
+  return file;
+}
+
+const char* tvmf_file_read(int file, void* to, size_t bytes) {
+  for (size_t at = 0; at < bytes;) {
+    ssize_t count = pread(file, (char*)to + at, bytes - at, (off_t)at);
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) return count ? strerror(errno) : "it ends early";
+    at += (size_t)count;
+  }
+  return NULL;
 }
 
 int tvmf_file_map(int file, const char* path, Content* content) {
@@ -58,14 +78,8 @@ int tvmf_file_read_huge(int file, const char* path, uint64_t bytes, Content* con
   // What does not fill a huge page is left in small ones: it would take up to 2 MiB more. A kernel
   // without huge pages refuses, which does no harm.
   madvise(start, (size_t)bytes & ~(size_t)(HUGE_PAGE - 1), MADV_HUGEPAGE);
-  for (size_t at = 0; at < bytes;) {
-    ssize_t count = pread(file, start + at, (size_t)bytes - at, (off_t)at);
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0)
-      return tvmf_fail(TVMF_BUNDLE, "cannot read %s: %s", path,
-                       count ? strerror(errno) : "it ends early");
-    at += (size_t)count;
-  }
+  const char* why = tvmf_file_read(file, start, (size_t)bytes);
+  if (why) return tvmf_fail(TVMF_BUNDLE, "cannot read %s: %s", path, why);
   mprotect(mapping, total, PROT_READ);
   return TVMF_OK;
 }

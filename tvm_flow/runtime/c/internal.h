@@ -88,6 +88,10 @@ typedef struct {
 
 // Open for reading, or -1 after tvmf_fail. `path` is what messages name.
 int tvmf_file_open(const char* path);
+// Of anything that is no regular file too, without a word: `why` says it.
+int tvmf_file_regular(const char* path, const char** why);
+// All `bytes` from the beginning; NULL, or why not.
+const char* tvmf_file_read(int file, void* to, size_t bytes);
 int tvmf_file_map(int file, const char* path, Content* content);
 // Into huge pages where there are any, and read-only afterwards.
 int tvmf_file_read_huge(int file, const char* path, uint64_t bytes, Content* content);
@@ -167,5 +171,23 @@ bool tvmf_all_finite(const Tensor* tensor, const void* data);
 static inline const Tensor* tvmf_port_tensor(const Set* set, const Port* port) {
   return &set->tensors[port->tensor];
 }
+
+// ---- tensor_file.c
+// The .npy at `path`, which must be of the tensor's shape and type, into `memory`. `status` is what a
+// file that is not is to be: TVMF_USAGE of one that was given, TVMF_BUNDLE of one in the bundle.
+int tvmf_npy_read(const char* path, int status, const Tensor* tensor, void* memory);
+// NumPy's name for a type, such as "<f4"; false where it has none.
+bool tvmf_npy_type(int type, int bits, char name[4]);
+
+// ---- picture.c
+int tvmf_set_picture_entered(tvmf_instance* instance, int32_t index, const void* pixels,
+                             int32_t width, int32_t height, size_t stride, tvmf_pixels order);
+
+// ---- check.c
+// The file of the sample's "input" or "expected" number `index`; false where the path is too long.
+bool tvmf_sample_path(char* path, size_t bytes, const char* directory, const char* what,
+                      uint32_t index);
+// A number of a tensor of any type.
+double tvmf_element(int type, int bits, const void* data, uint64_t index);
 
 #endif  // TVM_FLOW_INTERNAL_H_
