@@ -36,7 +36,7 @@ def module_source(kernels: Sequence[PlannedKernel]) -> str:
         + "".join(_wrapper(number, kernel) for number, kernel in enumerate(kernels))
         + f"\nstatic const tvmf_kernel kernels[] = {{\n{entries}    {{0}},\n}};\n"
         + f"\nstatic void attach(const tvmf_services* services) {{\n{attach}}}\n"
-        + "\nconst tvmf_module_table tvmf_module = "
+        + '\n__attribute__((visibility("default"))) const tvmf_module_table tvmf_module = '
         + f"{{TVMF_MODULE_ABI, {len(kernels)}, kernels, attach}};\n"
     )
 
