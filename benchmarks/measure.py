@@ -18,7 +18,6 @@ from benchmarks.engines import OURS, Engine, environments
 from benchmarks.engines.convert import converted
 from benchmarks.race import Peer, PeerRace
 from tvm_flow import targets
-from tvm_flow.boards.deploy import runner_program
 from tvm_flow.measure import roofline
 from tvm_flow.measure.rounds import Measurement
 from tvm_flow.measure.stats import max_rel_error
@@ -109,9 +108,8 @@ def measure(
 
 
 def _runner_memory(bundle: Path, threads: int) -> float:
-    """Peak resident MiB of the C++ runner with a bundle, by its own account."""
-    runner = runner_program(targets.load("native"))
-    command = [str(runner), "--bundle", str(bundle), "--threads", str(threads)]
+    """Peak resident MiB of the runner of a bundle, by its own account."""
+    command = [str(bundle / "runner"), "--threads", str(threads)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     return float(done.stdout.splitlines()[-1].split()[0])
 

@@ -1,7 +1,7 @@
 """Kernels as plain C functions of pointers: ``int kernel(float* x, float* weight, float* y)``.
 
 TVM wraps a kernel into its packed calling convention, which reads and checks every argument in
-every call. Shapes are known when a network is compiled, and a plan is checked once, when it is loaded.
+every call. Shapes are known when a network is compiled, and a plan is checked once, when loaded.
 """
 
 from __future__ import annotations

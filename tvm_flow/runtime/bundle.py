@@ -224,8 +224,8 @@ class Bundle:
 
     def check(self) -> float:
         """Run the bundle's sample and compare with what PyTorch computed for it; returns the
-        largest difference as a fraction of the largest expected magnitude. Raises :class:`NumericsError`
-        where that exceeds :attr:`tolerance`."""
+        largest difference as a fraction of the largest expected magnitude. Raises
+        :class:`NumericsError` where that exceeds :attr:`tolerance`."""
         error = ctypes.c_double()
         with self._mine():
             self._library.require(
