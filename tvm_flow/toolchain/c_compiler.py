@@ -20,7 +20,16 @@ from tvm_flow.toolchain.linker import (
 )
 
 MUSL = "musl"
-_FLAGS = ("-O2", "-std=gnu11", "-ffp-contract=off", "-fPIC", "-fvisibility=hidden", "-Wall", "-Werror")
+C_FLAGS = (
+    "-O2",
+    "-g0",
+    "-std=gnu11",
+    "-ffp-contract=off",  # pictures are the same bit for bit on every architecture
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-Wall",
+    "-Werror",
+)
 #: zig's debug instrumentation would need a library of its own.
 _ZIG_FLAGS = ("-fno-sanitize=undefined",)
 #: What the C library is split into; newer versions of it have all in one, and these names still.
