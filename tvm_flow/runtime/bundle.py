@@ -84,11 +84,6 @@ class Bundle:
     def __reduce__(self) -> "tuple[Any, ...]":
         return load, self._arguments
 
-    def __deepcopy__(self, _memo: "Any") -> "Bundle":
-        return load(*self._arguments)
-
-    __copy__ = __deepcopy__
-
     def _labels(self, count: int) -> "list[str] | None":
         found = (self._library.label(self._handles.model, i) for i in range(count))
         return [name.decode(errors="replace") for name in found] if count else None

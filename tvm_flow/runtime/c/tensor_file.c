@@ -281,7 +281,7 @@ static int read_any(tvmf_instance* net, int32_t index, const File* file) {
   else
     return refuse(file, "it ends in none of .npy, .bin, .ppm and .pgm");
   if (status || tvmf_all_finite(tensor, net->inputs[index])) return status;
-  return tvmf_fail(TVMF_NUMERICS, "%s contains NaN or infinity, for the input %s. Fix: look at what "
+  return tvmf_fail(TVMF_USAGE, "%s contains NaN or infinity, for the input %s. Fix: look at what "
                    "wrote it", file->path, port->name);
 }
 

@@ -35,10 +35,10 @@ extern "C" {
 
 typedef enum {
   TVMF_OK = 0,
-  TVMF_USAGE = 2,         // an argument cannot mean anything
+  TVMF_USAGE = 2,         // an argument cannot mean anything; NaN or infinity in an input
   TVMF_BUSY = 3,          // another thread is running the instance
   TVMF_BUNDLE = 7,        // damaged, incomplete, or made for another machine
-  TVMF_NUMERICS = 8,      // NaN or infinity in an input, or wrong values in a check
+  TVMF_NUMERICS = 8,      // wrong values in a check
   TVMF_ENVIRONMENT = 10,  // the system refuses memory, threads or files
 } tvmf_status;
 
