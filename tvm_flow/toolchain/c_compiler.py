@@ -20,7 +20,15 @@ from tvm_flow.toolchain.linker import (
 )
 
 MUSL = "musl"
-_FLAGS = ("-O2", "-std=gnu11", "-ffp-contract=off", "-fPIC", "-fvisibility=hidden", "-Wall", "-Werror")
+_FLAGS = (
+    "-O2",
+    "-std=gnu11",
+    "-ffp-contract=off",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-Wall",
+    "-Werror",
+)
 #: zig's debug instrumentation would need a library of its own.
 _ZIG_FLAGS = ("-fno-sanitize=undefined",)
 #: What the C library is split into; newer versions of it have all in one, and these names still.

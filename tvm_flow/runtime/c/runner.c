@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +17,8 @@
 enum { UNWRITTEN = 1, WARM_UP = 5, MOST_RUNS = 10000000, MOST_PATH = 4096 };
 
 static const char USAGE[] =
-    "runner [FILE.npy|.bin|.ppm|.pgm ...] [--bundle DIR] [--threads N] [--runs N] [--top K] [--check] "
-    "[--save FILE.npy] [--profile] [--json]";
+    "runner [FILE.npy|.bin|.ppm|.pgm ...] [--bundle DIR] [--threads N] [--runs N] [--top K] "
+    "[--check] [--save FILE.npy] [--profile] [--json]";
 
 typedef struct {
   char bundle[MOST_PATH];
@@ -29,7 +30,7 @@ typedef struct {
 typedef struct {
   tvmf_model* model;
   tvmf_instance* net;
-  double* times;  // milliseconds, sorted
+  double* times;  // milliseconds
   double error;   // of a check; negative: there was none
 } State;
 
@@ -46,8 +47,8 @@ static int parse_number(const char* word, const char* text, int least, int most,
   errno = 0;
   long value = strtol(text, &end, 10);
   if (*text < '0' || *text > '9' || *end || errno || value < least || value > most)
-    return tvmf_fail(TVMF_USAGE, "%s %s is not possible: it must be a number from %d to %d", word, text,
-                     least, most);
+    return tvmf_fail(TVMF_USAGE, "%s %s is not possible: it must be a number from %d to %d", word,
+                     text, least, most);
   *number = (int)value;
   return TVMF_OK;
 }
@@ -61,7 +62,8 @@ static int parse_option(Options* o, const char* word, const char* value) {
     return TVMF_OK;
   }
   int length = snprintf(o->bundle, sizeof o->bundle, "%s", value);
-  return length < MOST_PATH - 64 ? TVMF_OK : tvmf_fail(TVMF_USAGE, "the path of --bundle is too long");
+  if (length < MOST_PATH - 64) return TVMF_OK;
+  return tvmf_fail(TVMF_USAGE, "the path of --bundle is too long");
 }
 
 static bool takes_value(const char* word) {
@@ -184,7 +186,8 @@ static void print_shape(FILE* file, const tvmf_tensor_info* info) {
     fprintf(file, "%s%llu", i ? ", " : "", (unsigned long long)info->shape[i]);
 }
 
-static void print_npy(FILE* file, const tvmf_tensor_info* info, const char* type, const void* values) {
+static void print_npy(FILE* file, const tvmf_tensor_info* info, const char* type,
+                      const void* values) {
   enum { BLOCK = 64, PREFIX = 10 };  // values begin at a multiple of BLOCK
   char header[1024];
   FILE* text = fmemopen(header, sizeof header, "w");
@@ -264,7 +267,6 @@ static int measure(State* s, int runs) {
   else if (runs)
     status = tvmf_time(s->net, WARM_UP, runs, times);
   for (int i = 0; !status && i < runs; i++) s->times[i] = (double)times[i] / 1e6;
-  if (!status) qsort(s->times, (size_t)runs, sizeof *s->times, ascending);
   free(times);
   return status;
 }
@@ -315,6 +317,7 @@ static int print_text(const State* s, const Options* o) {
   if (s->error >= 0 && s->error <= model.tolerance) printf("check passed\n");
   int status = print_classes(s, o->top);
   if (status) return status;
+  qsort(s->times, (size_t)o->runs, sizeof *s->times, ascending);
   if (o->runs)
     printf("%.3f ms median (p10 %.3f, p90 %.3f, %d runs)%s\n", percentile(s->times, o->runs, 0.5),
            percentile(s->times, o->runs, 0.1), percentile(s->times, o->runs, 0.9), o->runs,
@@ -357,8 +360,9 @@ static int print_json(const State* s, const Options* o) {
 static int read_inputs(const State* s, const Options* o) {
   int32_t inputs = tvmf_input_count(s->net);
   if (o->file_count && o->file_count != inputs)
-    return tvmf_fail(TVMF_USAGE, "%d FILE(s) were given, the network has %d input(s). Fix: pass one for "
-                     "each, in their order, or none to run the sample", o->file_count, inputs);
+    return tvmf_fail(TVMF_USAGE, "%d FILE(s) were given, the network has %d input(s). Fix: pass "
+                     "one for each, in their order, or none to run the sample", o->file_count,
+                     inputs);
   int status = TVMF_OK;
   for (int32_t i = 0; !status && i < inputs; i++) {
     char sample[MOST_PATH];
@@ -388,8 +392,8 @@ static int work(State* s, const Options* o) {
   return status ? status : checked;
 }
 
-// A file that is opened must not take the place of a standard stream that is closed: what is printed
-// would go into it.
+// A file that is opened must not take the place of a standard stream that is closed: what is
+// printed would go into it.
 static bool streams_usable(void) {
   bool usable = fcntl(STDOUT_FILENO, F_GETFD) >= 0;
   while (true) {
@@ -403,6 +407,7 @@ int main(int argc, char** argv) {
   State state = {.error = -1};
   Options o = {.runs = 50, .top = 5};
   bool usable = streams_usable();
+  signal(SIGXFSZ, SIG_IGN);  // a limit on files' sizes is an error of writing
   if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
     printf("usage: %s\n", USAGE);
   } else {
