@@ -204,19 +204,6 @@ int tvmf_npy_read(const char* path, int status, const Tensor* tensor, void* memo
   return failed;
 }
 
-static int read_raw(const File* file, const Tensor* tensor, void* memory) {
-  Content content;
-  int status = read_whole(file, UINT64_MAX, &content);
-  if (status) return status;
-  if (content.bytes != tensor->bytes)
-    status = refuse(file, "it has %zu bytes, %llu are needed", content.bytes,
-                    (unsigned long long)tensor->bytes);
-  else
-    memcpy(memory, content.data, content.bytes);
-  tvmf_content_free(&content);
-  return status;
-}
-
 // ---- .ppm and .pgm: https://netpbm.sourceforge.net/doc/ppm.html. Comments may stand wherever
 // blanks may, until one blank ends the header; a comment's end of line is that blank too.
 
@@ -261,32 +248,36 @@ static int parse_picture(tvmf_instance* net, int32_t index, const File* file, Co
                                   gray ? TVMF_GRAY : TVMF_RGB);
 }
 
-static int read_picture(tvmf_instance* net, int32_t index, const File* file) {
-  Content content;
-  int status = read_whole(file, UINT64_MAX, &content);
-  if (status) return status;
-  status = parse_picture(net, index, file, &content);
-  tvmf_content_free(&content);
-  return status;
+// ---- All of them
+
+static int copy_raw(const File* file, const Content* content, const Tensor* tensor, void* memory) {
+  if (content->bytes != tensor->bytes)
+    return refuse(file, "it has %zu bytes, %llu are needed", content->bytes,
+                  (unsigned long long)tensor->bytes);
+  memcpy(memory, content->data, content->bytes);
+  return TVMF_OK;
 }
 
 static int read_any(tvmf_instance* net, int32_t index, const File* file) {
-  const char* suffix = strrchr(file->path, '.');
-  const Port* port = &net->set->inputs[index];
-  const Tensor* tensor = tvmf_port_tensor(net->set, port);
-  int status;
+  const char *suffix = strrchr(file->path, '.'), *name = net->set->inputs[index].name;
+  const Tensor* tensor = tvmf_port_tensor(net->set, &net->set->inputs[index]);
+  void* memory = net->inputs[index];
   if (!suffix) suffix = "";
-  if (!strcasecmp(suffix, ".ppm") || !strcasecmp(suffix, ".pgm"))
-    return read_picture(net, index, file);
-  if (!strcasecmp(suffix, ".npy"))
-    status = tvmf_npy_read(file->path, file->status, tensor, net->inputs[index]);
-  else if (!strcasecmp(suffix, ".bin"))
-    status = read_raw(file, tensor, net->inputs[index]);
-  else
+  bool picture = !strcasecmp(suffix, ".ppm") || !strcasecmp(suffix, ".pgm");
+  bool npy = !strcasecmp(suffix, ".npy");
+  if (!picture && !npy && strcasecmp(suffix, ".bin"))
     return refuse(file, "it ends in none of .npy, .bin, .ppm and .pgm");
-  if (status || tvmf_all_finite(tensor, net->inputs[index])) return status;
+  Content content;
+  int status = read_whole(file, picture ? UINT64_MAX : tensor->bytes + MOST_HEADER, &content);
+  if (status) return status;
+  if (picture)
+    status = parse_picture(net, index, file, &content);
+  else
+    status = (npy ? parse_npy : copy_raw)(file, &content, tensor, memory);
+  tvmf_content_free(&content);
+  if (status || picture || tvmf_all_finite(tensor, memory)) return status;
   return tvmf_fail(TVMF_NUMERICS, "%s contains NaN or infinity, for the input %s. Fix: look at "
-                   "what wrote it", file->path, port->name);
+                   "what wrote it", file->path, name);
 }
 
 int tvmf_read_input(tvmf_instance* net, int32_t index, const char* path) {
