@@ -267,11 +267,6 @@ static int read_any(tvmf_instance* net, int32_t index, const File* file) {
   bool npy = !strcasecmp(suffix, ".npy");
   if (!picture && !npy && strcasecmp(suffix, ".bin"))
     return refuse(file, "it ends in none of .npy, .bin, .ppm and .pgm");
-<<<<<<< HEAD
-  if (status || tvmf_all_finite(tensor, net->inputs[index])) return status;
-  return tvmf_fail(TVMF_USAGE, "%s contains NaN or infinity, for the input %s. Fix: look at what "
-                   "wrote it", file->path, port->name);
-=======
   Content content;
   int status = read_whole(file, picture ? UINT64_MAX : tensor->bytes + MOST_HEADER, &content);
   if (status) return status;
@@ -283,7 +278,6 @@ static int read_any(tvmf_instance* net, int32_t index, const File* file) {
   if (status || picture || tvmf_all_finite(tensor, memory)) return status;
   return tvmf_fail(TVMF_USAGE, "%s contains NaN or infinity, for the input %s. Fix: look at "
                    "what wrote it", file->path, name);
->>>>>>> h-input
 }
 
 int tvmf_read_input(tvmf_instance* net, int32_t index, const char* path) {
