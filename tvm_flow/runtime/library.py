@@ -155,12 +155,13 @@ _loaded: "dict[tuple[int, int], Library]" = {}
 
 def library_for(directory: str) -> Library:
     """The library to run the bundle in ``directory`` with: the one beside this package (as
-    ``runtime-wheel`` and bundles have it), else the bundle's own.
+    ``runtime-wheel`` and bundles have it), else the bundle's own; or the one that ``directory``
+    is, with a bundle inside.
 
     Bundles of one version have the same library, which is loaded once. Raises
     :class:`BundleError`.
     """
-    path = _find(directory)
+    path = directory if os.path.isfile(directory) else _find(directory)
     content = _content(path)
     if content not in _loaded:
         _require_undamaged(path, content)
