@@ -23,7 +23,7 @@ MUSL = "musl"
 _FLAGS = (
     "-O2",
     "-std=gnu11",
-    "-ffp-contract=off",
+    "-ffp-contract=off",  # the same numbers with every compiler, on every machine
     "-fPIC",
     "-fvisibility=hidden",
     "-Wall",
