@@ -157,11 +157,10 @@ def test_wrong_arguments(bundle: Path, words: list[str], sentence: str) -> None:
     refused(run(bundle, *words), library.USAGE, sentence)
 
 
-def test_help() -> None:
-    process = subprocess.run(
-        [library.runner(), "--help"], capture_output=True, check=True, text=True
-    )
-    assert process.stdout.startswith("usage: runner ")
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["--runs", "3", "--help"]])
+def test_help(words: list[str]) -> None:
+    said = subprocess.check_output([library.runner(), *words], text=True)
+    assert said.startswith("usage: runner ")
 
 
 # ---- Streams and disks

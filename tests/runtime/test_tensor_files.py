@@ -16,7 +16,6 @@ from tests.runtime import library, toy
 from tests.runtime.test_pictures import IMAGENET, RGB, picture_toy, pixels, reference
 from tvm_flow.ir.picture import PictureRecipe
 
-Array = library.Array
 SHAPE = (1, 2, 3)
 FLOATS = np.arange(6, dtype=np.float32).reshape(SHAPE)
 DTYPES = [
