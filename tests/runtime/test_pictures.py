@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.runtime import toy
+from tests.runtime import library, toy
+from tvm_flow import targets
+from tvm_flow.boards.emulate import emulator_command
 from tvm_flow.ir.picture import PictureRecipe
 
-Array = toy.Array
+Array = library.Array
 RGB, BGR, RGBA, BGRA, GRAY = range(5)
 CHANNELS = {RGB: 3, BGR: 3, RGBA: 4, BGRA: 4, GRAY: 1}
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -38,10 +41,12 @@ def pixels(width: int, height: int, order: int = RGB, seed: int = 3) -> Array:
 
 
 def set_picture(
-    net: toy.Instance, values: Array, order: int, stride: int = 0, size: Any = None
+    net: library.Instance, values: Array, order: int, stride: int = 0, size: Any = None
 ) -> Array:
     height, width = size or values.shape[:2]
-    toy.call("tvmf_set_picture", net.handle, 0, values.ctypes.data, width, height, stride, order)
+    library.call(
+        "tvmf_set_picture", net.handle, 0, values.ctypes.data, width, height, stride, order
+    )
     return net.inputs[0].copy()
 
 
@@ -89,15 +94,16 @@ def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_equals_pillow(imagenet: Path, width: int, height: int) -> None:
     values = pixels(width, height)
-    with toy.open_toy(imagenet) as net:
+    with library.open_bundle(imagenet) as net:
         result = set_picture(net, values, RGB)
     assert np.array_equal(result, reference(values, RGB, IMAGENET))
 
 
 def test_one_instance_takes_pictures_of_any_size_in_turn(imagenet: Path) -> None:
     """What is kept from picture to picture is of that size and no other."""
-    with toy.open_toy(imagenet) as net:
-        for seed, (width, height) in enumerate([*SIZES[3:], *SIZES[3:]]):
+    with library.open_bundle(imagenet) as net:
+        sizes = [*SIZES[3:], (33, 448), (34, 448), *SIZES[3:]]
+        for seed, (width, height) in enumerate(sizes):
             values = pixels(width, height, RGB, seed)
             wanted = reference(values, RGB, IMAGENET)
             assert np.array_equal(set_picture(net, values, RGB), wanted)
@@ -111,7 +117,7 @@ def test_orders_and_strides(imagenet: Path, order: int, gap: int) -> None:
     row = values.shape[1] * CHANNELS[order]
     padded = np.full((203, row + gap), 77, np.uint8)
     padded[:, :row] = values.reshape(203, row)
-    with toy.open_toy(imagenet) as net:
+    with library.open_bundle(imagenet) as net:
         result = set_picture(net, padded, order, padded.shape[1], (203, 301))
     assert np.array_equal(result, reference(values, order, IMAGENET))
 
@@ -120,7 +126,7 @@ def test_orders_and_strides(imagenet: Path, order: int, gap: int) -> None:
 def test_gray_input(tmp_path: Path, order: int) -> None:
     recipe = PictureRecipe(32, 28, 28, (0.1307,), (0.3081,))
     values = pixels(90, 61, order)
-    with toy.open_toy(toy.write(picture_toy(recipe, channels=1), tmp_path)) as net:
+    with library.open_bundle(toy.write(picture_toy(recipe, channels=1), tmp_path)) as net:
         result = set_picture(net, values, order)
     assert np.array_equal(result, reference(values, order, recipe, channels=1))
 
@@ -130,6 +136,7 @@ RECIPES = [
     PictureRecipe(48, 48, 48, (123.675, 116.28, 103.53), (58.4, 57.1, 57.4), "bgr", 255.0),
     PictureRecipe(48, 48, 48, (0.5, 0.4, 0.3), (0.5, 0.6, 0.7), "rgb", 2.0),
     PictureRecipe(40, 80, 30, (0.0,) * 3, (1.0,) * 3),  # wider than the resized picture
+    PictureRecipe(16, 16, 16, (0.0,) * 3, (1.0,) * 3),  # up to the picture's edges
     PictureRecipe(20, 48, 48, (0.0,) * 3, (1.0,) * 3),  # a crop larger than the resized side
 ]
 
@@ -137,7 +144,7 @@ RECIPES = [
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_recipes(tmp_path: Path, recipe: PictureRecipe, layout: str) -> None:
-    with toy.open_toy(toy.write(picture_toy(recipe, layout), tmp_path)) as net:
+    with library.open_bundle(toy.write(picture_toy(recipe, layout), tmp_path)) as net:
         for width, height in [(123, 77), (77, 123), (31, 31)]:
             values = pixels(width, height)
             result = set_picture(net, values, RGB)
@@ -149,7 +156,9 @@ def test_uint8_inputs_take_the_values_as_they_are(tmp_path: Path, layout: str) -
     recipe = PictureRecipe(40, 32, 36, MEAN, STD)
     values = pixels(97, 64)
     wanted = cropped(as_pillow(values, RGB), recipe)
-    with toy.open_toy(toy.write(picture_toy(recipe, layout, dtype="uint8"), tmp_path)) as net:
+    with library.open_bundle(
+        toy.write(picture_toy(recipe, layout, dtype="uint8"), tmp_path)
+    ) as net:
         result = set_picture(net, values, RGB)[0]
     assert np.array_equal(result, wanted.transpose(2, 0, 1) if layout == "NCHW" else wanted)
 
@@ -159,15 +168,15 @@ def test_the_other_input_takes_no_pictures(tmp_path: Path) -> None:
     tensors = ((1, 3, 8, 8), "float32"), ((1, 3, 8, 8), "float32")
     bundle = toy.write(toy.copies(*tensors, pictures=((1, recipe),)), tmp_path)
     values = pixels(9, 9)
-    with toy.open_toy(bundle) as net:
-        with pytest.raises(toy.Refused, match=r"in0.*picture flags") as refused:
+    with library.open_bundle(bundle) as net:
+        with pytest.raises(library.Refused, match=r"in0.*picture flags") as refused:
             set_picture(net, values, RGB)
-        assert refused.value.status == toy.USAGE
-        toy.call("tvmf_set_picture", net.handle, 1, values.ctypes.data, 9, 9, 0, RGB)
+        assert refused.value.status == library.USAGE
+        library.call("tvmf_set_picture", net.handle, 1, values.ctypes.data, 9, 9, 0, RGB)
         assert np.array_equal(net.inputs[1], reference(values, RGB, recipe))
         assert not net.inputs[0].any()
-        with pytest.raises(toy.Refused, match="no input"):
-            toy.call("tvmf_set_picture", net.handle, 2, values.ctypes.data, 9, 9, 0, RGB)
+        with pytest.raises(library.Refused, match="no input"):
+            library.call("tvmf_set_picture", net.handle, 2, values.ctypes.data, 9, 9, 0, RGB)
 
 
 @pytest.mark.parametrize(
@@ -188,12 +197,12 @@ def test_impossible_pictures(
     imagenet: Path, width: int, height: int, stride: int, order: int, sentence: str
 ) -> None:
     values = pixels(9, 9)
-    with toy.open_toy(imagenet) as net:
-        with pytest.raises(toy.Refused, match=sentence) as refused:
+    with library.open_bundle(imagenet) as net:
+        with pytest.raises(library.Refused, match=sentence) as refused:
             set_picture(net, values, order, stride, (height, width))
-        assert refused.value.status == toy.USAGE
-        with pytest.raises(toy.Refused, match="no pixels"):
-            toy.call("tvmf_set_picture", net.handle, 0, None, 9, 9, 0, RGB)
+        assert refused.value.status == library.USAGE
+        with pytest.raises(library.Refused, match="no pixels"):
+            library.call("tvmf_set_picture", net.handle, 0, None, 9, 9, 0, RGB)
 
 
 @pytest.mark.parametrize(
@@ -216,20 +225,20 @@ def test_inputs_that_are_no_picture(
     recipe = PictureRecipe(8, 8, 8, MEAN, STD)
     made = toy.copies((shape, dtype), layout=layout, pictures=((0, recipe),))
     with (
-        toy.open_toy(toy.write(made, tmp_path)) as net,
-        pytest.raises(toy.Refused, match="pictures do not fit the input in0"),
+        library.open_bundle(toy.write(made, tmp_path)) as net,
+        pytest.raises(library.Refused, match="pictures do not fit the input in0"),
     ):
         set_picture(net, pixels(9, 9), RGB)
 
 
 def test_a_busy_instance_is_refused(imagenet: Path) -> None:
     values = pixels(9, 9)
-    with toy.open_toy(imagenet) as net:
-        toy.call("tvmf_start", net.handle)
-        with pytest.raises(toy.Refused, match="in use") as refused:
+    with library.open_bundle(imagenet) as net:
+        library.call("tvmf_start", net.handle)
+        with pytest.raises(library.Refused, match="in use") as refused:
             set_picture(net, values, RGB)
-        assert refused.value.status == toy.BUSY
-        toy.call("tvmf_wait", net.handle)
+        assert refused.value.status == library.BUSY
+        library.call("tvmf_wait", net.handle)
         set_picture(net, values, RGB)
 
 
@@ -247,10 +256,28 @@ def test_pictures_at_the_end_of_memory(imagenet: Path) -> None:
     pages, readable, private_anonymous = 16 * page, 3, 0x22
     memory = libc.mmap(None, pages + page, readable, private_anonymous, -1, 0)
     assert libc.mprotect(memory + pages, page, 0) == 0
-    with toy.open_toy(imagenet) as net:
+    with library.open_bundle(imagenet) as net:
         for order in (RGB, RGBA, GRAY):
             values = pixels(61, 47, order)
             start = memory + pages - values.nbytes
             ctypes.memmove(start, values.ctypes.data, values.nbytes)
-            toy.call("tvmf_set_picture", net.handle, 0, start, 61, 47, 0, order)
+            library.call("tvmf_set_picture", net.handle, 0, start, 61, 47, 0, order)
             assert np.array_equal(net.inputs[0], reference(values, order, IMAGENET))
+
+
+@pytest.mark.system("emulate")
+def test_the_same_bits_on_arm(tmp_path: Path) -> None:
+    """Where compilers may fuse multiplications and additions, which rounds once less."""
+    recipe = PictureRecipe(72, 64, 56, MEAN, STD, "bgr", 3.3)
+    bundle = toy.write(picture_toy(recipe, "NHWC", arch="aarch64"), tmp_path / "toy")
+    for width, height in [(123, 77), (31, 31), (500, 333)]:
+        values, picture, result = pixels(width, height), tmp_path / "x.ppm", tmp_path / "y.npy"
+        Image.fromarray(values).save(picture)
+        command = [
+            *emulator_command(targets.load("raspberry-pi-4")),
+            library.runner("aarch64"),
+            picture,
+        ]
+        command += ["--bundle", bundle, "--runs", "0", "--save", result]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=60)
+        assert np.array_equal(np.load(result), reference(values, RGB, recipe, "NHWC"))

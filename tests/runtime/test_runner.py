@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.runtime import toy
+from tests.runtime import library, toy
 
 LABELS = ("ant", 'a "bee"', "cat\\dog")
 LOGITS = np.array([[1.0, 3.0, 2.0]], np.float32)
@@ -37,7 +37,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(bundle: Path, *words: str | Path, **more: Any) -> subprocess.CompletedProcess[str]:
-    command = [toy.runner(), "--bundle", bundle, *words]
+    command = [library.runner(), "--bundle", bundle, *words]
     more = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more}
     return subprocess.run(command, text=True, timeout=60, check=False, **more)
 
@@ -119,7 +119,7 @@ def test_save(network: Path, tmp_path: Path) -> None:
 
 def test_the_bundle_it_lies_in(bundle: Path, tmp_path: Path) -> None:
     shutil.copytree(bundle, tmp_path / "there")
-    program = shutil.copy(toy.runner(), tmp_path / "there")
+    program = shutil.copy(library.runner(), tmp_path / "there")
     (tmp_path / "link").symlink_to(program)
     for path in (program, tmp_path / "link"):
         process = subprocess.run([path, "--check"], cwd="/", capture_output=True, check=False)
@@ -154,12 +154,13 @@ def test_the_bundle_it_lies_in(bundle: Path, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_arguments(bundle: Path, words: list[str], sentence: str) -> None:
-    refused(run(bundle, *words), toy.USAGE, sentence)
+    refused(run(bundle, *words), library.USAGE, sentence)
 
 
-def test_help() -> None:
-    process = subprocess.run([toy.runner(), "--help"], capture_output=True, check=True, text=True)
-    assert process.stdout.startswith("usage: runner ")
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["--runs", "3", "--help"]])
+def test_help(words: list[str]) -> None:
+    said = subprocess.check_output([library.runner(), *words], text=True)
+    assert said.startswith("usage: runner ")
 
 
 # ---- Streams and disks
@@ -217,12 +218,12 @@ def test_check_of_every_type(tmp_path: Path) -> None:
         values = np.array([[0, 1, 1, 0]]).astype(dtype)
         made = toy.copies(*[((1, 4), dtype)] * 2, samples=(values,) * 2, expected=(values,) * 2)
         folder = toy.write(made, tmp_path / f"{number}")
-        with toy.open_toy(folder) as net:
+        with library.open_bundle(folder) as net:
             assert net.check(folder) == 0
             np.save(folder / "sample_expected_2.npy", np.array([[0, 1, 0, 0]]).astype(dtype))
-            with pytest.raises(toy.Refused, match=r"max relative error 1\.00e\+00") as wrong:
+            with pytest.raises(library.Refused, match=r"max relative error 1\.00e\+00") as wrong:
                 net.check(folder)
-            assert wrong.value.status == toy.NUMERICS
+            assert wrong.value.status == library.NUMERICS
 
 
 def test_check_of_small_and_negative_numbers(tmp_path: Path) -> None:
@@ -237,7 +238,7 @@ def test_check_of_small_and_negative_numbers(tmp_path: Path) -> None:
         half = (given / 2).astype(dtype)
         made = toy.copies(((4,), dtype), samples=(given,), expected=(half,), tolerance=1.0)
         folder = toy.write(made, tmp_path / f"{number}")
-        with toy.open_toy(folder) as net:
+        with library.open_bundle(folder) as net:
             doubles = half.astype(np.float64)
             wanted = np.abs(given.astype(np.float64) - doubles).max() / np.abs(doubles).max()
             assert net.check(folder) == pytest.approx(wanted, rel=1e-12)
@@ -246,30 +247,30 @@ def test_check_of_small_and_negative_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_nan_is_infinitely_wrong(bundle: Path, tmp_path: Path, value: float) -> None:
     folder = expect(bundle, tmp_path / "copy", lambda x: np.where(x == 3, np.float32(value), x))
-    refused(run(folder, "--check"), toy.NUMERICS, "max relative error inf")
+    refused(run(folder, "--check"), library.NUMERICS, "max relative error inf")
     report = run(folder, "--check", "--json")
-    refused(report, toy.NUMERICS, "computes wrong values")
+    refused(report, library.NUMERICS, "computes wrong values")
     assert json.loads(report.stdout)["max_rel_error"] == np.inf
 
 
 def test_wrong_values(bundle: Path, tmp_path: Path) -> None:
     folder = expect(bundle, tmp_path / "copy", lambda x: x + np.float32(3e-3))
     process = run(folder, "--check")
-    refused(process, toy.NUMERICS, "computes wrong values on this machine")
+    refused(process, library.NUMERICS, "computes wrong values on this machine")
     assert "check passed" not in process.stdout
     assert "max relative error 9.99e-04 (tolerance 1e-05)" in process.stdout
 
 
 def test_samples_that_are_missing_or_damaged(bundle: Path, tmp_path: Path) -> None:
     other_type = expect(bundle, tmp_path / "copy", lambda x: x.astype(np.float64))
-    refused(run(other_type, "--check"), toy.BUNDLE, "copy the bundle again")
+    refused(run(other_type, "--check"), library.BUNDLE, "copy the bundle again")
     (other_type / "sample_input.npy").unlink()
-    refused(run(other_type, "--check"), toy.BUNDLE, "sample_input.npy: No such file")
-    refused(run(tmp_path, "--check"), toy.BUNDLE, "not a bundle")
+    refused(run(other_type, "--check"), library.BUNDLE, "sample_input.npy: No such file")
+    refused(run(tmp_path, "--check"), library.BUNDLE, "not a bundle")
 
 
 def test_a_sample_with_nan(bundle: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(bundle, tmp_path / "copy")
     np.save(folder / "sample_input.npy", LOGITS * np.float32(np.nan))
-    refused(run(folder, "--check"), toy.USAGE, "NaN or infinity")
-    refused(run(folder), toy.USAGE, "NaN or infinity")
+    refused(run(folder, "--check"), library.USAGE, "NaN or infinity")
+    refused(run(folder), library.USAGE, "NaN or infinity")

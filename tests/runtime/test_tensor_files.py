@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.runtime import toy
+from tests.runtime import library, toy
 from tests.runtime.test_pictures import IMAGENET, RGB, picture_toy, pixels, reference
 from tvm_flow.ir.picture import PictureRecipe
 
-Array = toy.Array
 SHAPE = (1, 2, 3)
 FLOATS = np.arange(6, dtype=np.float32).reshape(SHAPE)
 DTYPES = [
@@ -26,22 +25,22 @@ DTYPES = [
 
 
 @pytest.fixture(scope="module")
-def floats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[toy.Instance]:
+def floats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[library.Instance]:
     """One input of float32 and :data:`SHAPE`."""
     bundle = toy.write(toy.copies((SHAPE, "float32")), tmp_path_factory.mktemp("files") / "toy")
-    with toy.open_toy(bundle) as net:
+    with library.open_bundle(bundle) as net:
         yield net
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[toy.Instance]:
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[library.Instance]:
     bundle = toy.write(picture_toy(IMAGENET), tmp_path_factory.mktemp("files") / "pictures")
-    with toy.open_toy(bundle) as net:
+    with library.open_bundle(bundle) as net:
         yield net
 
 
-def refusal(net: toy.Instance, path: Path | str, status: int = toy.USAGE) -> str:
-    with pytest.raises(toy.Refused) as refused:
+def refusal(net: library.Instance, path: Path | str, status: int = library.USAGE) -> str:
+    with pytest.raises(library.Refused) as refused:
         net.read(path)
     assert refused.value.status == status
     assert str(path) in str(refused.value)
@@ -57,14 +56,14 @@ def refusal(net: toy.Instance, path: Path | str, status: int = toy.USAGE) -> str
 def test_npy_of_every_type_and_shape(tmp_path: Path, dtype: str, shape: tuple[int, ...]) -> None:
     values = np.random.default_rng(1).integers(0, 2, shape).astype(dtype)
     np.save(tmp_path / "x.npy", values)
-    with toy.open_toy(toy.write(toy.copies((shape, dtype)), tmp_path / "toy")) as net:
+    with library.open_bundle(toy.write(toy.copies((shape, dtype)), tmp_path / "toy")) as net:
         net.inputs[0][...] = 5
         assert np.array_equal(net.read(tmp_path / "x.npy"), values)
         assert np.array_equal(net.run()[0], values)
 
 
 @pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
-def test_npy_versions(floats: toy.Instance, tmp_path: Path, version: tuple[int, int]) -> None:
+def test_npy_versions(floats: library.Instance, tmp_path: Path, version: tuple[int, int]) -> None:
     path = tmp_path / "x.NPY"
     with path.open("wb") as file:
         np.lib.format.write_array(file, FLOATS, version)
@@ -85,7 +84,7 @@ GOOD = GOOD_HEADERS[0]
 
 
 @pytest.mark.parametrize("header", GOOD_HEADERS)
-def test_npy_headers(floats: toy.Instance, tmp_path: Path, header: str) -> None:
+def test_npy_headers(floats: library.Instance, tmp_path: Path, header: str) -> None:
     path = tmp_path / "x.npy"
     path.write_bytes(npy(header))
     assert np.array_equal(floats.read(path), FLOATS)
@@ -131,7 +130,7 @@ BAD_NPY = {
 
 
 @pytest.mark.parametrize("case", BAD_NPY)
-def test_bad_npy(floats: toy.Instance, tmp_path: Path, case: str) -> None:
+def test_bad_npy(floats: library.Instance, tmp_path: Path, case: str) -> None:
     content, sentence = BAD_NPY[case]
     path = tmp_path / "x.npy"
     path.write_bytes(content)
@@ -139,7 +138,7 @@ def test_bad_npy(floats: toy.Instance, tmp_path: Path, case: str) -> None:
 
 
 def test_damaged_npy_is_read_as_numpy_reads_it_or_refused(
-    floats: toy.Instance, tmp_path: Path
+    floats: library.Instance, tmp_path: Path
 ) -> None:
     path, chance = tmp_path / "x.npy", random.Random(2)
     accepted, statuses = 0, set()
@@ -150,18 +149,20 @@ def test_damaged_npy_is_read_as_numpy_reads_it_or_refused(
         path.write_bytes(content[: chance.choice([len(content), chance.randrange(len(content))])])
         try:
             found = floats.read(path)
-        except toy.Refused as refused:
+        except library.Refused as refused:
             statuses.add(refused.status)
             continue
         accepted += 1
         assert np.array_equal(found, np.load(path))
-    assert statuses == {toy.USAGE}
+    assert statuses == {library.USAGE}
     assert accepted > 5  # a blank for another, or two damages that make up for each other
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("suffix", [".npy", ".bin"])
-def test_nan_and_infinity(floats: toy.Instance, tmp_path: Path, value: float, suffix: str) -> None:
+def test_nan_and_infinity(
+    floats: library.Instance, tmp_path: Path, value: float, suffix: str
+) -> None:
     values = FLOATS.copy()
     values[0, 1, 1] = value
     path = tmp_path / f"x{suffix}"
@@ -169,14 +170,16 @@ def test_nan_and_infinity(floats: toy.Instance, tmp_path: Path, value: float, su
         np.save(path, values)
     else:
         values.tofile(path)
-    assert "NaN or infinity" in refusal(floats, path, toy.USAGE)
+    assert "NaN or infinity" in refusal(floats, path, library.USAGE)
 
 
 # ---- .bin and everything else
 
 
 @pytest.mark.parametrize("extra", [-24, -4, -1, 0, 1, 3, 4])
-def test_bin_has_exactly_the_inputs_bytes(floats: toy.Instance, tmp_path: Path, extra: int) -> None:
+def test_bin_has_exactly_the_inputs_bytes(
+    floats: library.Instance, tmp_path: Path, extra: int
+) -> None:
     path, content = tmp_path / "x.bin", FLOATS.tobytes()
     path.write_bytes((content + bytes(8))[: len(content) + extra])
     if extra == 0:
@@ -189,7 +192,7 @@ def test_bin_has_exactly_the_inputs_bytes(floats: toy.Instance, tmp_path: Path, 
 
 @pytest.mark.parametrize("name", ["x.txt", "x", "x.npy.gz", ".hidden", "x.jpg", "dir.npy/x"])
 def test_other_suffixes_are_told_what_is_possible(
-    floats: toy.Instance, tmp_path: Path, name: str
+    floats: library.Instance, tmp_path: Path, name: str
 ) -> None:
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
@@ -199,7 +202,7 @@ def test_other_suffixes_are_told_what_is_possible(
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".bin", ".ppm", ".pgm"])
-def test_what_is_no_file(pictures: toy.Instance, tmp_path: Path, suffix: str) -> None:
+def test_what_is_no_file(pictures: library.Instance, tmp_path: Path, suffix: str) -> None:
     pipe, folder, nothing = (tmp_path / f"{name}{suffix}" for name in ("pipe", "dir", "nothing"))
     os.mkfifo(pipe)
     folder.mkdir()
@@ -212,7 +215,7 @@ def test_what_is_no_file(pictures: toy.Instance, tmp_path: Path, suffix: str) ->
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read(floats: toy.Instance, tmp_path: Path) -> None:
+def test_a_file_that_may_not_be_read(floats: library.Instance, tmp_path: Path) -> None:
     path = tmp_path / "x.bin"
     path.write_bytes(FLOATS.tobytes())
     path.chmod(0)
@@ -222,16 +225,16 @@ def test_a_file_that_may_not_be_read(floats: toy.Instance, tmp_path: Path) -> No
 def test_inputs_by_number_and_a_busy_instance(tmp_path: Path) -> None:
     made = toy.copies((SHAPE, "float32"), ((), "int64"))
     np.save(tmp_path / "n.npy", np.array(-5))
-    with toy.open_toy(toy.write(made, tmp_path / "toy")) as net:
+    with library.open_bundle(toy.write(made, tmp_path / "toy")) as net:
         assert net.read(tmp_path / "n.npy", 1) == -5
         for number in (-1, 2):
-            with pytest.raises(toy.Refused, match="no input"):
-                toy.call("tvmf_read_input", net.handle, number, bytes(tmp_path / "n.npy"))
-        toy.call("tvmf_start", net.handle)
-        with pytest.raises(toy.Refused, match="in use") as refused:
+            with pytest.raises(library.Refused, match="no input"):
+                library.call("tvmf_read_input", net.handle, number, bytes(tmp_path / "n.npy"))
+        library.call("tvmf_start", net.handle)
+        with pytest.raises(library.Refused, match="in use") as refused:
             net.read(tmp_path / "n.npy", 1)
-        assert refused.value.status == toy.BUSY
-        toy.call("tvmf_wait", net.handle)
+        assert refused.value.status == library.BUSY
+        library.call("tvmf_wait", net.handle)
         net.read(tmp_path / "n.npy", 1)
 
 
@@ -250,7 +253,7 @@ def test_inputs_by_number_and_a_busy_instance(tmp_path: Path) -> None:
         b"P6\n005 04\n0255\n",
     ],
 )
-def test_ppm_headers(pictures: toy.Instance, tmp_path: Path, header: bytes) -> None:
+def test_ppm_headers(pictures: library.Instance, tmp_path: Path, header: bytes) -> None:
     values = pixels(5, 4)
     path = tmp_path / "x.ppm"
     path.write_bytes(header + values.tobytes())
@@ -262,7 +265,7 @@ def test_ppm_headers(pictures: toy.Instance, tmp_path: Path, header: bytes) -> N
 @pytest.mark.parametrize("most", [1, 2, 7, 100, 254, 255])
 @pytest.mark.parametrize("kind", ["P5", "P6"])
 def test_values_up_to_another_number(
-    pictures: toy.Instance, tmp_path: Path, most: int, kind: str
+    pictures: library.Instance, tmp_path: Path, most: int, kind: str
 ) -> None:
     """As Pillow scales them; what is above is the most."""
     path = tmp_path / "x.pnm.ppm"
@@ -279,7 +282,7 @@ def test_a_color_picture_for_a_gray_input(tmp_path: Path) -> None:
     values = pixels(20, 11)
     path = tmp_path / "x.PPM"
     Image.fromarray(values).save(path, "ppm")
-    with toy.open_toy(toy.write(picture_toy(recipe, channels=1), tmp_path / "toy")) as net:
+    with library.open_bundle(toy.write(picture_toy(recipe, channels=1), tmp_path / "toy")) as net:
         assert np.array_equal(net.read(path), reference(values, RGB, recipe, channels=1))
 
 
@@ -309,18 +312,18 @@ BAD_PPM = {
 
 
 @pytest.mark.parametrize("case", BAD_PPM)
-def test_bad_ppm(pictures: toy.Instance, tmp_path: Path, case: str) -> None:
+def test_bad_ppm(pictures: library.Instance, tmp_path: Path, case: str) -> None:
     content, sentence = BAD_PPM[case]
     path = tmp_path / "x.ppm"
     path.write_bytes(content)
-    with pytest.raises(toy.Refused) as refused:
+    with pytest.raises(library.Refused) as refused:
         pictures.read(path)
-    assert refused.value.status == toy.USAGE
+    assert refused.value.status == library.USAGE
     assert sentence in str(refused.value)
 
 
-def test_a_bundle_that_takes_no_pictures(floats: toy.Instance, tmp_path: Path) -> None:
+def test_a_bundle_that_takes_no_pictures(floats: library.Instance, tmp_path: Path) -> None:
     path = tmp_path / "x.ppm"
     path.write_bytes(b"P6 1 1 255\nabc")
-    with pytest.raises(toy.Refused, match="picture flags"):
+    with pytest.raises(library.Refused, match="picture flags"):
         floats.read(path)

@@ -49,6 +49,7 @@ TIER_OF = {
     "runtime/test_pictures.py": "compile",
     "runtime/test_runner.py": "compile",
     "runtime/test_tensor_files.py": "compile",
+    "runtime/test_toys.py": "compile",
     "schedules": "compile",
     "schedules/test_algorithm_contract.py": "unit",
     "schedules/test_even_rows.py": "unit",

@@ -83,6 +83,11 @@ static int parse(Options* o, int argc, char** argv) {
   return tvmf_fail(TVMF_USAGE, "--check runs the sample of the bundle and takes no FILE");
 }
 
+static bool wants_help(char** argv) {
+  while (*argv && strcmp(*argv, "--help") && strcmp(*argv, "-h")) argv++;
+  return *argv;
+}
+
 // The folder of this program.
 static void default_bundle(char* path, const char* program) {
   ssize_t length = readlink("/proc/self/exe", path, MOST_PATH - 64);
@@ -165,7 +170,7 @@ int main(int argc, char** argv) {
   Options o = {.runs = 50, .top = 5};
   bool usable = streams_usable();
   signal(SIGXFSZ, SIG_IGN);  // a limit on files' sizes is an error of writing
-  if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
+  if (wants_help(argv)) {
     printf("usage: %s\n", USAGE);
   } else {
     default_bundle(o.bundle, argv[0]);
