@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tvm_flow.api.boards import board_of, layout_of, store_of
+from tvm_flow.api.boards import board_of, layout_of, libc_of, store_of
 from tvm_flow.api.compile_report import CompileReport
 from tvm_flow.api.values import BUNDLE, FORMATS, ModelLike, TargetLike, target_value
 from tvm_flow.support.errors import UsageError
@@ -25,7 +25,7 @@ def compile(
     format: str = BUNDLE,
     dump: str | Path | None = None,
 ) -> CompileReport:
-    """Compile a network into a bundle: library, manifest, sample, runners.
+    """Compile a network into a bundle: code, weights, sample, and the runtime.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def compile(
     PyTorch eager before it appears at ``output``.
 
     Raises :class:`UsageError`, :class:`ModelError`, :class:`RecordError`, :class:`CompileError`,
-    :class:`EnvironmentFault` where the runner cannot be built, and :class:`NumericsError` where
+    :class:`EnvironmentFault` without a C compiler for the target, and :class:`NumericsError` where
     the result is wrong; ``output`` is then as it was.
     """
     layout = layout_of(layout)
@@ -68,6 +68,6 @@ def compile(
     return network_to_bundle.build(
         load_model(model), Path(output), board, store,
         backend=backend, layout=layout,
-        options=BundleOptions(labels=labels, runner=runner, libc=libc),
+        options=BundleOptions(labels=labels, runner=runner, libc=libc_of(libc)),
         format=format, dump=None if dump is None else Path(dump),
     )  # fmt: skip
