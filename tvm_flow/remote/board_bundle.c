@@ -1,11 +1,12 @@
-// A bundle on a board: libtvm_flow as functions of a library that TVM's RPC can load and call there.
+// A bundle on a board: libtvm_flow as functions of a library that TVM's RPC loads and calls there.
 //
-// Each returns a tvmf_status. A tensor must have the type and the shape of what it is for.
+// There is one bundle at a time. Each function returns a tvmf_status. A tensor must have the type
+// and the shape of what it is for.
 //   open(folder, threads, core, core, ...)   the bundle, bound to the first `threads` cores
 //   set_input(index, tensor)                 copies into the network
 //   get_output(index, tensor)                copies out of it
 //   run()
-//   time(warm_up, tensor)                    nanoseconds (uint64) of as many runs as it has elements
+//   time(warm_up, tensor)                    nanoseconds (uint64) of runs, one per element
 //   last_error(tensor)                       the sentence, as uint8, up to a zero byte
 #include <string.h>
 
@@ -52,8 +53,8 @@ static void close_bundle(void) {
 __attribute__((destructor)) static void unload(void) { close_bundle(); }
 
 static int misused(void) {
-  return tvmf_fail(TVMF_USAGE, "the board's part of tvm-flow was called with the wrong arguments. Fix: "
-                   "report it");
+  return tvmf_fail(TVMF_USAGE, "the board's part of tvm-flow was called with the wrong arguments. "
+                   "Fix: report it");
 }
 
 static const char* text_of(const Any* any) {
@@ -98,8 +99,8 @@ static int port_of(const Any* args, int32_t count,
   if (!net || !tensor) return misused();
   int status = describe(net, (int32_t)args[0].value.number, info);
   if (status || fits(tensor, info)) return status;
-  return tvmf_fail(TVMF_BUNDLE, "%s has another shape or type in the plan than in the manifest. Fix: "
-                   "compile the bundle again", info->name);
+  return tvmf_fail(TVMF_BUNDLE, "%s has another shape or type in the plan than in the manifest. "
+                   "Fix: compile the bundle again", info->name);
 }
 
 static int open_bundle(const Any* args, int32_t count) {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -69,7 +69,7 @@ class BoardBundle:
         session.upload(library, LIBRARY)
         self._session, self._outputs = session, manifest.read(folder).outputs
         self._module: Any = session.module(LIBRARY)
-        self._call("open", session.path("."), threads, *cores)
+        self._call("open", str(PurePosixPath(session.path("."))), threads, *cores)
 
     def __call__(self, inputs: Sequence[Array]) -> list[Array]:
         """The outputs for one array per input."""
