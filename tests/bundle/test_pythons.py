@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.bundle.arrays import reference, sample
+from tests.distribution.environments import interpreter
+from tvm_flow.api.runtime_wheel import runtime_wheel
 
 #: Versions that boards have: JetPack 4 to 6, Debian 11 to 13, and the newest.
 VERSIONS = [f"3.{minor}" for minor in range(6, 15)]
@@ -41,29 +39,15 @@ print(network.check() <= network.tolerance, *result.tolist()[0])
 """
 
 
-@cache
-def interpreters() -> dict[str, Path]:
-    """By version: those on PATH, and those that pyenv has beside this one."""
-    folders = [Path(folder) for folder in os.get_exec_path()]
-    folders += Path(sys.base_prefix).parent.glob("*/bin")
-    folders += Path.home().glob(".pyenv/versions/*/bin")
-    found: dict[str, Path] = {}
-    for folder in folders:
-        for path in sorted(folder.glob("python3*")) if folder.is_dir() else []:
-            if not re.fullmatch(r"python3(\.\d+)?", path.name) or ".venv" in path.parts:
-                continue
-            code = "import sys; print('%d.%d' % sys.version_info[:2])"
-            told = subprocess.run([path, "-c", code], capture_output=True, text=True, check=False)
-            if told.returncode == 0:
-                found.setdefault(told.stdout.strip(), path)
+@pytest.fixture(params=VERSIONS)
+def python(request: pytest.FixtureRequest) -> Path:
+    found = interpreter(request.param)
+    if found is None:
+        pytest.skip(f"no Python {request.param} in PATH or pyenv")
     return found
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_without_numpy(pristine: Path, tmp_path: Path, version: str) -> None:
-    python = interpreters().get(version)
-    if python is None:
-        pytest.skip(f"there is no Python {version} on this machine")
+def test_without_numpy(pristine: Path, tmp_path: Path, python: Path) -> None:
     sample().tofile(tmp_path / "x.bin")
     command = [str(python), "-I", "-W", "error", "-B", "-c", CODE, str(pristine)]
     done = subprocess.run(
@@ -75,21 +59,14 @@ def test_without_numpy(pristine: Path, tmp_path: Path, version: str) -> None:
     assert [float(value) for value in values] == pytest.approx(reference(sample())[0], rel=1e-4)
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_run_py(pristine: Path, version: str) -> None:
-    python = interpreters().get(version)
-    if python is None:
-        pytest.skip(f"there is no Python {version} on this machine")
+def test_run_py(pristine: Path, python: Path) -> None:
     command = [str(python), "-I", "-W", "error", "-B", str(pristine / "run.py"), "--check"]
     done = subprocess.run([*command, "--runs", "2"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "check passed" in done.stdout
 
 
-@pytest.mark.skipif(shutil.which("pip") is None, reason="needs pip")
 def test_the_wheel_needs_nothing_but_itself(pristine: Path, tmp_path: Path) -> None:
-    from tvm_flow.api.runtime_wheel import runtime_wheel  # noqa: PLC0415
-
     wheel = runtime_wheel("native", output=tmp_path)
     install = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps"]
     subprocess.run([*install, "--target", tmp_path / "site", wheel], check=True)
