@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.torch_operators import look_up_operators_once
+
 pytest_plugins = [
     "tests.support.system",
     "tests.support.tiers",
@@ -44,6 +46,7 @@ def pytest_configure() -> None:
 def pytest_collection_finish() -> None:
     """What importing TVM, PyTorch and the tests has made stays: a collection that looked at it
     each time would take an eighth of the whole run."""
+    look_up_operators_once()
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 10, 10)
