@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.torch_operators import look_up_operators_once
+from tvm_flow.support.collector import collect_seldom
 
 pytest_plugins = [
     "tests.support.system",
@@ -41,6 +42,7 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    collect_seldom()
 
 
 def pytest_collection_finish() -> None:
@@ -49,7 +51,6 @@ def pytest_collection_finish() -> None:
     look_up_operators_once()
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 10, 10)
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from typing import Any
 
 from tests.torch_operators import look_up_operators_once
 from tvm_flow.cli import main
+from tvm_flow.support.collector import collect_seldom
 
 ROOT = Path(__file__).parents[1]
 Done = subprocess.CompletedProcess[str]
@@ -94,6 +95,7 @@ NURSERY = Nursery()
 
 
 def _serve() -> None:
+    collect_seldom()
     orders, answers = sys.stdin, os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     import torch  # noqa: PLC0415
