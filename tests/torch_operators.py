@@ -14,7 +14,7 @@ def look_up_operators_once() -> None:
     """
     if "torch" not in sys.modules:
         return
-    import torch._export.utils as utils  # noqa: PLC0415 - only where it is there already
+    from torch._export import utils  # noqa: PLC0415 - only where it is there already
 
     if look_up := getattr(utils, "_materialize_cpp_cia_ops", None):  # private: may go any time
         utils._materialize_cpp_cia_ops = functools.cache(look_up)

@@ -102,8 +102,8 @@ class Lab:
 def stock_server(lab: Lab) -> Iterator[None]:
     """TVM's own RPC server, registered with the lab's tracker under its key."""
     server = subprocess.Popen(
-        [sys.executable, "-c", RUN_MODULE, "tvm.exec.rpc_server", "--host", "127.0.0.1", "--tracker",
-         lab.tracker.address, "--key", lab.key],
+        [sys.executable, "-c", RUN_MODULE, "tvm.exec.rpc_server", "--host", "127.0.0.1",
+         "--tracker", lab.tracker.address, "--key", lab.key],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, cwd=ROOT,
     )  # fmt: skip
     try:
