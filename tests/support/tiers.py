@@ -16,9 +16,10 @@ TESTS = Path(__file__).parents[1]
 
 #: Folder or file below tests/ -> tier; the longest that matches counts.
 TIER_OF = {
-    "api": "process",
+    "api": "compile",
     "backends": "compile",
     "benchmarks": "process",
+    "benchmarks/test_environments.py": "compile",
     "benchmarks/test_networks.py": "unit",
     "benchmarks/test_table.py": "unit",
     "boards": "process",
@@ -31,7 +32,9 @@ TIER_OF = {
     "bundle/test_pythons.py": "compile",
     "cli": "process",
     "cli/test_cli_bad_input.py": "compile",
+    "cli/test_cli_board_kit.py": "compile",
     "cli/test_cli_compile_all.py": "compile",
+    "cli/test_readme.py": "compile",
     "distribution": "process",
     "examples": "compile",
     "frontend": "compile",
