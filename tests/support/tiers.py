@@ -17,6 +17,7 @@ TESTS = Path(__file__).parents[1]
 #: Folder or file below tests/ -> tier; the longest that matches counts.
 TIER_OF = {
     "api": "process",
+    "api/test_picture.py": "unit",
     "backends": "compile",
     "benchmarks": "process",
     "benchmarks/test_networks.py": "unit",
@@ -32,6 +33,7 @@ TIER_OF = {
     "cli": "process",
     "cli/test_cli_bad_input.py": "compile",
     "cli/test_cli_compile_all.py": "compile",
+    "cli/test_cli_picture.py": "compile",
     "distribution": "process",
     "examples": "compile",
     "frontend": "compile",

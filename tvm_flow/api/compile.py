@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tvm_flow.api.boards import board_of, layout_of, store_of
 from tvm_flow.api.compile_report import CompileReport
+from tvm_flow.api.picture import Picture, recipe_for
 from tvm_flow.api.values import ModelLike, TargetLike, target_value
 
 
@@ -19,6 +20,7 @@ def compile(
     layout: str = "NCHW",
     records: str | Path | None = None,
     labels: Sequence[str] | None = None,
+    picture: Picture | None = None,
     runner: bool = True,
     libc: str | None = None,
     dump: str | Path | None = None,
@@ -34,6 +36,7 @@ def compile(
     records: folder with one folder of tuning records per board (default: see
         :func:`tvm_flow.api.boards.records_root`).
     labels: class names, one per output.
+    picture: how a picture becomes the input, where that is not ImageNet's way.
     runner: include the program that runs the bundle on the command line, and an installer.
     libc: what it is linked for: ``"musl"``, or the oldest version of glibc (``"2.28"``); by default
         the board's.
@@ -57,10 +60,11 @@ def compile(
     from tvm_flow.backends import backend_of  # noqa: PLC0415
     from tvm_flow.bundle.write import BundleOptions  # noqa: PLC0415
 
-    backend = backend_of(device)
+    backend, loaded = backend_of(device), load_model(model)
+    recipe = recipe_for(loaded.input_shape, picture)
     return network_to_bundle.build(
-        load_model(model), Path(output), board, store,
+        loaded, Path(output), board, store,
         backend=backend, layout=layout,
-        options=BundleOptions(labels=labels, runner=runner, libc=libc),
+        options=BundleOptions(labels=labels, picture=recipe, runner=runner, libc=libc),
         dump=None if dump is None else Path(dump),
     )  # fmt: skip

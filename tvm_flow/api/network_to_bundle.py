@@ -77,6 +77,7 @@ def build(
         records=store.directory,
         committed_records=store.committed,
         verified=verdicts[0] if verdicts else None,
+        picture=options.picture,
         macs=lowered.macs,
         library_bytes=(path / "model.so").stat().st_size,
         runtime_bytes=deploy_bytes(path),

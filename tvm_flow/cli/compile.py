@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import RenderableType
 
+from tvm_flow.api.picture import described
 from tvm_flow.cli.arguments import (
     Input,
     Layout,
@@ -21,6 +22,7 @@ from tvm_flow.cli.arguments import (
     given_model,
 )
 from tvm_flow.cli.command import Answer, verb
+from tvm_flow.cli.picture import ChannelOrder, Mean, Range, Resize, Std, given_picture
 from tvm_flow.cli.text import line, notes, size
 from tvm_flow.support.errors import UsageError
 
@@ -35,6 +37,7 @@ def register(app: typer.Typer) -> None:
         "tvm-flow compile resnet18 --weights resnet18.pth --threads 2 -o build/resnet18",
         "tvm-flow compile fasternet_t0 --target rk3399 -o build/t0-rk3399",
         "tvm-flow compile fasternet_t0 -o build/t0 --dump build/t0-dump",
+        "tvm-flow compile net.onnx --resize 232 --mean .5,.5,.5 --std .5,.5,.5 -o build/net",
         busy="compiling",
     )(compile)
 
@@ -68,6 +71,11 @@ def compile(
             show_default=False,
         ),
     ] = None,
+    resize: Resize = None,
+    mean: Mean = None,
+    std: Std = None,
+    channel_order: ChannelOrder = None,
+    range: Range = None,
     runner: Annotated[
         bool,
         typer.Option(
@@ -111,6 +119,7 @@ def compile(
         layout=layout,
         records=records,
         labels=read_labels(labels) if labels else None,
+        picture=given_picture(resize, mean, std, channel_order, range),
         runner=runner,
         libc=libc,
         dump=dump,
@@ -138,6 +147,8 @@ def show(report: CompileReport) -> Iterable[RenderableType]:
     )
     runtime = f", of that runtime {size(report.runtime_bytes)}"
     yield line(f"bundle {size(report.total_bytes)}{runtime}")
+    if report.picture:
+        yield line(described(report.picture))
     if report.verified:
         yield line(f"checked against PyTorch: {report.verified}", "green")
     yield from notes(report.notes)
