@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,11 @@ from tvm.target import Target
 
 from tests.bundle.arrays import CHANNELS, SHAPE, reference, sample, weight
 from tvm_flow import targets
-from tvm_flow.bundle.write import write_bundle
+from tvm_flow.bundle.plan_file import NAME as PLAN
+from tvm_flow.bundle.write import BundleOptions, write_bundle
 from tvm_flow.ir.lowered import KernelInfo, Lowered, TensorInfo
-from tvm_flow.runtime import manifest, verify
+from tvm_flow.support import manifest
+from tvm_flow.toolchain.checksum import checksum
 
 CONV_MACS = CHANNELS * 3 * 9 * 16 * 16
 
@@ -74,15 +77,48 @@ def lowered(board_name: str = "native") -> Lowered:
     )
 
 
-def write(path: Path, board: str = "native", **options: Any) -> Path:
+def write(
+    path: Path,
+    board: str = "native",
+    accept: Callable[[Path], None] | None = None,
+    **options: Any,
+) -> Path:
     x = sample()
-    return write_bundle(lowered(board), path, sample_input=x, expected=[reference(x)], **options)
+    return write_bundle(
+        lowered(board), path, sample=[x], expected=[reference(x)],
+        options=BundleOptions(**options), accept=accept,
+    )  # fmt: skip
+
+
+def replace_in_plan(directory: Path, old: bytes, new: bytes) -> None:
+    """Change the plan and make it consistent again. ``old`` must occur once."""
+    path = directory / PLAN
+    plan = path.read_bytes()
+    assert plan.count(old) == 1
+    body = plan[32:].replace(old, new)
+    path.write_bytes(plan[:16] + struct.pack("<QQ", 32 + len(body), checksum(body)) + body)
 
 
 def reseal(directory: Path, change: Callable[[dict[str, Any]], None] = lambda _: None) -> None:
-    """Make a changed bundle consistent again: all hashes, and the manifest after ``change``."""
+    """Make a changed bundle consistent again: checksums of code and weights in the plan, hashes of
+    all files in the manifest, and the manifest after ``change``."""
     data = json.loads((directory / manifest.NAME).read_text())
+    _restamp(directory)
     for name, entry in data["files"].items():
-        entry.update(verify.fingerprint(directory / name))
+        entry.update(manifest.fingerprint(directory / name))
     change(data)
     (directory / manifest.NAME).write_text(manifest.seal(data))
+
+
+def _restamp(directory: Path) -> None:
+    """The plan has size and checksum of two files, one after the other, before the tolerance."""
+    path = directory / PLAN
+    body = path.read_bytes()[32:]
+    at = body.index(struct.pack("<d", 1e-4)) - 32
+    stamps = b""
+    for name in ("model.so", "weights.bin"):
+        content = (directory / name).read_bytes()
+        stamps += struct.pack("<QQ", len(content), checksum(content))
+    body = body[:at] + stamps + body[at + 32 :]
+    head = path.read_bytes()[:16]
+    path.write_bytes(head + struct.pack("<QQ", 32 + len(body), checksum(body)) + body)

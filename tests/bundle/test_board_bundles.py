@@ -15,14 +15,12 @@ from tvm_flow import targets
 from tvm_flow.api.compile_all import TargetResult, compile_all, target_files
 from tvm_flow.boards import deploy
 from tvm_flow.boards.emulate import emulator_command
-from tvm_flow.runtime import manifest, verify
+from tvm_flow.support import manifest
 from tvm_flow.support.errors import CompileError, TargetError, UsageError
 from tvm_flow.toolchain.elf import elf_arch, needed_glibc, version_key
 
-pytestmark = pytest.mark.timeout(900)  # a machine's first C++ build also builds libc++
-
 NET = f"{Path(__file__).parents[1] / 'cli' / 'user_models.py'}:net"
-MOST_RUNTIME_BYTES = 10e6
+MOST_RUNTIME_BYTES = 400_000
 Done = subprocess.CompletedProcess[str]
 
 
@@ -71,7 +69,7 @@ def test_the_runner_agrees_with_pytorch(results: dict[str, TargetResult], name: 
 def test_a_bundle_loads_on_the_oldest_system(results: dict[str, TargetResult], name: str) -> None:
     board, report = targets.load(name), results[name].report
     assert report is not None
-    for file in ("model.so", "runner", "lib/libtvm_runtime.so", "lib/libtvm_ffi.so"):
+    for file in ("model.so", "runner", "lib/libtvm_flow.so"):
         assert elf_arch(report.path / file) == board.arch
         needed = needed_glibc(report.path / file) or "2.0"
         assert version_key(needed) <= version_key(board.glibc_floor), file
@@ -83,14 +81,14 @@ def test_everything_is_in_the_manifest(results: dict[str, TargetResult]) -> None
     report = results["rk3399"].report
     assert report is not None
     info = manifest.read(report.path)
-    verify.verify_files(report.path, info)
-    assert {"runner", "install.sh", "lib/libtvm_runtime.so", "lib/libtvm_ffi.so"} <= set(info.files)
+    manifest.verify_files(report.path, info)
+    assert {"runner", "install.sh", "lib/libtvm_flow.so", "include/tvm_flow.h"} <= set(info.files)
     assert any("./install.sh there" in note for note in report.notes)
     assert "./install.sh" in (report.path / "README.md").read_text()
 
 
 def test_the_installer_checks_and_copies(tmp_path: Path) -> None:
-    bundle = write(tmp_path / "bundle", runner=True)
+    bundle = write(tmp_path / "bundle")
     for _ in range(2):
         done = run(bundle / "install.sh", "--prefix", tmp_path / "opt" / "net")
         assert done.returncode == 0, done.stderr
@@ -136,7 +134,7 @@ def test_targets_are_checked_first(tmp_path: Path) -> None:
 def test_without_a_runner(tmp_path: Path) -> None:
     report = tvm_flow.compile(NET, output=tmp_path / "b", target="rk3399", runner=False)
     assert not (report.path / "runner").exists()
-    assert report.runtime_bytes == 0
+    assert not (report.path / "install.sh").exists()
     assert any("run.py --check there" in note for note in report.notes)
 
 
@@ -146,5 +144,5 @@ def test_a_library_for_a_newer_system_is_an_error(
     report = results["rk3399"].report
     assert report is not None
     monkeypatch.setattr(deploy, "needed_glibc", lambda _: "2.36")
-    with pytest.raises(CompileError, match=r"needs glibc 2\.36, the board has 2\.28"):
-        deploy.require_glibc(report.path / "model.so", targets.load("rk3399"))
+    with pytest.raises(CompileError, match=r"needs glibc 2\.36, 2\.28 is there"):
+        deploy.require_libc(report.path / "model.so", "rk3399", "2.28")

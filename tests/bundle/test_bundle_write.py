@@ -14,7 +14,8 @@ import pytest
 
 from tests.bundle.arrays import SHAPE, reference, sample
 from tests.bundle.networks import lowered, write
-from tvm_flow.bundle.write import check, write_bundle
+from tvm_flow import check
+from tvm_flow.bundle.write import write_bundle
 from tvm_flow.support.errors import CompileError, NumericsError, UsageError
 
 
@@ -107,7 +108,7 @@ def test_a_sample_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     nan = np.full(SHAPE, np.nan, np.float32)
     for bad in (wrong, nan, x.astype(np.float64)):
         with pytest.raises(UsageError, match="sample input"):
-            write_bundle(lowered(), tmp_path / "b", sample_input=bad, expected=[reference(x)])
+            write_bundle(lowered(), tmp_path / "b", sample=[bad], expected=[reference(x)])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from tests.bundle.networks import CONV_MACS, reseal
-from tvm_flow.bundle.write import load
+from tvm_flow import check, load
 from tvm_flow.report.profile import profile
-from tvm_flow.runtime.sample import check
 from tvm_flow.support.errors import MeasurementError, UsageError
 
 
@@ -35,7 +34,7 @@ def test_kernels_are_linked_to_their_operators(pristine: Path) -> None:
 
 
 def test_the_bundle_runs_on_after_a_profile(pristine: Path) -> None:
-    """The instrument is taken off again: times afterwards are those without it."""
+    """Times afterwards are those of runs that are not timed step by step."""
     report = profile(pristine, threads=1, runs=20)
     assert load(pristine, threads=1).time(20).median_ms < 5 * report.total.median_ms
 
@@ -43,14 +42,13 @@ def test_the_bundle_runs_on_after_a_profile(pristine: Path) -> None:
 def test_memory(pristine: Path) -> None:
     memory = profile(pristine, runs=1, memory=True).memory
     assert memory is not None
-    assert memory.storages == (8192, 8192)
-    assert memory.arena == 16384
+    assert memory.arena == 16384  # conv -> relu -> mean, two alive
     assert memory.unshared == 16384
     assert memory.weights == 4 * 8 * 27
     assert (memory.inputs, memory.outputs) == (4 * 3 * 256, 4 * 8)
     assert memory.library == (pristine / "model.so").stat().st_size
-    assert 20 * 2**20 < memory.baseline_rss <= memory.peak_rss + 2**20
-    assert memory.peak_rss < 150 * 2**20  # without torch and without TVM's compiler
+    assert 5 * 2**20 < memory.baseline_rss <= memory.peak_rss + 2**20
+    assert memory.peak_rss < 60 * 2**20  # without torch and without TVM
 
 
 def test_kernels_other_than_in_the_manifest(copied: Path) -> None:

@@ -1,8 +1,7 @@
-"""The thread pool that is linked into libraries: results, sharing, and going away."""
+"""The thread pool in kernels that TVM loads: results, sharing, and going away."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import subprocess
 import sys
@@ -15,11 +14,9 @@ from numpy.typing import NDArray
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from tests.bundle.arrays import reference, sample
-from tests.bundle.networks import in_threads, lowered
+from tests.bundle.networks import in_threads
 from tvm_flow import targets
-from tvm_flow.bundle.write import load, write_bundle
-from tvm_flow.runtime.library import use_threads
+from tvm_flow.measure.kernel_pool import use_threads
 from tvm_flow.toolchain.linker import find_linker
 from tvm_flow.toolchain.thread_pool import thread_pool_objects
 
@@ -67,7 +64,7 @@ def _run(module: object, times: int) -> None:
 def _load(library: Path, threads: int) -> object:
     module = tvm.runtime.load_module(str(library))
     assert module.implements_function("tvm_flow_pool", query_imports=True)
-    use_threads(module, threads, list(BOARD.cores), pin=False)
+    use_threads(module, threads, list(BOARD.cores))
     return module
 
 
@@ -143,18 +140,3 @@ def test_more_threads_than_the_system_gives_are_refused(library: Path) -> None:
 
 def test_one_thread_needs_no_pool() -> None:
     assert thread_pool_objects(BOARD.arch, BOARD.glibc_floor, 1) == []
-
-
-def test_a_bundle_for_two_threads_has_the_pool(tmp_path: Path) -> None:
-    if len(BOARD.cores) < 2:
-        pytest.skip("needs two cores")
-    network = dataclasses.replace(
-        lowered(), board=dataclasses.replace(targets.load("native"), threads=2)
-    )
-    path = write_bundle(
-        network, tmp_path / "two", sample_input=sample(), expected=[reference(sample())]
-    )
-    bundle = load(path)
-    assert bundle.threads == 2
-    assert bundle.program.library.implements_function("tvm_flow_pool", query_imports=True)
-    np.testing.assert_allclose(bundle(sample()), reference(sample()), rtol=1e-4, atol=1e-5)

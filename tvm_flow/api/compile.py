@@ -8,7 +8,8 @@ from pathlib import Path
 from tvm_flow.api.boards import board_of, layout_of, store_of
 from tvm_flow.api.compile_report import CompileReport
 from tvm_flow.api.picture import Picture, recipe_for
-from tvm_flow.api.values import ModelLike, TargetLike, target_value
+from tvm_flow.api.values import BUNDLE, FORMATS, ModelLike, TargetLike, target_value
+from tvm_flow.support.errors import UsageError
 
 
 def compile(
@@ -23,6 +24,7 @@ def compile(
     picture: Picture | None = None,
     runner: bool = True,
     libc: str | None = None,
+    format: str = BUNDLE,
     dump: str | Path | None = None,
 ) -> CompileReport:
     """Compile a network into a bundle: library, manifest, sample, runners.
@@ -40,6 +42,9 @@ def compile(
     runner: include the program that runs the bundle on the command line, and an installer.
     libc: what it is linked for: ``"musl"``, or the oldest version of glibc (``"2.28"``); by default
         the board's.
+    format: ``"bundle"``, a folder; ``"single-file"``, a library with everything inside that exports
+        the interface of ``tvm_flow.h``; ``"tvm"``, a library for ``tvm.runtime.load_module`` and
+        ``relax.VirtualMachine``. ``output`` is then the file.
     dump: folder to write the graph to after each pass, and each kernel's TIR and assembly.
 
     Every kernel is built from the best record of its workload on that board, and with the default
@@ -51,6 +56,8 @@ def compile(
     the result is wrong; ``output`` is then as it was.
     """
     layout = layout_of(layout)
+    if format not in FORMATS:
+        raise UsageError(f"There is no format {format!r}", fix=f"one of {', '.join(FORMATS)}")
     board = board_of(target, threads)
     device = target_value(target).device
     store = store_of(board, records, device)
@@ -66,5 +73,5 @@ def compile(
         loaded, Path(output), board, store,
         backend=backend, layout=layout,
         options=BundleOptions(labels=labels, picture=recipe, runner=runner, libc=libc),
-        dump=None if dump is None else Path(dump),
+        format=format, dump=None if dump is None else Path(dump),
     )  # fmt: skip

@@ -13,10 +13,12 @@ from tvm_flow.api.choose import RecordChooser
 from tvm_flow.api.compile_report import CompileReport
 from tvm_flow.api.dump import Dump
 from tvm_flow.api.networks import LoadedModel, to_graph
+from tvm_flow.api.values import BUNDLE, SINGLE_FILE, TVM
 from tvm_flow.api.verify import verify
 from tvm_flow.backends import Backend
 from tvm_flow.boards.deploy import deploy_bytes
-from tvm_flow.bundle.write import BundleOptions, write_bundle
+from tvm_flow.bundle.formats import require_library_place, write_single_file, write_tvm_library
+from tvm_flow.bundle.write import LIBRARY, BundleOptions, write_bundle
 from tvm_flow.ir.lowered import Lowered
 from tvm_flow.support import manifest
 from tvm_flow.support.errors import UsageError
@@ -26,6 +28,11 @@ from tvm_flow.tuning.records.store import RecordStore
 
 Array = NDArray[np.float32]
 SAMPLE_SEED = 0
+#: How a user sees whether it runs on another machine.
+_HOW = {
+    (BUNDLE, True): ": ./install.sh there",
+    (BUNDLE, False): ": python3 run.py --check there",
+}
 
 
 def build(
@@ -37,10 +44,14 @@ def build(
     backend: Backend,
     layout: str,
     options: BundleOptions,
+    format: str = BUNDLE,
     dump: Path | None = None,
 ) -> CompileReport:
     """See :func:`tvm_flow.api.compile.compile`; ``layout`` is upper case here."""
-    refuse_foreign(output, "bundle", manifest.is_bundle)  # before time is spent on it
+    if format == BUNDLE:  # before time is spent on it
+        refuse_foreign(output, "bundle", manifest.is_bundle)
+    else:
+        require_library_place(output)
     dumped = None if dump is None else Dump(dump)
     chooser = RecordChooser(store, board, backend)
     graph, observe = to_graph(loaded), dumped.graph if dumped else None
@@ -53,18 +64,23 @@ def build(
     sample, expected = _sample(loaded, lowered)
     verdicts: list[CheckReport] = []
     runs_here = board.arch == platform.machine()
-    path = write_bundle(
+    write = {SINGLE_FILE: write_single_file, TVM: write_tvm_library}.get(format, write_bundle)
+    path = write(
         lowered,
         output,
         sample=[sample],
         expected=expected,
         options=options,
-        accept=(lambda fresh: verdicts.append(verify(fresh))) if runs_here else None,
+        accept=(
+            (lambda made, bundle: verdicts.append(verify(made, bundle, format)))
+            if runs_here
+            else None
+        ),
     )
     notes = chooser.remarks(kernel.workload for kernel in lowered.kernels)
     if not runs_here:
-        command = "./install.sh" if options.runner else "python3 run.py --check"
-        notes.append(f"not run here, this machine is {platform.machine()}: {command} there")
+        how = _HOW.get((format, options.runner), "")
+        notes.append(f"not run here, this machine is {platform.machine()}{how}")
     distinct = {kernel.symbol: kernel.source for kernel in lowered.kernels}
     return CompileReport(
         path=path,
@@ -79,9 +95,9 @@ def build(
         verified=verdicts[0] if verdicts else None,
         picture=options.picture,
         macs=lowered.macs,
-        library_bytes=(path / "model.so").stat().st_size,
+        library_bytes=(path if path.is_file() else path / LIBRARY).stat().st_size,
         runtime_bytes=deploy_bytes(path),
-        total_bytes=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
+        total_bytes=sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file()),
         notes=tuple(notes),
     )
 

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from tvm_flow.targets import Board
 
 
+#: What compiling makes: a folder, one library with everything inside, a library for TVM's own
+#: virtual machine.
+BUNDLE, SINGLE_FILE, TVM = FORMATS = ("bundle", "single-file", "tvm")
+
+
 @dataclass(frozen=True)
 class Model:
     """A network, with the weights to load into it and the shape it is fixed to.

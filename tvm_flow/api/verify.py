@@ -13,23 +13,26 @@ from pathlib import Path
 from typing import Any
 
 from tvm_flow.api.check import CheckReport, check
-from tvm_flow.support import errors
+from tvm_flow.api.values import BUNDLE, SINGLE_FILE, TVM
+from tvm_flow.runtime.bundle import load
+from tvm_flow.support import errors, manifest
 from tvm_flow.support.child import child_environment
-from tvm_flow.support.errors import CompileError, TvmFlowError
+from tvm_flow.support.errors import CompileError, NumericsError, TvmFlowError
 
 TIMEOUT_S = 300
-_RUN = "import sys; from tvm_flow.api.verify import answer; answer(sys.argv[1])"
+_RUN = "import sys; from tvm_flow.api.verify import answer; answer(*sys.argv[1:])"
 
 
-def verify(directory: Path) -> CheckReport:
-    """Run the bundle's sample and compare with PyTorch's result.
+def verify(made: Path, bundle: Path, format: str = BUNDLE) -> CheckReport:
+    """Run what was ``made`` in a ``format`` on the sample in ``bundle`` and compare with PyTorch's
+    result.
 
     Raises :class:`NumericsError` for wrong numbers, :class:`CompileError` where the process
     crashes or hangs, and what loading raises.
     """
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _RUN, str(directory)],
+            [sys.executable, "-c", _RUN, str(made), str(bundle), format],
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,
@@ -49,11 +52,11 @@ def verify(directory: Path) -> CheckReport:
     return CheckReport(**reply)
 
 
-def answer(directory: str) -> None:
+def answer(made: str, bundle: str, format: str) -> None:
     """In the other process: print the report, or the error, as one line of JSON."""
     reply: dict[str, Any]
     try:
-        report = check(directory)
+        report = _CHECKS[format](made, bundle)
         reply = {
             "max_rel_error": report.max_rel_error,
             "tolerance": report.tolerance,
@@ -67,6 +70,40 @@ def answer(directory: str) -> None:
             "fix": error.fix,
         }
     print(json.dumps(reply))
+
+
+def _check_single_file(made: str, bundle: str) -> CheckReport:
+    loaded = load(made)
+    return CheckReport(loaded.check(bundle), loaded.tolerance, loaded.threads)
+
+
+def _check_tvm_library(made: str, bundle: str) -> CheckReport:
+    """As a user of TVM runs it."""
+    import numpy as np  # noqa: PLC0415
+    import tvm  # noqa: PLC0415
+    from tvm import relax  # noqa: PLC0415
+
+    from tvm_flow.measure.stats import worst_rel_error  # noqa: PLC0415
+
+    info = manifest.read(bundle)
+    sample = info.data["sample"]
+    machine = relax.VirtualMachine(tvm.runtime.load_module(made), tvm.cpu())
+    given = [tvm.runtime.tensor(np.load(Path(bundle) / name)) for name in sample["inputs"]]
+    results = machine["main"](*given)
+    outputs = [results] if hasattr(results, "numpy") else list(results)
+    expected = [np.load(Path(bundle) / name) for name in sample["expected"]]
+    error = worst_rel_error([output.numpy() for output in outputs], expected)
+    report = CheckReport(error, info.tolerance, 0)
+    if not error <= info.tolerance:
+        raise NumericsError("the library computes wrong values", why=str(report))
+    return report
+
+
+_CHECKS = {
+    BUNDLE: lambda made, _bundle: check(made),
+    SINGLE_FILE: _check_single_file,
+    TVM: _check_tvm_library,
+}
 
 
 def _unusable(why: str) -> CompileError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import shutil
 from pathlib import Path
 
@@ -40,7 +41,11 @@ def add_runtime(directory: Path, board: Board, libc: str, *, model: str, runner:
     (directory / HEADERS).mkdir()
     for name in (SHARED, STATIC):
         shutil.copy(built / name, directory / LIBRARIES / name)
-    require_libc(directory / LIBRARIES / SHARED, board.name, libc)
+    library = directory / LIBRARIES / SHARED
+    require_libc(library, board.name, libc)
+    content = library.read_bytes()
+    stamp = f"{binascii.crc32(content):08x} {len(content)}\n"
+    library.with_suffix(".crc32").write_text(stamp, encoding="ascii")
     shutil.copyfile(sources() / HEADER, directory / HEADERS / HEADER)
     values = {"ARCH": board.arch, "GLIBC": libc, "VERSION": __version__, "MODEL": model,
               "BOARD": board.title}  # fmt: skip

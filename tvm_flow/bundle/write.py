@@ -61,7 +61,7 @@ def write_bundle(
     sample: Sequence[Array],
     expected: Sequence[Array],
     options: BundleOptions | None = None,
-    accept: Callable[[Path], None] | None = None,
+    accept: Callable[[Path, Path], None] | None = None,
 ) -> Path:
     """Compile ``lowered`` and write everything needed to run it elsewhere.
 
@@ -71,8 +71,8 @@ def write_bundle(
         one is complete; any other non-empty directory is refused.
     sample, expected: inputs of the network and PyTorch's outputs for them; stored, so that
         ``check`` works on the target without PyTorch.
-    accept: called with the complete bundle before it appears at ``out_dir``; what it raises
-        passes through, and ``out_dir`` stays as it was.
+    accept: called with the complete bundle, and again with it as the place of the sample, before
+        it appears at ``out_dir``; what it raises passes through, and ``out_dir`` stays as it was.
 
     Returns the bundle's path. Raises :class:`UsageError` for ``out_dir`` or a sample of the wrong
     shape, and :class:`CompileError` where it cannot be built or written; the old bundle is then
@@ -87,8 +87,25 @@ def write_bundle(
         writer = _Writer(staging, lowered, built, backend, options or BundleOptions())
         writer.write(sample, expected)
         if accept is not None:
-            accept(staging)
+            accept(staging, staging)
     return target
+
+
+def compiled_bundle(
+    lowered: Lowered,
+    folder: Path,
+    sample: Sequence[Array],
+    expected: Sequence[Array],
+    options: BundleOptions,
+) -> tuple[Path, CompiledLibrary]:
+    """A bundle in a folder that somebody else deletes, and what it was made from. Raises as
+    :func:`write_bundle`."""
+    _require_sample(lowered, sample, expected)
+    backend = backend_of(lowered.device)
+    built = backend.compile(lowered)
+    folder.mkdir()
+    _Writer(folder, lowered, built, backend, options).write(sample, expected)
+    return folder, built
 
 
 def _require_sample(lowered: Lowered, sample: Sequence[Array], expected: Sequence[Array]) -> None:

@@ -42,6 +42,7 @@ class _Planner:
     def __init__(self, mod: tvm.IRModule, weights: Sequence[Array]) -> None:
         self.mod, self.weights = mod, list(weights)
         self.memory: dict[relax.Var, _Memory] = {}
+        self.tuples: dict[relax.Var, list[Any]] = {}
         self.memories: list[_Memory] = []
         self.constants: dict[Any, _Memory] = {}
         self.kernels: dict[str, PlannedKernel] = {}
@@ -58,7 +59,7 @@ class _Planner:
             for binding in block.bindings:
                 self._bind(binding.var, binding.value)
         body = main.body.body
-        results = list(body.fields) if isinstance(body, relax.Tuple) else [body]
+        results = self._fields(body) or [body]
         given = [(self.memory[var], *_type(var)) for var in main.params[:inputs]]
         return self._finish(given, [self._as_output(n, r) for n, r in enumerate(results)])
 
@@ -68,7 +69,20 @@ class _Planner:
         self.memories.append(made)
         return made
 
+    def _fields(self, value: Any) -> list[Any]:
+        """Of a tuple, nested ones flat; nothing of a tensor."""
+        if isinstance(value, relax.Var):
+            return self.tuples.get(value, [])
+        if not isinstance(value, relax.Tuple):
+            return []
+        return [field for item in value.fields for field in self._fields(item) or [item]]
+
     def _bind(self, var: relax.Var, value: Any) -> None:
+        if isinstance(value, relax.TupleGetItem):
+            value = self.tuples[value.tuple_value][value.index]
+        if fields := self._fields(value):
+            self.tuples[var] = fields
+            return
         if isinstance(value, relax.Var):
             self.memory[var] = self.memory[value]
             return

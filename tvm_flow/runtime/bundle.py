@@ -59,7 +59,9 @@ class Bundle:
         made = library.library_for(self.directory)
         self._library, self._handles = made, _Handles(made)
         self._handles.model = library.load_model(
-            made, self.directory, library.SHARED_WEIGHTS if shared_weights else 0
+            made,
+            None if os.path.isfile(self.directory) else self.directory,
+            library.SHARED_WEIGHTS if shared_weights else 0,
         )
         options = library.Options(ctypes.sizeof(library.Options), library.PIN if pin else 0)
         options.threads = threads or 0
@@ -83,11 +85,6 @@ class Bundle:
 
     def __reduce__(self) -> "tuple[Any, ...]":
         return load, self._arguments
-
-    def __deepcopy__(self, _memo: "Any") -> "Bundle":
-        return load(*self._arguments)
-
-    __copy__ = __deepcopy__
 
     def _labels(self, count: int) -> "list[str] | None":
         found = (self._library.label(self._handles.model, i) for i in range(count))
@@ -222,15 +219,17 @@ class Bundle:
             self._library.require(self._library.profile(self._instance, nanoseconds))
         return [1e-9 * value for value in nanoseconds]
 
-    def check(self) -> float:
-        """Run the bundle's sample and compare with what PyTorch computed for it; returns the
+    def check(self, directory: "Place | None" = None) -> float:
+        """Run the bundle's sample, or the one in another ``directory``, and compare with what PyTorch computed for it; returns the
         largest difference as a fraction of the largest expected magnitude. Raises
         :class:`NumericsError` where that exceeds :attr:`tolerance`."""
         error = ctypes.c_double()
         with self._mine():
             self._library.require(
                 self._library.check(
-                    self._instance, os.fsencode(self.directory), ctypes.byref(error)
+                    self._instance,
+                    os.fsencode(self.directory if directory is None else directory),
+                    ctypes.byref(error),
                 )
             )
         return error.value
@@ -246,7 +245,7 @@ def load(
 
     Parameters
     ----------
-    directory: what ``tvm-flow compile`` wrote.
+    directory: what ``tvm-flow compile`` wrote: a directory, or a single library.
     threads: worker threads; by default as many as it was compiled for, at most one per core this
         process may use and what a cgroup's quota allows.
     pin: bind the calling thread, which computes too, to the first of the cores. For programs that

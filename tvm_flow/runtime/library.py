@@ -3,6 +3,7 @@
 This package runs under every Python from 3.6 on, with any NumPy or none.
 """
 
+import binascii
 import ctypes
 import os
 import struct
@@ -117,7 +118,6 @@ class Library:
     """The functions of one library, without their prefix ``tvmf_``."""
 
     def __init__(self, path: str) -> None:
-        _require_machine(path)
         try:
             opened = ctypes.CDLL(path)
         except OSError as error:
@@ -149,16 +149,25 @@ class Library:
             raise kind.told(self.last_error().decode(errors="replace"))
 
 
-_loaded: "dict[str, Library]" = {}
+#: By checksum and size.
+_loaded: "dict[tuple[int, int], Library]" = {}
 
 
 def library_for(directory: str) -> Library:
     """The library to run the bundle in ``directory`` with: the one beside this package (as
-    ``runtime-wheel`` and bundles have it), else the bundle's own. Raises :class:`BundleError`."""
-    path = _find(directory)
-    if path not in _loaded:
-        _loaded[path] = Library(path)
-    return _loaded[path]
+    ``runtime-wheel`` and bundles have it), else the bundle's own; or the one that ``directory``
+    is, with a bundle inside.
+
+    Bundles of one version have the same library, which is loaded once. Raises
+    :class:`BundleError`.
+    """
+    path = directory if os.path.isfile(directory) else _find(directory)
+    content = _content(path)
+    if content not in _loaded:
+        _require_undamaged(path, content)
+        _require_machine(path)
+        _loaded[content] = Library(path)
+    return _loaded[content]
 
 
 def _find(directory: str) -> str:
@@ -181,15 +190,36 @@ def _find(directory: str) -> str:
     )
 
 
-def _require_machine(path: str) -> None:
-    """The dynamic linker's own words for a library of another machine help nobody."""
+def _content(path: str) -> "tuple[int, int]":
     try:
         with open(path, "rb") as file:
-            header = file.read(20)
+            content = file.read()
     except OSError as error:
         raise BundleError(
             "cannot read " + path, why=str(error.strerror), fix="copy the bundle again"
         ) from None
+    return binascii.crc32(content) & 0xFFFFFFFF, len(content)
+
+
+def _require_undamaged(path: str, content: "tuple[int, int]") -> None:
+    """Against the checksum that a bundle has beside the library."""
+    try:
+        with open(os.path.splitext(path)[0] + ".crc32") as file:
+            wanted = file.read().strip()
+    except (OSError, UnicodeDecodeError):
+        return
+    if wanted != "{:08x} {}".format(*content):
+        raise BundleError(
+            path + " is damaged",
+            why="it was changed after it was written",
+            fix="copy the bundle again, or compile it again",
+        )
+
+
+def _require_machine(path: str) -> None:
+    """The dynamic linker's own words for a library of another machine help nobody."""
+    with open(path, "rb") as file:
+        header = file.read(20)
     here = os.uname().machine
     if len(header) < 20 or header[:6] != b"\x7fELF\x02\x01":
         raise BundleError(path + " is damaged", fix="copy the bundle again, or compile it again")

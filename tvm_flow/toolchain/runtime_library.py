@@ -21,7 +21,8 @@ from tvm_flow.toolchain.linker import zig_version
 SHARED, STATIC, RUNNER, HEADER = "libtvm_flow.so", "libtvm_flow.a", "runner", "tvm_flow.h"
 #: Symbols of the library's interface.
 EXPORTS = "tvmf_*"
-_PROGRAM = "runner.c"
+#: Its sources are not the library's.
+_PROGRAM_SOURCES = "runner*.c"
 
 
 def sources() -> Path:
@@ -31,7 +32,12 @@ def sources() -> Path:
 
 def library_sources() -> list[Path]:
     """The C files of the library itself."""
-    return sorted(path for path in sources().glob("*.c") if path.name != _PROGRAM)
+    return sorted({*sources().glob("*.c")} - {*program_sources()})
+
+
+def program_sources() -> list[Path]:
+    """The C files of the program on top of it."""
+    return sorted(sources().glob(_PROGRAM_SOURCES))
 
 
 def version_flag() -> str:
@@ -58,7 +64,8 @@ def runtime_library(arch: str, libc: str) -> Path:
             objects, folder / SHARED, arch=arch, libc=libc, exports=EXPORTS,
             flags=[f"-Wl,-soname,{SHARED}"],
         )  # fmt: skip
-        link_program([sources() / _PROGRAM, folder / STATIC], folder / RUNNER, arch=arch, libc=libc)
+        program = [*program_sources(), folder / STATIC]
+        link_program(program, folder / RUNNER, arch=arch, libc=libc)
         for path in objects:
             path.unlink()
 

@@ -77,7 +77,8 @@ static int check(tvmf_instance* net, const char* directory, double* worst) {
   int status = TVMF_OK;
   for (uint32_t i = 0; !status && i < set->input_count; i++) {
     tvmf_sample_path(path, sizeof path, directory, "input", i);
-    status = tvmf_npy_read(path, TVMF_BUNDLE, tvmf_port_tensor(set, &set->inputs[i]), net->inputs[i]);
+    const Tensor* tensor = tvmf_port_tensor(set, &set->inputs[i]);
+    status = tvmf_npy_read(path, TVMF_BUNDLE, tensor, net->inputs[i]);
   }
   if (!status) status = tvmf_run_entered(net);
   for (uint32_t i = 0; !status && i < set->output_count; i++) {
@@ -88,7 +89,8 @@ static int check(tvmf_instance* net, const char* directory, double* worst) {
 }
 
 int tvmf_check(tvmf_instance* net, const char* directory, double* max_rel_error) {
-  if (!net || !directory) return tvmf_fail(TVMF_USAGE, "tvmf_check was given no instance or directory");
+  if (!net || !directory)
+    return tvmf_fail(TVMF_USAGE, "tvmf_check was given no instance or directory");
   int status = tvmf_enter(net);
   if (status) return status;
   double worst = 0, tolerance = net->model->plan.tolerance;
@@ -97,7 +99,7 @@ int tvmf_check(tvmf_instance* net, const char* directory, double* max_rel_error)
   if (status) return status;
   if (max_rel_error) *max_rel_error = worst;
   if (worst <= tolerance) return TVMF_OK;
-  return tvmf_fail(TVMF_NUMERICS, "%s computes wrong values on this machine: max relative error %.2e "
-                   "(tolerance %.0e) on its own sample. Fix: compile it again for this machine, and "
-                   "report it if that does not help", directory, worst, tolerance);
+  return tvmf_fail(TVMF_NUMERICS, "%s computes wrong values on this machine: max relative error "
+                   "%.2e (tolerance %.0e) on its own sample. Fix: compile it again for this "
+                   "machine, and report it if that does not help", directory, worst, tolerance);
 }

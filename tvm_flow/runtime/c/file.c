@@ -29,8 +29,8 @@ int tvmf_file_open(const char* path) {
   const char* why;
   int file = tvmf_file_regular(path, &why);
   if (file < 0)
-    tvmf_fail(TVMF_BUNDLE, "cannot read %s: %s. Fix: copy the bundle again, or compile it again", path,
-              why);
+    tvmf_fail(TVMF_BUNDLE, "cannot read %s: %s. Fix: copy the bundle again, or compile it again",
+              path, why);
   return file;
 }
 

@@ -303,7 +303,7 @@ static int check_inputs(const tvmf_instance* net) {
   const Set* set = net->set;
   for (uint32_t i = 0; i < set->input_count; i++)
     if (!tvmf_all_finite(tvmf_port_tensor(set, &set->inputs[i]), net->inputs[i]))
-      return tvmf_fail(TVMF_NUMERICS, "input %s contains NaN or infinity. Fix: look at the "
+      return tvmf_fail(TVMF_USAGE, "input %s contains NaN or infinity. Fix: look at the "
                        "pre-processing", set->inputs[i].name);
   return TVMF_OK;
 }

@@ -173,8 +173,8 @@ static inline const Tensor* tvmf_port_tensor(const Set* set, const Port* port) {
 }
 
 // ---- tensor_file.c
-// The .npy at `path`, which must be of the tensor's shape and type, into `memory`. `status` is what a
-// file that is not is to be: TVMF_USAGE of one that was given, TVMF_BUNDLE of one in the bundle.
+// The .npy at `path`, which must be of the tensor's shape and type, into `memory`. `status`: what a
+// file that is not is answered with, TVMF_USAGE of a given one and TVMF_BUNDLE of a bundle's.
 int tvmf_npy_read(const char* path, int status, const Tensor* tensor, void* memory);
 // NumPy's name for a type, such as "<f4"; false where it has none.
 bool tvmf_npy_type(int type, int bits, char name[4]);

@@ -2,10 +2,10 @@
 //
 //   picture.resize(size, BILINEAR).crop(box), then (v / 255 * range - mean) / std in float32
 //
-// Pillow resizes pictures of 8 bits along rows, and then along columns, with weights in fixed point,
-// and rounds to 8 bits after each (src/libImaging/Resample.c). Only what the crop needs is computed:
-// a ring of as many rows as one row of the result is made of. Everything that depends on sizes alone
-// is kept from picture to picture.
+// Pillow resizes pictures of 8 bits along rows, and then along columns, with weights in fixed
+// point, and rounds to 8 bits after each (src/libImaging/Resample.c). Only what the crop needs is
+// computed: the first pass goes into a ring of as many rows as one row of the result is made of.
+// What depends on sizes alone is kept from picture to picture.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,8 +57,8 @@ static void place_axis(Axis* axis, int32_t from, uint32_t crop, double scale) {
   axis->taps = (int32_t)ceil(fmax((double)from / (double)axis->to, 1)) * 2 + 1;
 }
 
-// The shorter side becomes `resize` pixels, or more where the crop would not fit otherwise; rounding
-// is to even at ties, as Python's.
+// The shorter side becomes `resize` pixels, or more where the crop would not fit otherwise; ties
+// are rounded to even, as in Python.
 static void place_axes(Resizer* r, const Picture* p, int32_t width, int32_t height) {
   double scale = (double)p->resize / (width < height ? width : height);
   scale = fmax(scale, fmax((double)p->width / width, (double)p->height / height));
@@ -69,7 +69,8 @@ static void place_axes(Resizer* r, const Picture* p, int32_t width, int32_t heig
 static double triangle(double x) { return fabs(x) < 1 ? 1 - fabs(x) : 0; }
 
 static void fill_axis(Axis* axis) {
-  double scale = (double)axis->from / (double)axis->to, support = fmax(scale, 1), step = 1 / support;
+  double scale = (double)axis->from / (double)axis->to, support = fmax(scale, 1);
+  double step = 1 / support;
   for (int32_t i = 0; i < axis->count; i++) {
     double center = ((double)(axis->begin + i) + 0.5) * scale, sum = 0;
     int32_t first = (int32_t)(center - support + 0.5), end = (int32_t)(center + support + 0.5);
@@ -210,16 +211,16 @@ static int describe_picture(Job* job, const void* pixels, int32_t width, int32_t
   static const int sizes[] = {[TVMF_RGB] = 3, [TVMF_BGR] = 3, [TVMF_RGBA] = 4, [TVMF_BGRA] = 4,
                               [TVMF_GRAY] = 1};
   if (!pixels || (unsigned)order > TVMF_GRAY)
-    return tvmf_fail(TVMF_USAGE, "the picture has no pixels, or none in a known order. Fix: pass uint8 "
-                     "pixels, and TVMF_RGB or another of tvmf_pixels");
+    return tvmf_fail(TVMF_USAGE, "the picture has no pixels, or none in a known order. Fix: pass "
+                     "uint8 pixels, and TVMF_RGB or another of tvmf_pixels");
   if (width < 1 || height < 1 || width > MOST_SIDE || height > MOST_SIDE)
-    return tvmf_fail(TVMF_USAGE, "a picture of %d x %d pixels is not possible. Fix: pass one with sides "
-                     "of 1 to %d", width, height, MOST_SIDE);
+    return tvmf_fail(TVMF_USAGE, "a picture of %d x %d pixels is not possible. Fix: pass one with "
+                     "sides of 1 to %d", width, height, MOST_SIDE);
   job->pixel = sizes[order];
   size_t row = (size_t)width * (size_t)job->pixel;
   if (!stride) stride = row;
   if (stride < row || stride > PTRDIFF_MAX / (size_t)height)
-    return tvmf_fail(TVMF_USAGE, "rows %zu bytes apart do not fit pixels that take %zu of them. Fix: "
+    return tvmf_fail(TVMF_USAGE, "rows %zu bytes apart do not fit pixels that take %zu. Fix: "
                      "pass the distance in bytes, or 0 where there are no gaps", stride, row);
   job->pixels = pixels, job->stride = stride;
   job->swapped = order == TVMF_BGR || order == TVMF_BGRA;
@@ -235,9 +236,9 @@ static int describe_input(Job* job, const Tensor* tensor, const Port* port, cons
   job->raw = tensor->type == TVMF_UINT && tensor->bits == 8;
   if ((channels != 1 && channels != 3) || shape[0] != 1 ||
       !(job->raw || (tensor->type == TVMF_FLOAT && tensor->bits == 32)))
-    return tvmf_fail(TVMF_USAGE, "pictures do not fit the input %s: it is not one of %u x %u pixels "
-                     "with 1 or 3 channels of float32 or uint8. Fix: compile it for a batch of 1, or "
-                     "write to tvmf_input", port->name, p->width, p->height);
+    return tvmf_fail(TVMF_USAGE, "pictures do not fit the input %s: it is not one of %u x %u "
+                     "pixels with 1 or 3 channels of float32 or uint8. Fix: compile it for a batch "
+                     "of 1, or write to tvmf_input", port->name, p->width, p->height);
   size_t pixels = (size_t)p->width * p->height, count = (size_t)channels;
   job->outputs = (int)count;
   job->to_gray = count == 1 && job->pixel > 1;

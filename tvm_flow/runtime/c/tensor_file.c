@@ -22,10 +22,10 @@ static int refuse(const File* file, const char* format, ...) {
   va_start(values, format);
   vsnprintf(why, sizeof why, format, values);
   va_end(values);
-  return tvmf_fail(file->status, "cannot read %s: %s. Fix: %s", file->path, why,
-                   file->status == TVMF_BUNDLE
-                       ? "copy the bundle again, or compile it again"
-                       : "pass a .npy or .bin file as the input is, or a binary .ppm or .pgm picture");
+  const char* fix = file->status == TVMF_BUNDLE
+                        ? "copy the bundle again, or compile it again"
+                        : "pass a .npy or .bin file as the input is, or a binary .ppm or .pgm";
+  return tvmf_fail(file->status, "cannot read %s: %s. Fix: %s", file->path, why, fix);
 }
 
 // The whole file; `most`: the bytes that it can make sense with.
@@ -120,7 +120,8 @@ static bool parse_header(Text* text, const Tensor* tensor, Header* header) {
     unsigned which = 0;
     if (!comma || !take_string(text, &key) || !take(text, ":")) return false;
     size_t length = (size_t)(key.end - key.at);
-    while (which < 3 && (strlen(keys[which]) != length || memcmp(keys[which], key.at, length))) which++;
+    while (which < 3 && (strlen(keys[which]) != length || memcmp(keys[which], key.at, length)))
+      which++;
     if (which == 3 || header->found & 1u << which) return false;
     header->found |= 1u << which;
     if (which == 0 && !take_string(text, &header->type)) return false;
@@ -136,7 +137,7 @@ bool tvmf_npy_type(int type, int bits, char name[4]) {
   static const char letters[] = {[TVMF_INT] = 'i', [TVMF_UINT] = 'u', [TVMF_FLOAT] = 'f',
                                  [TVMF_BOOL] = 'b'};
   char letter = type >= 0 && type <= TVMF_BOOL ? letters[type] : 0;
-  if (!letter || (type == TVMF_FLOAT && bits < 16) || (type == TVMF_BOOL && bits != 8)) return false;
+  if (!letter || (letter == 'f' && bits < 16) || (letter == 'b' && bits != 8)) return false;
   memcpy(name, (char[]){bits == 8 ? '|' : '<', letter, (char)('0' + bits / 8), 0}, 4);
   return true;
 }
@@ -149,29 +150,32 @@ static void print_shape(const Tensor* tensor, char* text, size_t bytes) {
   if (used < bytes) snprintf(text + used, bytes - used, tensor->dimensions == 1 ? ",)" : ")");
 }
 
+static int shown(const Text* text, int most) {
+  return text->end - text->at > most ? most : (int)(text->end - text->at);
+}
+
 static int check_header(const File* file, const Header* header, const Tensor* tensor) {
   char type[4], shape[400];
   const Text* found = &header->type;
+  int type_length = shown(found, 40), shape_length = shown(&header->shape, 100);
   if (!tvmf_npy_type(tensor->type, tensor->bits, type))
-    return refuse(file, "NumPy has no type with the %d bits of this input, only .bin", tensor->bits);
+    return refuse(file, "NumPy has no type with this input's %d bits, .bin does", tensor->bits);
   bool same = found->end - found->at == 3 && !memcmp(found->at + 1, type + 1, 2) &&
               (*found->at == '<' || *found->at == *type);
   if (!same)
-    return refuse(file, "it is of type %.*s, %s is needed",
-                  (int)(found->end - found->at > 40 ? 40 : found->end - found->at), found->at, type);
+    return refuse(file, "it is of type %.*s, %s is needed", type_length, found->at, type);
   print_shape(tensor, shape, sizeof shape);
   if (!header->same_shape)
-    return refuse(file, "it has the shape %.*s, %s is needed",
-                  (int)(header->shape.end - header->shape.at > 100
-                            ? 100
-                            : header->shape.end - header->shape.at), header->shape.at, shape);
+    return refuse(file, "it has the shape %.*s, %s is needed", shape_length, header->shape.at,
+                  shape);
   if (header->fortran) return refuse(file, "its values are in the order of Fortran, and not of C");
   return TVMF_OK;
 }
 
 static int parse_npy(const File* file, const Content* content, const Tensor* tensor, void* memory) {
   const unsigned char* bytes = content->data;
-  if (content->bytes < 12 || memcmp(bytes, "\x93NUMPY", 6)) return refuse(file, "it is no .npy file");
+  if (content->bytes < 12 || memcmp(bytes, "\x93NUMPY", 6))
+    return refuse(file, "it is no .npy file");
   if (bytes[6] < 1 || bytes[6] > 3 || bytes[7])
     return refuse(file, "it is .npy of the version %d.%d, which is unknown", bytes[6], bytes[7]);
   size_t start = bytes[6] == 1 ? 10 : 12, length = bytes[8] | (size_t)bytes[9] << 8;
@@ -184,8 +188,8 @@ static int parse_npy(const File* file, const Content* content, const Tensor* ten
   if (status) return status;
   uint64_t rest = content->bytes - start - length;
   if (rest != tensor->bytes)
-    return refuse(file, "it has %llu bytes of values, its shape needs %llu", (unsigned long long)rest,
-                  (unsigned long long)tensor->bytes);
+    return refuse(file, "it has %llu bytes of values, its shape needs %llu",
+                  (unsigned long long)rest, (unsigned long long)tensor->bytes);
   if (rest) memcpy(memory, bytes + start + length, (size_t)rest);
   return TVMF_OK;
 }
@@ -198,19 +202,6 @@ int tvmf_npy_read(const char* path, int status, const Tensor* tensor, void* memo
   failed = parse_npy(&file, &content, tensor, memory);
   tvmf_content_free(&content);
   return failed;
-}
-
-static int read_raw(const File* file, const Tensor* tensor, void* memory) {
-  Content content;
-  int status = read_whole(file, UINT64_MAX, &content);
-  if (status) return status;
-  if (content.bytes != tensor->bytes)
-    status = refuse(file, "it has %zu bytes, %llu are needed", content.bytes,
-                    (unsigned long long)tensor->bytes);
-  else
-    memcpy(memory, content.data, content.bytes);
-  tvmf_content_free(&content);
-  return status;
 }
 
 // ---- .ppm and .pgm: https://netpbm.sourceforge.net/doc/ppm.html. Comments may stand wherever
@@ -257,32 +248,36 @@ static int parse_picture(tvmf_instance* net, int32_t index, const File* file, Co
                                   gray ? TVMF_GRAY : TVMF_RGB);
 }
 
-static int read_picture(tvmf_instance* net, int32_t index, const File* file) {
-  Content content;
-  int status = read_whole(file, UINT64_MAX, &content);
-  if (status) return status;
-  status = parse_picture(net, index, file, &content);
-  tvmf_content_free(&content);
-  return status;
+// ---- All of them
+
+static int copy_raw(const File* file, const Content* content, const Tensor* tensor, void* memory) {
+  if (content->bytes != tensor->bytes)
+    return refuse(file, "it has %zu bytes, %llu are needed", content->bytes,
+                  (unsigned long long)tensor->bytes);
+  memcpy(memory, content->data, content->bytes);
+  return TVMF_OK;
 }
 
 static int read_any(tvmf_instance* net, int32_t index, const File* file) {
-  const char* suffix = strrchr(file->path, '.');
-  const Port* port = &net->set->inputs[index];
-  const Tensor* tensor = tvmf_port_tensor(net->set, port);
-  int status;
+  const char *suffix = strrchr(file->path, '.'), *name = net->set->inputs[index].name;
+  const Tensor* tensor = tvmf_port_tensor(net->set, &net->set->inputs[index]);
+  void* memory = net->inputs[index];
   if (!suffix) suffix = "";
-  if (!strcasecmp(suffix, ".ppm") || !strcasecmp(suffix, ".pgm"))
-    return read_picture(net, index, file);
-  if (!strcasecmp(suffix, ".npy"))
-    status = tvmf_npy_read(file->path, file->status, tensor, net->inputs[index]);
-  else if (!strcasecmp(suffix, ".bin"))
-    status = read_raw(file, tensor, net->inputs[index]);
-  else
+  bool picture = !strcasecmp(suffix, ".ppm") || !strcasecmp(suffix, ".pgm");
+  bool npy = !strcasecmp(suffix, ".npy");
+  if (!picture && !npy && strcasecmp(suffix, ".bin"))
     return refuse(file, "it ends in none of .npy, .bin, .ppm and .pgm");
-  if (status || tvmf_all_finite(tensor, net->inputs[index])) return status;
-  return tvmf_fail(TVMF_NUMERICS, "%s contains NaN or infinity, for the input %s. Fix: look at what "
-                   "wrote it", file->path, port->name);
+  Content content;
+  int status = read_whole(file, picture ? UINT64_MAX : tensor->bytes + MOST_HEADER, &content);
+  if (status) return status;
+  if (picture)
+    status = parse_picture(net, index, file, &content);
+  else
+    status = (npy ? parse_npy : copy_raw)(file, &content, tensor, memory);
+  tvmf_content_free(&content);
+  if (status || picture || tvmf_all_finite(tensor, memory)) return status;
+  return tvmf_fail(TVMF_USAGE, "%s contains NaN or infinity, for the input %s. Fix: look at "
+                   "what wrote it", file->path, name);
 }
 
 int tvmf_read_input(tvmf_instance* net, int32_t index, const char* path) {

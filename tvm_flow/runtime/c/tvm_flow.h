@@ -35,10 +35,10 @@ extern "C" {
 
 typedef enum {
   TVMF_OK = 0,
-  TVMF_USAGE = 2,         // an argument cannot mean anything
+  TVMF_USAGE = 2,         // an argument cannot mean anything; NaN or infinity in an input
   TVMF_BUSY = 3,          // another thread is running the instance
   TVMF_BUNDLE = 7,        // damaged, incomplete, or made for another machine
-  TVMF_NUMERICS = 8,      // NaN or infinity in an input, or wrong values in a check
+  TVMF_NUMERICS = 8,      // wrong values in a check
   TVMF_ENVIRONMENT = 10,  // the system refuses memory, threads or files
 } tvmf_status;
 
@@ -177,18 +177,25 @@ TVMF_API uint32_t tvmf_absences(const tvmf_instance* instance);
 
 typedef enum { TVMF_RGB = 0, TVMF_BGR = 1, TVMF_RGBA = 2, TVMF_BGRA = 3, TVMF_GRAY = 4 } tvmf_pixels;
 
-// Resize, crop and normalise a picture into the input, as the bundle says. `pixels`: uint8, `height`
-// rows of `width` pixels, `stride` bytes apart.
+// Resize, crop and normalise a picture into the input, as the bundle says: bit for bit what Pillow's
+// resize(BILINEAR) and crop and NumPy's float32 make of it. `pixels`: uint8, `height` rows of `width`
+// pixels, `stride` bytes apart, 0 for rows without gaps. Alpha is dropped; gray becomes three equal
+// channels, and colors become gray (ITU-R 601-2) where the input has one. Allocates only where a
+// picture is larger than those before it. TVMF_USAGE where the input takes no pictures: it is a batch
+// of 1, NCHW or NHWC, float32, or uint8, which gets the pixels as they are.
 TVMF_API int tvmf_set_picture(tvmf_instance* instance, int32_t index, const void* pixels,
                               int32_t width, int32_t height, size_t stride, tvmf_pixels order);
 
 // Read a file into the input: .npy (of the input's shape and type), raw little-endian .bin (of its
-// size), or a binary .ppm picture.
+// size), or a binary picture, .ppm or .pgm, with values of one byte (the first in the file). After a
+// failure the content of the input is undefined. TVMF_NUMERICS where it contains NaN or infinity.
 TVMF_API int tvmf_read_input(tvmf_instance* instance, int32_t index, const char* path);
 
 // Run the sample in the bundle's `directory` and compare with what PyTorch computed for it.
 // `max_rel_error`: the largest absolute difference as a fraction of the largest expected magnitude,
-// of the worst output. TVMF_NUMERICS where that is above tvmf_model_info.tolerance.
+// of the worst output; infinite for NaN; untouched where there was no result to compare. May be NULL.
+// TVMF_NUMERICS where it is above tvmf_model_info.tolerance. The inputs are the sample's afterwards,
+// which lies in sample_input.npy, sample_input_2.npy and so on, and sample_expected.npy and so on.
 TVMF_API int tvmf_check(tvmf_instance* instance, const char* directory, double* max_rel_error);
 
 #ifdef __cplusplus

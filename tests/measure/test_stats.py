@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tvm_flow.runtime import worst_rel_error
+from tvm_flow.measure.stats import worst_rel_error
 
 
 def test_the_worst_of_all_outputs_counts() -> None:
