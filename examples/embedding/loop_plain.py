@@ -9,6 +9,18 @@ import os
 import sys
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def frames_of_pipe(width: int, height: int) -> "Iterator[memoryview]":
+    """Height x width x 3 bytes, red first; the next frame takes the place of the last."""
+    frame = memoryview(bytearray(width * height * 3))
+    with open(0, "rb") as pipe:
+        while pipe.readinto(frame) == len(frame):
+            yield frame.cast("B", (height, width, 3))
+
 
 def main(bundle: str, width: int, height: int) -> None:
     sys.path.insert(0, os.path.join(bundle, "python"))
@@ -18,12 +30,10 @@ def main(bundle: str, width: int, height: int) -> None:
         network = tvm_flow.load(bundle)
     except tvm_flow.TvmFlowError as error:
         sys.exit(f"error: {error}")
-    frame = memoryview(bytearray(width * height * 3))  # one buffer for all frames
-    pipe = open(0, "rb")
     count, begin = 0, time.perf_counter()
     try:
-        while pipe.readinto(frame) == len(frame):
-            network.set_picture(frame.cast("B", (height, width, 3)))
+        for frame in frames_of_pipe(width, height):
+            network.set_picture(frame)
             (scores,) = network.run().tolist()  # a batch of one
             best = max(range(len(scores)), key=scores.__getitem__)
             label = network.labels[best] if network.labels else "-"
