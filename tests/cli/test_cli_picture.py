@@ -79,6 +79,12 @@ def test_what_makes_no_sense(verb: str, options: str, said: str, tmp_path: Path)
     assert not list(tmp_path.iterdir())
 
 
+def test_a_library_for_tvm_takes_no_pictures(tmp_path: Path) -> None:
+    command = ("compile", NET, "-o", tmp_path / "net.so", "--format", "tvm", "--range", "255")
+    refused(tvm_flow(*command), 2, "virtual machine takes no pictures")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_batch_holds_no_picture(tmp_path: Path) -> None:
     made = tmp_path / "net"
     accepted(tvm_flow("compile", NET, "-o", made, "--input", "2x3x16x16"))

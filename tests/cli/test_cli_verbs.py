@@ -18,7 +18,7 @@ from tvm_flow.cli import main
 
 VERBS = ("doctor", "targets", "models", "trace", "tune", "compile", "compile-all", "run", "check",
          "compare", "profile", "records show", "records repair", "records promote",
-         "records migrate", "board-kit", "demo")  # fmt: skip
+         "records migrate", "board-kit", "runtime-wheel", "demo")  # fmt: skip
 
 
 def parsed(*arguments: str | Path, **more: str) -> Any:

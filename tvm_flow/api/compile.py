@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tvm_flow.api.boards import board_of, layout_of, store_of
+from tvm_flow.api.boards import board_of, layout_of, libc_of, store_of
 from tvm_flow.api.compile_report import CompileReport
 from tvm_flow.api.picture import Picture, recipe_for
-from tvm_flow.api.values import BUNDLE, FORMATS, ModelLike, TargetLike, target_value
+from tvm_flow.api.values import BUNDLE, FORMATS, TVM, ModelLike, TargetLike, target_value
 from tvm_flow.support.errors import UsageError
 
 
@@ -27,7 +27,7 @@ def compile(
     format: str = BUNDLE,
     dump: str | Path | None = None,
 ) -> CompileReport:
-    """Compile a network into a bundle: library, manifest, sample, runners.
+    """Compile a network into a bundle: code, weights, sample, and the runtime.
 
     Parameters
     ----------
@@ -52,12 +52,18 @@ def compile(
     PyTorch eager before it appears at ``output``.
 
     Raises :class:`UsageError`, :class:`ModelError`, :class:`RecordError`, :class:`CompileError`,
-    :class:`EnvironmentFault` where the runner cannot be built, and :class:`NumericsError` where
+    :class:`EnvironmentFault` without a C compiler for the target, and :class:`NumericsError` where
     the result is wrong; ``output`` is then as it was.
     """
     layout = layout_of(layout)
     if format not in FORMATS:
         raise UsageError(f"There is no format {format!r}", fix=f"one of {', '.join(FORMATS)}")
+    if format == TVM and picture is not None:
+        raise UsageError(
+            "A library for TVM's own virtual machine takes no pictures",
+            why="it has nothing but the network",
+            fix="leave the flags of pictures away, or compile a bundle",
+        )
     board = board_of(target, threads)
     device = target_value(target).device
     store = store_of(board, records, device)
@@ -68,10 +74,10 @@ def compile(
     from tvm_flow.bundle.write import BundleOptions  # noqa: PLC0415
 
     backend, loaded = backend_of(device), load_model(model)
-    recipe = recipe_for(loaded.input_shape, picture)
+    recipe = None if format == TVM else recipe_for(loaded.input_shape, picture)
     return network_to_bundle.build(
         loaded, Path(output), board, store,
         backend=backend, layout=layout,
-        options=BundleOptions(labels=labels, picture=recipe, runner=runner, libc=libc),
+        options=BundleOptions(labels=labels, picture=recipe, runner=runner, libc=libc_of(libc)),
         format=format, dump=None if dump is None else Path(dump),
     )  # fmt: skip

@@ -54,7 +54,7 @@ def add_runtime(directory: Path, board: Board, libc: str, *, model: str, runner:
         target = directory / _PLACES.get(name, name)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(filled(files / f"{name}.in", values), encoding="utf-8")
-    _add_python(directory / PYTHON)
+    add_python(directory / PYTHON)
     shutil.copyfile(package_file("runtime", "run.py"), directory / "run.py")
     if runner:
         shutil.copy(built / RUNNER, directory / RUNNER)
@@ -69,7 +69,7 @@ _PLACES = {
 }
 
 
-def _add_python(folder: Path) -> None:
+def add_python(folder: Path) -> None:
     """The package ``tvm_flow`` as it is on a board: the runtime and its errors."""
     package = folder / "tvm_flow"
     for name in ("runtime", "support"):
