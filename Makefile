@@ -90,11 +90,15 @@ test-slow: venv
 	$(if $(AGAIN),rm -rf build/slow)
 	$(BIN)/python -m pytest -m "slow and not board and not gpu" --shard $(SHARD) --resume build/slow
 
+# What bundles carry runs under the Pythons of boards.
+ON_BOARDS := tvm_flow/runtime tvm_flow/support/errors.py
+
 lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
+	$(BIN)/vermin --quiet --no-tips --violations -t=3.6- $(ON_BOARDS)
 
 format: venv
 	$(BIN)/ruff check --fix .

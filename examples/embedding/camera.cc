@@ -96,8 +96,8 @@ class Network {
 
 int stop_signals = -1;
 
-// Ctrl-C becomes something to read: it can neither interrupt a run nor come between a look at a flag
-// and a read that never returns.
+// Ctrl-C becomes something to read: it can neither interrupt a run nor come between a look at a
+// flag and a read that never returns.
 void catch_signals() {
   sigset_t caught;
   sigemptyset(&caught);
@@ -290,7 +290,8 @@ Arguments parse(int argc, char** argv) {
 }
 
 std::unique_ptr<Source> open_source(const Arguments& given) {
-  const auto width = static_cast<uint32_t>(given.width), height = static_cast<uint32_t>(given.height);
+  const auto width = static_cast<uint32_t>(given.width);
+  const auto height = static_cast<uint32_t>(given.height);
   if (!given.device.empty()) return std::make_unique<Camera>(given.device, width, height);
   return std::make_unique<Pipe>(width * bytes_of_pixel(given.format), height);
 }

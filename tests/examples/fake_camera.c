@@ -1,5 +1,5 @@
-// A camera for programs started with LD_PRELOAD: /dev/video-test gives YUYV frames of as many bytes a
-// row as the environment variable FAKE_STRIDE says. A damaged one, red, green, and then Ctrl-C.
+// A camera for programs started with LD_PRELOAD: /dev/video-test gives YUYV frames of as many bytes
+// a row as the environment variable FAKE_STRIDE says. A damaged one, red, green, and then Ctrl-C.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

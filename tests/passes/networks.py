@@ -15,7 +15,7 @@ from tvm import relax
 
 from tvm_flow import targets
 from tvm_flow.backends.cpu import CPU, phases
-from tvm_flow.codegen.executable import build_executable
+from tvm_flow.codegen.vm_executable import compile_executable
 from tvm_flow.frontend.export import export, import_program
 from tvm_flow.ir.graph import Graph
 from tvm_flow.ir.summary import COPIES, summarise
@@ -78,9 +78,9 @@ def copies(graph: Graph) -> list[str]:
 
 def run(graph: Graph, x: np.ndarray, layout: str = "NCHW") -> list[np.ndarray]:
     """Outputs of an optimised graph, compiled for this machine."""
-    built = build_executable(CPU.lower(graph, board(), layout=layout))
-    machine = relax.VirtualMachine(built.executable.jit(), tvm.cpu())
-    result = machine["main"](*map(tvm.runtime.tensor, (x, *built.weights)))
+    built = compile_executable(CPU.lower(graph, board(), layout=layout))
+    machine = relax.VirtualMachine(built.jit(), tvm.cpu())
+    result = machine["main"](tvm.runtime.tensor(x))
     values = [result] if isinstance(result, tvm.runtime.Tensor) else list(result)
     return [value.numpy() for value in values]
 

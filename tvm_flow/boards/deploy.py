@@ -26,7 +26,11 @@ from tvm_flow.toolchain.runtime_library import (
 INSTALLER, LIBRARIES, HEADERS, PYTHON = "install.sh", "lib", "include", "python"
 #: The errors, for the package of the runtime.
 _SUPPORT = ("__init__.py", "errors.py")
-_INIT = '"""The part of tvm-flow that runs a bundle."""\n\nfrom tvm_flow.runtime import *  # noqa\n'
+_INIT = '''"""The part of tvm-flow that runs a bundle."""
+
+from tvm_flow.runtime import *  # noqa
+from tvm_flow.support.errors import *  # noqa
+'''
 
 
 def add_runtime(directory: Path, board: Board, libc: str, *, model: str, runner: bool) -> None:
