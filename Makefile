@@ -91,7 +91,7 @@ test-slow: venv
 	$(BIN)/python -m pytest -m "slow and not board and not gpu" --shard $(SHARD) --resume build/slow
 
 # What bundles carry runs under the Pythons of boards.
-ON_BOARDS := tvm_flow/runtime tvm_flow/support/errors.py
+ON_BOARDS := tvm_flow/runtime tvm_flow/support/errors.py examples/embedding
 
 lint: venv
 	$(BIN)/ruff check .
