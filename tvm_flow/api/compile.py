@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tvm_flow.api.boards import board_of, layout_of, libc_of, store_of
 from tvm_flow.api.compile_report import CompileReport
-from tvm_flow.api.values import BUNDLE, FORMATS, ModelLike, TargetLike, target_value
+from tvm_flow.api.picture import Picture, recipe_for
+from tvm_flow.api.values import BUNDLE, FORMATS, TVM, ModelLike, TargetLike, target_value
 from tvm_flow.support.errors import UsageError
 
 
@@ -20,6 +21,7 @@ def compile(
     layout: str = "NCHW",
     records: str | Path | None = None,
     labels: Sequence[str] | None = None,
+    picture: Picture | None = None,
     runner: bool = True,
     libc: str | None = None,
     format: str = BUNDLE,
@@ -36,6 +38,7 @@ def compile(
     records: folder with one folder of tuning records per board (default: see
         :func:`tvm_flow.api.boards.records_root`).
     labels: class names, one per output.
+    picture: how a picture becomes the input, where that is not ImageNet's way.
     runner: include the program that runs the bundle on the command line, and an installer.
     libc: what it is linked for: ``"musl"``, or the oldest version of glibc (``"2.28"``); by default
         the board's.
@@ -55,6 +58,12 @@ def compile(
     layout = layout_of(layout)
     if format not in FORMATS:
         raise UsageError(f"There is no format {format!r}", fix=f"one of {', '.join(FORMATS)}")
+    if format == TVM and picture is not None:
+        raise UsageError(
+            "A library for TVM's own virtual machine takes no pictures",
+            why="it has nothing but the network",
+            fix="leave the flags of pictures away, or compile a bundle",
+        )
     board = board_of(target, threads)
     device = target_value(target).device
     store = store_of(board, records, device)
@@ -64,10 +73,11 @@ def compile(
     from tvm_flow.backends import backend_of  # noqa: PLC0415
     from tvm_flow.bundle.write import BundleOptions  # noqa: PLC0415
 
-    backend = backend_of(device)
+    backend, loaded = backend_of(device), load_model(model)
+    recipe = None if format == TVM else recipe_for(loaded.input_shape, picture)
     return network_to_bundle.build(
-        load_model(model), Path(output), board, store,
+        loaded, Path(output), board, store,
         backend=backend, layout=layout,
-        options=BundleOptions(labels=labels, runner=runner, libc=libc_of(libc)),
+        options=BundleOptions(labels=labels, picture=recipe, runner=runner, libc=libc_of(libc)),
         format=format, dump=None if dump is None else Path(dump),
     )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import RenderableType
 
+from tvm_flow.api.picture import described
 from tvm_flow.cli.arguments import (
     Input,
     Layout,
@@ -22,6 +23,7 @@ from tvm_flow.cli.arguments import (
     given_model,
 )
 from tvm_flow.cli.command import Answer, verb
+from tvm_flow.cli.picture import ChannelOrder, Mean, Range, Resize, Std, given_picture
 from tvm_flow.cli.text import line, notes, size
 from tvm_flow.support.errors import UsageError
 
@@ -37,6 +39,7 @@ def register(app: typer.Typer) -> None:
         "tvm-flow compile fasternet_t0 --target rk3399 -o build/t0-rk3399",
         "tvm-flow compile fasternet_t0 --single-file -o build/t0.so",
         "tvm-flow compile fasternet_t0 -o build/t0 --dump build/t0-dump",
+        "tvm-flow compile net.onnx --resize 232 --mean .5,.5,.5 --std .5,.5,.5 -o build/net",
         busy="compiling",
     )(compile)
 
@@ -70,6 +73,11 @@ def compile(
             show_default=False,
         ),
     ] = None,
+    resize: Resize = None,
+    mean: Mean = None,
+    std: Std = None,
+    channel_order: ChannelOrder = None,
+    range: Range = None,
     runner: Annotated[
         bool,
         typer.Option(
@@ -117,6 +125,7 @@ def compile(
         layout=layout,
         records=records,
         labels=read_labels(labels) if labels else None,
+        picture=given_picture(resize, mean, std, channel_order, range),
         runner=runner,
         libc=libc,
         format="single-file" if single_file else format,
@@ -146,6 +155,8 @@ def show(report: CompileReport) -> Iterable[RenderableType]:
     runtime = f", of that runtime {size(report.runtime_bytes)}"
     if report.runtime_bytes:
         yield line(f"bundle {size(report.total_bytes)}{runtime}")
+    if report.picture:
+        yield line(described(report.picture))
     if report.verified:
         yield line(f"checked against PyTorch: {report.verified}", "green")
     yield from notes(report.notes)
