@@ -73,7 +73,7 @@ def copied(seen: "Any") -> "Any":
     """A copy of a :func:`view`."""
     if not isinstance(seen, memoryview):
         return seen.copy()
-    flat: "Any" = memoryview(bytearray(seen))
+    flat: Any = memoryview(bytearray(seen))
     if seen.format == "B" and seen.ndim == 1:
         return flat
     return flat.cast(seen.format, seen.shape) if seen.shape else flat.cast(seen.format)
@@ -84,7 +84,7 @@ def _shaped(spec: TensorSpec, memory: "Any") -> "Any":
     if found is not None:
         dtype = spec.dtype if spec.dtype in _FORMATS else f"uint{8 * _width(spec)}"
         return found.frombuffer(memory, dtype=dtype).reshape(spec.shape)
-    flat: "Any" = memoryview(memory).cast("B")
+    flat: Any = memoryview(memory).cast("B")
     if not spec.bytes or spec.dtype not in _FORMATS:
         return flat
     return (
@@ -111,7 +111,7 @@ def fill(spec: TensorSpec, address: int, value: "Any") -> None:
         _fill_from_array(found, spec, address, value)
         return
     try:
-        given: "Any" = memoryview(value)
+        given: Any = memoryview(value)
     except TypeError:
         raise UsageError(
             f"input {spec.name} is a {type(value).__name__}",

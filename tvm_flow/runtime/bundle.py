@@ -81,7 +81,7 @@ class Bundle:
         self.inputs = arrays.specs(made, count, describe, self._instance)
         count, describe = made.output_count(self._instance), made.output_info
         self.outputs = arrays.specs(made, count, describe, self._instance)
-        self._seen_results: "list[Any]" = []
+        self._seen_results: list[Any] = []
 
     def __reduce__(self) -> "tuple[Any, ...]":
         return load, self._arguments
