@@ -143,7 +143,7 @@ def linker(arch: str, made: Path) -> Check:
 
 
 def cpp_compiler() -> Check:
-    """zig's clang starts. It builds the C++ runner; nothing else needs it."""
+    """zig's clang starts. It builds the runtime of bundles and the server of boards."""
     name, fix = "c++ compiler", install_command("ziglang")
     if not has_zig():
         return Check(name, False, "the package ziglang is not installed", fix)
