@@ -31,6 +31,7 @@ TIER_OF = {
     "bundle/test_bundle_runner.py": "compile",
     "bundle/test_bundle_write.py": "compile",
     "bundle/test_musl.py": "compile",
+    "bundle/test_formats.py": "compile",
     "bundle/test_pythons.py": "compile",
     "cli": "process",
     "cli/test_cli_bad_input.py": "compile",
