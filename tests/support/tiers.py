@@ -20,6 +20,7 @@ TIER_OF = {
     "api/test_picture.py": "unit",
     "backends": "compile",
     "benchmarks": "process",
+    "benchmarks/test_call_overhead.py": "compile",
     "benchmarks/test_environments.py": "compile",
     "benchmarks/test_networks.py": "unit",
     "benchmarks/test_table.py": "unit",
