@@ -61,7 +61,8 @@ def _answer(directory: str, options: argparse.Namespace) -> int:
         batch = spec.shape[0] if spec.shape else 1
         text = "{}, {} thread(s), batch {}, {}:\n  {}"
         timing = bundle.time(options.runs)
-        _say(text.format(bundle.model, bundle.threads, batch, spec.dtype, timing))
+        said = text.format(bundle.model, bundle.threads, batch, spec.dtype, timing)
+        _say(said + (" EMULATED: says nothing about a board" if _emulated() else ""))
     return 0
 
 
@@ -80,6 +81,15 @@ def read_inputs(bundle: Bundle, files: "list[str]") -> None:
 def sample_name(index: int) -> str:
     """The file with input number ``index`` of the sample, in a bundle's directory."""
     return "sample_input.npy" if index == 0 else f"sample_input_{index + 1}.npy"
+
+
+def _emulated() -> bool:
+    """QEMU's user mode shows AArch64 programs the host's /proc/cpuinfo, which names no Arm core."""
+    try:
+        with open("/proc/cpuinfo", "rb") as file:
+            return os.uname().machine == "aarch64" and b"CPU implementer" not in file.read()
+    except OSError:
+        return False
 
 
 def _say(text: str) -> None:
