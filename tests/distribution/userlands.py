@@ -21,6 +21,7 @@ from tvm_flow.support.cache import cached_folder
 from tvm_flow.support.user_folders import cache_root
 
 ARCH = "aarch64"
+EMULATED = platform.machine() != ARCH
 #: Below the cache; a number to count up when what is made there changes.
 FOLDER = "userlands/1"
 NUMPY, MUSL, BUSYBOX = "python3-numpy", "musl", "busybox-static"
@@ -57,7 +58,7 @@ class Userland:
 
     def run(self, *command: str | Path) -> Done:
         enter: list[str | Path] = [program("proot"), "-r", self.root, "-w", self.shared]
-        if platform.machine() != ARCH:
+        if EMULATED:
             enter += ["-q", program("qemu-aarch64")]
         for folder in ("/proc", "/dev", self.shared):
             enter += ["-b", folder]
@@ -87,18 +88,20 @@ def userlands(release: Release) -> Path:
     def make(folder: Path) -> None:
         for name in PROGRAMS:
             program(name)
-        downloads = cache_root() / FOLDER / f"{release.name}.downloads"
-        packages = _download(release.name, downloads)
-        _unpack(folder, packages)
+        _unpack(folder, _download(release.name, downloads))
         shutil.rmtree(downloads)
 
-    return cached_folder(f"{FOLDER}/{release.name}", make)
+    name = f"{FOLDER}/{release.name}"
+    downloads = cache_root() / f"{name}.downloads"
+    downloads.parent.mkdir(parents=True, exist_ok=True)
+    with downloads.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs at once would download into the same folder
+        return cached_folder(name, make)
 
 
 def _download(release: str, folder: Path) -> dict[str, Path]:
     """Package -> its file. What an earlier, broken download has brought is not fetched again;
     debootstrap checks signatures and sums."""
-    folder.mkdir(parents=True, exist_ok=True)
     # debootstrap insists on root, although nothing it does here needs it
     as_root = [] if os.geteuid() == 0 else [program("proot"), "-0"]
     command = [
@@ -106,12 +109,10 @@ def _download(release: str, folder: Path) -> dict[str, Path]:
         "--variant=minbase", "--arch=arm64", f"--include={NUMPY},{MUSL},{BUSYBOX}", release,
         str(folder),
     ]  # fmt: skip
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            timeout=DOWNLOAD_TIMEOUT_S, check=False,
-        )  # fmt: skip
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        timeout=DOWNLOAD_TIMEOUT_S, check=False,
+    )  # fmt: skip
     if done.returncode:
         said = [line for line in done.stdout.splitlines() if line.startswith("E:")] or ["?"]
         pytest.skip(f"NO USERLANDS: Debian's packages cannot be fetched ({said[-1]}). To run this: "
