@@ -23,8 +23,8 @@ class CompileReport(os.PathLike[str]):
     ``verified``: the self-check made before the bundle was put in place, ``None`` where this
     machine cannot run it. ``picture``: how pictures become the input, ``None`` where it holds none.
     ``notes``: remarks for the user, one line each. ``macs``:
-    multiply-accumulates of one run. Sizes are in bytes: of ``model.so``, of the C++ runner with
-    TVM's runtime (0 without them), of all files.
+    multiply-accumulates of one run. Sizes are in bytes: of the library, of the runtime in a bundle
+    (libraries, header, Python package, program; 0 for a single file), of all files.
     """
 
     path: Path
