@@ -60,7 +60,7 @@ class Userland:
         enter: list[str | Path] = [program("proot"), "-r", self.root, "-w", self.shared]
         if EMULATED:
             enter += ["-q", program("qemu-aarch64")]
-        for folder in ("/proc", "/dev", self.shared):
+        for folder in ("/proc", "/sys", "/dev", self.shared):
             enter += ["-b", folder]
         return subprocess.run(
             [*enter, *command], capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=False,
@@ -140,7 +140,7 @@ def _unpack(folder: Path, packages: dict[str, Path]) -> None:
 
 
 def _extract(packages: Sequence[Path], root: Path) -> None:
-    for name in ("proc", "dev", "tmp"):
+    for name in ("proc", "sys", "dev", "tmp"):
         (root / name).mkdir(parents=True, exist_ok=True)
     for package in packages:
         subprocess.run([program("dpkg-deb"), "-x", package, root], check=True)
