@@ -15,11 +15,12 @@ from tvm_flow.api.runtime_wheel import runtime_wheel
 #: Versions that boards have: JetPack 4 to 6, Debian 11 to 13, and the newest.
 VERSIONS = [f"3.{minor}" for minor in range(6, 15)]
 
+#: As if it were not installed.
+NO_NUMPY = "import sys; sys.modules['numpy'] = None"
 #: What a user types, without NumPy and without anything of ours but the bundle.
 CODE = """
 import array, sys
 bundle, given = sys.argv[1:]
-sys.modules["numpy"] = None  # as if it were not installed
 sys.path.insert(0, bundle + "/python")
 import tvm_flow
 network = tvm_flow.load(bundle, threads=1)
@@ -49,7 +50,7 @@ def python(request: pytest.FixtureRequest) -> Path:
 
 def test_without_numpy(pristine: Path, tmp_path: Path, python: Path) -> None:
     sample().tofile(tmp_path / "x.bin")
-    command = [str(python), "-I", "-W", "error", "-B", "-c", CODE, str(pristine)]
+    command = [str(python), "-I", "-W", "error", "-B", "-c", NO_NUMPY + CODE, str(pristine)]
     done = subprocess.run(
         [*command, str(tmp_path / "x.bin")], capture_output=True, text=True, check=False
     )

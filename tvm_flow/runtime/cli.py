@@ -63,7 +63,8 @@ def _answer(directory: str, options: argparse.Namespace) -> int:
         batch = spec.shape[0] if spec.shape else 1
         text = "{}, {} thread(s), batch {}, {}:\n  {}"
         timing = bundle.time(options.runs)
-        _say(text.format(bundle.model, bundle.threads, batch, spec.dtype, timing))
+        said = text.format(bundle.model, bundle.threads, batch, spec.dtype, timing)
+        _say(said + (" EMULATED: says nothing about a board" if _emulated() else ""))
     return 0
 
 
@@ -82,6 +83,24 @@ def read_inputs(bundle: Bundle, files: "list[str]") -> None:
 def sample_name(index: int) -> str:
     """The file with input number ``index`` of the sample, in a bundle's directory."""
     return "sample_input.npy" if index == 0 else f"sample_input_{index + 1}.npy"
+
+
+def _emulated() -> bool:
+    """Under QEMU's user mode, files tell of the host's CPU: sysfs, and /proc/cpuinfo, which then
+    names no Arm core; newer versions of QEMU make one up there."""
+    if os.uname().machine != "aarch64":
+        return False
+    kind, cores = _content("/sys/devices/system/cpu/modalias"), _content("/proc/cpuinfo")
+    return kind.startswith(b"cpu:type:x86") or (bool(cores) and b"CPU implementer" not in cores)
+
+
+def _content(path: str) -> bytes:
+    """Nothing where there is no such file."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
 
 
 def _say(text: str) -> None:

@@ -174,11 +174,20 @@ std::optional<double> available_mb() {
   return std::nullopt;
 }
 
+#if defined(__aarch64__)
+// By sysfs, which QEMU's user mode leaves as it is.
+bool on_x86() {
+  std::ifstream file("/sys/devices/system/cpu/modalias");
+  std::string kind;
+  return std::getline(file, kind) && kind.rfind("cpu:type:x86", 0) == 0;
+}
+#endif
+
 }  // namespace
 
 bool is_emulated(const Options& options) {
 #if defined(__aarch64__)
-  static const bool no_arm_core = cpuinfo("CPU implementer").empty();
+  static const bool no_arm_core = on_x86() || cpuinfo("CPU implementer").empty();
   return options.emulated || no_arm_core;
 #else
   return options.emulated;

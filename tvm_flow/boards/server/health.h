@@ -8,7 +8,7 @@
 namespace board {
 
 // Whether timings mean nothing here: said so, or AArch64 code on something that is no Arm core
-// (QEMU's user mode shows the host's /proc/cpuinfo).
+// (QEMU's user mode shows the host's sysfs, and older versions its /proc/cpuinfo).
 bool is_emulated(const Options& options);
 
 // {"name", "key", "arch", "kernel", "cpu_model", "cores", "threads", "emulated", "governor", "mhz",

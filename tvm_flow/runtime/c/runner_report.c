@@ -18,11 +18,14 @@ static bool find_line(const char* path, const char* start, char* line, int bytes
   return found;
 }
 
-// QEMU's user mode shows AArch64 programs the host's /proc/cpuinfo, which names no Arm core.
+// Under QEMU's user mode, files tell of the host's CPU: sysfs, and /proc/cpuinfo, which then names no
+// Arm core; newer versions of QEMU make one up there.
 static bool emulated(void) {
 #if defined(__aarch64__)
   char line[256];
   bool readable;
+  if (find_line("/sys/devices/system/cpu/modalias", "cpu:type:x86", line, sizeof line, &readable))
+    return true;
   return !find_line("/proc/cpuinfo", "CPU implementer", line, sizeof line, &readable) && readable;
 #else
   return false;
