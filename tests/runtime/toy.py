@@ -153,8 +153,8 @@ def copies(*tensors: tuple[tuple[int, ...], str], **settings: Any) -> Toy:
     numbers = tuple(range(count))
     outs = tuple(range(count, 2 * count))
     plan = Plan((*inputs, *outputs), numbers, outs, (), steps, 0, 0, 0)
-    names = [tuple(f"{kind}{n}" for n in numbers) for kind in ("in", "out")]
-    return Toy(plan, *names, **settings)
+    given_names, made_names = (tuple(f"{kind}{n}" for n in numbers) for kind in ("in", "out"))
+    return Toy(plan, given_names, made_names, **settings)
 
 
 def write(toy: Toy, folder: Path) -> Path:
