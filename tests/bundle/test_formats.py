@@ -72,6 +72,14 @@ def test_a_single_file_is_a_bundle(
     assert report.timing is not None
 
 
+def test_what_a_single_file_lacks(single_file: Path) -> None:
+    for verb in (tvm_flow.check, tvm_flow.profile):
+        with pytest.raises(BundleError, match=r"is a single file.*without --single-file"):
+            verb(str(single_file))
+    with pytest.raises(UsageError, match=r"without a sample.*--input"):
+        tvm_flow.run(single_file)
+
+
 def test_a_single_file_needs_only_the_c_library(single_file: Path) -> None:
     names = ("libc.so", "libm.so", "libdl.so", "libpthread.so", "ld-linux")
     assert all(name.startswith(names) for name in needed_versions(single_file))

@@ -34,6 +34,8 @@ def profile(
     Raises :class:`UsageError`, :class:`MeasurementError`, and what compiling and loading raise.
     """
     given = model_value(str(model) if isinstance(model, Path) else model)
+    if isinstance(given.source, str) and given.source.endswith(".so"):
+        manifest.read(given.source)  # tells that a bundle is wanted
     if isinstance(given.source, str) and manifest.is_bundle(Path(given.source)):
         return profile_bundle(given.source, threads=threads, runs=runs, memory=memory)
     from tvm_flow.api.compile import compile  # noqa: PLC0415 - a bundle needs no compiler

@@ -85,6 +85,8 @@ def run(
             f"the network takes {len(loaded.inputs)} input(s), {len(given)} given",
             fix="give " + ", ".join(spec.name for spec in loaded.inputs),
         )
+    if not given and Path(loaded.directory).is_file():
+        raise UsageError(f"{loaded.directory} is a single file without a sample", fix="add --input")
     for index in range(len(loaded.inputs)):
         value = given[index] if given else Path(loaded.directory) / sample_name(index)
         if isinstance(value, str | Path):

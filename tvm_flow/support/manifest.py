@@ -115,6 +115,12 @@ def read(directory: Place) -> Manifest:
             why=f"it has no {NAME}",
             fix="pass the directory that tvm-flow compile --output wrote",
         ) from None
+    except NotADirectoryError:
+        raise BundleError(
+            f"{directory} is a single file",
+            why="it has neither the manifest nor the sample of a bundle",
+            fix="compile a bundle, without --single-file",
+        ) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise BundleError(f"cannot read {path}", why=str(error), fix=REWRITE) from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
