@@ -46,6 +46,8 @@ TIER_OF = {
     "passes/test_rewrites.py": "unit",
     "remote": "process",
     "runtime": "unit",
+    "runtime/test_faults.py": "process",
+    "runtime/test_fuzz.py": "compile",
     "runtime/test_pictures.py": "compile",
     "runtime/test_runner.py": "compile",
     "runtime/test_tensor_files.py": "compile",

@@ -76,13 +76,13 @@ static const tvmf_kernel* find(const tvmf_module_table* table, const char* symbo
 }
 
 static const char* check_step(const Set* set, const Step* step, const tvmf_kernel* kernel) {
-  if (step->argument_count != kernel->arguments) return "another number of arguments";
+  if (step->argument_count != kernel->arguments) return "takes another number of arguments";
   for (uint32_t i = 0; i < kernel->arguments; i++) {
     const Tensor* tensor = &set->tensors[step->arguments[i]];
-    if (tensor->bytes < kernel->bytes[i]) return "larger tensors";
+    if (tensor->bytes < kernel->bytes[i]) return "takes larger tensors";
     bool written = i + kernel->outputs >= kernel->arguments;
     if (written && (tensor->place == TVMF_PLACE_WEIGHTS || tensor->place == TVMF_PLACE_INPUT))
-      return "to write where it may not";
+      return "writes where it may not";
   }
   return NULL;
 }
@@ -102,10 +102,10 @@ int tvmf_code_link(Code* code, const Plan* plan, const char* path, const tvmf_ke
     for (uint32_t i = 0; i < set->step_count; i++) {
       const Step* step = &set->steps[i];
       if (step->kind != TVMF_STEP_KERNEL) continue;
-      const char* wants = check_step(set, step, kernels[step->kernel]);
-      if (wants)
-        return tvmf_fail(TVMF_BUNDLE, "the bundle's plan does not fit %s: kernel %s takes %s. Fix: %s",
-                         path, kernels[step->kernel]->name, wants, AGAIN);
+      const char* why = check_step(set, step, kernels[step->kernel]);
+      if (why)
+        return tvmf_fail(TVMF_BUNDLE, "the bundle's plan does not fit %s: kernel %s %s. Fix: %s",
+                         path, kernels[step->kernel]->name, why, AGAIN);
     }
   }
   static const tvmf_services services = {tvmf_pool_launch, tvmf_scratch_alloc, tvmf_scratch_free};

@@ -165,7 +165,7 @@ static int copy_weights(tvmf_model* model, const void* weights, size_t bytes) {
     memcpy(copy, weights, bytes);
     model->weights = (Content){copy, bytes, copy, bytes};
   }
-  return check_weights(model, "the weights in memory");
+  return check_weights(model, "weights.bin in memory");
 }
 
 int tvmf_load_memory(const void* plan, size_t plan_bytes, const void* weights,
@@ -181,7 +181,7 @@ int tvmf_load_memory(const void* plan, size_t plan_bytes, const void* weights,
   if (!status) status = copy_weights(made, weights, weights_bytes);
   if (!status) {
     int file = tvmf_file_from_memory(code, code_bytes);
-    status = file < 0 ? TVMF_ENVIRONMENT : load_code(made, file, NULL, "the code in memory");
+    status = file < 0 ? TVMF_ENVIRONMENT : load_code(made, file, NULL, "model.so in memory");
   }
   return finish(made, status, model);
 }
