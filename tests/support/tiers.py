@@ -48,6 +48,7 @@ TIER_OF = {
     "runtime": "unit",
     "runtime/test_faults.py": "process",
     "runtime/test_fuzz.py": "compile",
+    "runtime/test_processes.py": "process",
     "runtime/test_pictures.py": "compile",
     "runtime/test_runner.py": "compile",
     "runtime/test_tensor_files.py": "compile",
