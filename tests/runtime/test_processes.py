@@ -50,7 +50,8 @@ def play(program: Path, scene: str, bundles: list[Path]) -> None:
         env={**os.environ, **ENVIRONMENT},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
-    assert done.stderr == ""
+    # the leak sanitizer says so of threads that a fork left behind in the parent
+    assert [line for line in done.stderr.splitlines() if "was not suspended" not in line] == []
 
 
 @two_cores
