@@ -17,6 +17,7 @@ from tvm_flow.support.cache import cached_folder
 from tvm_flow.toolchain.runtime_library import library_sources, sources, version_flag
 
 FLAGS = ("-std=gnu11", "-O1", "-g", "-fno-omit-frame-pointer", "-Wall", "-Werror")
+PROBE = b"int main(void) { return 0; }"
 ENVIRONMENT = {
     "ASAN_OPTIONS": "allocator_may_return_null=1:detect_leaks=1:abort_on_error=0",
     "UBSAN_OPTIONS": "print_stacktrace=1",
@@ -35,7 +36,10 @@ def sanitized(
     """
     _require(sanitizers)
     every = [*programs, *library_sources()]
-    headers = [*sources().glob("*.h"), *{path for one in programs for path in one.parent.glob("*.h")}]
+    headers = [
+        *sources().glob("*.h"),
+        *{path for one in programs for path in one.parent.glob("*.h")},
+    ]
     digest = hashlib.sha256(repr([FLAGS, sanitizers, library, plan, _version()]).encode())
     for path in (*every, *sorted(headers)):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
@@ -69,6 +73,6 @@ def _require(sanitizers: str) -> None:
     if shutil.which("gcc") is None:
         pytest.skip("needs gcc: the library is not tested under sanitizers")
     probe = ["gcc", f"-fsanitize={sanitizers}", "-x", "c", "-", "-o", os.devnull]
-    done = subprocess.run(probe, input=b"int main(void) { return 0; }", capture_output=True)
+    done = subprocess.run(probe, input=PROBE, capture_output=True, check=False)
     if done.returncode:
         pytest.skip(f"gcc lacks the sanitizers {sanitizers}: {done.stderr.decode().strip()}")

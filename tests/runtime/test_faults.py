@@ -276,7 +276,7 @@ def test_times_and_profiles(network: Path) -> None:
 def test_nan_in_the_buffers_unless_they_are_unchecked(network: Path) -> None:
     for value in ("nan", "inf", "-inf"):
         with library.open_bundle(network) as net:
-            net.fill(np.where(X == X.max(), np.float32(value), X), BIAS)
+            net.fill(np.where(X.max() == X, np.float32(value), X), BIAS)
             refused(USAGE, "input x contains NaN or infinity", "tvmf_run", net.handle)
             net.fill(X, BIAS)
             assert np.array_equal(net.run()[0], Y)

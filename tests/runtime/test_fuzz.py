@@ -59,7 +59,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fuzz(program: Path, kind: str | Path, bundle: Path, cases: int, seed: int) -> str:
-    """What it printed. Fails where a sanitizer found something, or after a time that no case needs."""
+    """What it printed. Fails where a sanitizer found something, or a case takes for ever."""
     done = subprocess.run(
         [program, kind, bundle, str(cases), str(seed)],
         capture_output=True, text=True, errors="replace", check=False, timeout=20 + cases / 50,

@@ -102,6 +102,11 @@ def test_pools_of_processes(
     model.unload()
 
 
+def interrupted_while(net: library.Instance) -> None:
+    for _ in range(50):
+        net.run()
+
+
 def test_ctrl_c_in_a_run(bundles: list[Path]) -> None:
     """It comes when the run has ended, and the instance can be used again."""
     with library.open_bundle(bundles[2]) as net:
@@ -110,8 +115,7 @@ def test_ctrl_c_in_a_run(bundles: list[Path]) -> None:
         subprocess.Popen(["sh", "-c", f"sleep 0.1; kill -INT {os.getpid()}"])
         try:
             with pytest.raises(KeyboardInterrupt):
-                for _ in range(50):
-                    net.run()
+                interrupted_while(net)
         finally:
             signal.signal(signal.SIGINT, before)
         net.fill(np.array(1))

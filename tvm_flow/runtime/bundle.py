@@ -212,7 +212,10 @@ class Bundle:
     def steps(self) -> "list[str]":
         """Names of the functions that a run calls, in order."""
         count = self._library.step_count(self._instance)
-        return [self._library.step_name(self._instance, i).decode(errors="replace") for i in range(count)]
+        return [
+            self._library.step_name(self._instance, i).decode(errors="replace")
+            for i in range(count)
+        ]
 
     def profile(self) -> "Sequence[float]":
         """Run once; seconds of each of :attr:`steps`."""

@@ -26,7 +26,7 @@ static bool own_group(const char* root, const char* controller, char folder[MOST
     char *names = strchr(line, ':'), *path = names ? strchr(names + 1, ':') : NULL;
     if (!path) continue;
     *path++ = 0;
-    found = *controller ? lists(names + 1, controller) : !names[1];
+    found = *controller ? lists(names + 1, controller) : !names[1] && !strcmp(line, "0:");
     if (found) snprintf(folder, MOST_LINE, "%s", strcmp(path, "/") ? path : "");
   }
   if (file) fclose(file);
