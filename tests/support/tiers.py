@@ -47,6 +47,7 @@ TIER_OF = {
     "remote": "process",
     "runtime": "unit",
     "runtime/test_faults.py": "process",
+    "runtime/test_front_end_faults.py": "process",
     "runtime/test_fuzz.py": "compile",
     "runtime/test_processes.py": "process",
     "runtime/test_pictures.py": "compile",

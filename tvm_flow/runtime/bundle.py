@@ -25,10 +25,12 @@ class _Handles:
 
     def __init__(self, made: library.Library) -> None:
         self.library, self.model, self.instance = made, 0, 0
-        self._close, self._unload = made.close, made.unload  # while the interpreter shuts down, too
+        # while the interpreter shuts down, too
+        self._wait, self._close, self._unload = made.wait, made.close, made.unload
 
     def __del__(self) -> None:
         if self.instance:
+            self._wait(self.instance)  # for a run that was started, and nobody waited for
             self._close(self.instance)
         if self.model:
             self._unload(self.model)

@@ -95,7 +95,8 @@ static void read_shape(Reader* r, Tensor* tensor) {
   uint64_t elements = 1;
   for (uint32_t i = 0; i < tensor->dimensions; i++) {
     tensor->shape[i] = u64(r);
-    if (__builtin_mul_overflow(elements, tensor->shape[i], &elements) || elements > MOST_BYTES)
+    if (tensor->shape[i] > MOST_BYTES ||
+        __builtin_mul_overflow(elements, tensor->shape[i], &elements) || elements > MOST_BYTES)
       fault(r, "a tensor is larger than memory");
   }
   tensor->bytes = elements * (tensor->bits / 8);
@@ -106,7 +107,8 @@ static void read_tensor(Reader* r, Tensor* tensor, const Set* set) {
   tensor->place = u8(r), tensor->device = u8(r), tensor->type = u8(r), tensor->bits = u8(r);
   if (tensor->place >= TVMF_PLACES) fault(r, "a tensor lies nowhere");
   if (tensor->device >= plan->device_count) fault(r, "a tensor is on a device that is not there");
-  if (tensor->bits % 8 || tensor->bits < 8 || tensor->bits > 64) fault(r, "a tensor has no type");
+  if (tensor->bits < 8 || tensor->bits > 64 || tensor->bits & (tensor->bits - 1))
+    fault(r, "a tensor has no type");
   read_shape(r, tensor);
   tensor->offset = u64(r);
   if (r->fault) return;

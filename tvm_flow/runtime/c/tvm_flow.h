@@ -59,7 +59,8 @@ TVMF_API const char* tvmf_last_error(void);
 
 enum {
   // Map the file of weights, so that all processes on the machine share it. Otherwise weights are
-  // read into huge pages where the system has those, which is faster.
+  // read into huge pages where the system has those, which is faster. The file is not to be changed
+  // while it is mapped: what is cut off ends the process with SIGBUS. To renew it, replace it.
   TVMF_SHARED_WEIGHTS = 1,
 };
 
@@ -98,7 +99,9 @@ TVMF_API const char* tvmf_label(const tvmf_model* model, int32_t index);
 // ---- Instances ---------------------------------------------------------------------------------
 
 enum {
-  TVMF_PIN = 1,        // bind the calling thread, which computes too, to the first core
+  // Bind the calling thread, which computes too, to the first core. That is then the only one for
+  // instances that it opens later, unless their `cores` are given.
+  TVMF_PIN = 1,
   TVMF_UNCHECKED = 2,  // do not look for NaN and infinity in float inputs at every run
 };
 
