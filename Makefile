@@ -18,7 +18,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP
 
 help:
 	@echo "make demo       set up, then trace, tune, compile, check and compare FasterNet-T0"
-	@echo "make system-packages  install what emulated and modelled boards need (apt-get)"
+	@echo "make system-packages  install what emulated and modelled boards, and some tests, need (apt-get)"
 	@echo "make test       run the default tests (about eight minutes on 2 cores)"
 	@echo "make test-fast  run the unit tests (under a minute on one core)"
 	@echo "make test-slow SHARD=k/n  run the k-th of n parts of the slow tests; what has passed on the"
@@ -90,11 +90,15 @@ test-slow: venv
 	$(if $(AGAIN),rm -rf build/slow)
 	$(BIN)/python -m pytest -m "slow and not board and not gpu" --shard $(SHARD) --resume build/slow
 
+# What bundles carry runs under the Pythons of boards.
+ON_BOARDS := tvm_flow/runtime tvm_flow/support/errors.py examples/embedding
+
 lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
+	$(BIN)/vermin --quiet --no-tips --violations -t=3.6- $(ON_BOARDS)
 
 format: venv
 	$(BIN)/ruff check --fix .

@@ -24,25 +24,28 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # its threads spin for 0.1 s after com
 
 import numpy as np
 
-from tvm_flow import targets
-from tvm_flow.backends.cpu import CPU, cpu_of
-from tvm_flow.measure import roofline
-from tvm_flow.measure.kernel_timer import KernelTimer, time_in_turns
-from tvm_flow.schedules import registry
-from tvm_flow.schedules.contract.algorithm import Knobs
-from tvm_flow.schedules.contract.problem import Workload
-from tvm_flow.support.errors import TuningError, TvmFlowError, UsageError
-from tvm_flow.targets import Board
-from tvm_flow.tuning.options import TuneOptions
-from tvm_flow.tuning.worker import kernel_build, kernel_run
-from tvm_flow.tuning.worker.protocol import (
-    BuildRequest,
-    Candidate,
-    KernelRequest,
-    TrialRequest,
-    TrialSettings,
-)
-from tvm_flow.tuning.worker.trial_data import WrongResult
+from tvm_flow.support.without_torch import without_torch
+
+with without_torch():  # it has no use here
+    from tvm_flow import targets
+    from tvm_flow.backends.cpu import CPU, cpu_of
+    from tvm_flow.measure import roofline
+    from tvm_flow.measure.kernel_timer import KernelTimer, time_in_turns
+    from tvm_flow.schedules import registry
+    from tvm_flow.schedules.contract.algorithm import Knobs
+    from tvm_flow.schedules.contract.problem import Workload
+    from tvm_flow.support.errors import TuningError, TvmFlowError, UsageError
+    from tvm_flow.targets import Board
+    from tvm_flow.tuning.options import TuneOptions
+    from tvm_flow.tuning.worker import kernel_build, kernel_run
+    from tvm_flow.tuning.worker.protocol import (
+        BuildRequest,
+        Candidate,
+        KernelRequest,
+        TrialRequest,
+        TrialSettings,
+    )
+    from tvm_flow.tuning.worker.trial_data import WrongResult
 
 
 def parse(text: str, board: Board, threads: int) -> tuple[Workload, Knobs]:

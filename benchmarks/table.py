@@ -151,7 +151,7 @@ def _memory(runs: Sequence[Run]) -> str:
     rows = [[_title(n), f"{run['engines'][n]['peak_rss_mib']:.0f}"] for n in have]
     runner = run["engines"].get(OURS, {}).get("runner_peak_rss_mib")
     if runner is not None:
-        rows.append(["**tvm-flow**, the bundle's C++ runner", f"{runner:.0f}"])
+        rows.append(["**tvm-flow**, the bundle's program", f"{runner:.0f}"])
     return _grid([[f"{run['case']}, 1 thread", "peak resident memory of the process, MiB"], *rows])
 
 

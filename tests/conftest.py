@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import gc
 import signal
 from pathlib import Path
 
 import pytest
+
+from tests.torch_operators import look_up_operators_once
+from tvm_flow.support.collector import collect_seldom
 
 pytest_plugins = [
     "tests.support.system",
@@ -38,6 +42,15 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    collect_seldom()
+
+
+def pytest_collection_finish() -> None:
+    """What importing TVM, PyTorch and the tests has made stays: a collection that looked at it
+    each time would take an eighth of the whole run."""
+    look_up_operators_once()
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tests.torch_operators import look_up_operators_once
 from tvm_flow.cli import main
+from tvm_flow.support.collector import collect_seldom
 
 ROOT = Path(__file__).parents[1]
 Done = subprocess.CompletedProcess[str]
@@ -93,6 +95,7 @@ NURSERY = Nursery()
 
 
 def _serve() -> None:
+    collect_seldom()
     orders, answers = sys.stdin, os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     import torch  # noqa: PLC0415
@@ -100,6 +103,7 @@ def _serve() -> None:
     import tvm_flow.api.compile  # noqa: PLC0415
     import tvm_flow.cli.app  # noqa: PLC0415
 
+    look_up_operators_once()
     # what torch.export imports late is half of what it imports
     tvm_flow.trace(tvm_flow.Model(torch.nn.Conv2d(3, 4, 3).eval(), input_shape=(1, 3, 8, 8)))
     assert len(os.listdir("/proc/self/task")) == 1, "threads do not survive a fork"

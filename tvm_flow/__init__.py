@@ -37,6 +37,7 @@ _EXPORTS = {
     "profile": "tvm_flow.api.profile",
     "diagnose": "tvm_flow.api.doctor",
     "Model": "tvm_flow.api.values",
+    "Picture": "tvm_flow.api.picture",
     "Target": "tvm_flow.api.values",
     "Tracker": "tvm_flow.api.values",
     "TvmFlowError": "tvm_flow.support.errors",
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from tvm_flow.api.compile import compile as compile
     from tvm_flow.api.compile_report import CompileReport as CompileReport
     from tvm_flow.api.doctor import diagnose as diagnose
+    from tvm_flow.api.picture import Picture as Picture
     from tvm_flow.api.profile import profile as profile
     from tvm_flow.api.run import RunReport as RunReport
     from tvm_flow.api.run import run as run

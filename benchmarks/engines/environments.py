@@ -47,10 +47,12 @@ def install(name: str, folder: Path = PEERS_FOLDER) -> None:
     if stamp.is_file() and stamp.read_text() == _digest(name):
         return
     shutil.rmtree(place, ignore_errors=True)
-    pip = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+    # with the pip there is: putting one into the environment takes longer than the rest of it
+    pip = [sys.executable, "-m", "pip", "--python", str(place / "bin" / "python")]
+    quiet = ["--quiet", "--disable-pip-version-check"]
     for command in (
-        [sys.executable, "-m", "venv", str(place)],
-        [*pip, "--disable-pip-version-check", "-r", str(REQUIREMENTS / f"{name}.txt")],
+        [sys.executable, "-m", "venv", "--without-pip", str(place)],
+        [*pip, "install", *quiet, "-r", str(REQUIREMENTS / f"{name}.txt")],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

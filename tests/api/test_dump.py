@@ -9,6 +9,7 @@ import pytest
 import tvm_flow
 from tests.cli.conftest import NET
 from tvm_flow.backends import CPU
+from tvm_flow.support import manifest
 from tvm_flow.support.errors import UsageError
 
 
@@ -27,7 +28,7 @@ def test_graphs_and_kernels(tmp_path: Path) -> None:
     before, after = (dump / files[0]).read_text(), (dump / files[-1]).read_text()
     assert "affine" in before
     assert "affine" not in after
-    symbols = {kernel["symbol"] for kernel in tvm_flow.load(made).manifest.data["kernels"]}
+    symbols = {kernel["symbol"] for kernel in manifest.read(made).data["kernels"]}
     for symbol in symbols:
         assert f"def {symbol}(" in (dump / "kernels" / f"{symbol}.tir.py").read_text()
         assert f"__tvm_ffi_{symbol}:" in (dump / "kernels" / f"{symbol}.s").read_text()

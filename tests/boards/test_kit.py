@@ -13,7 +13,7 @@ from tvm_flow import targets
 from tvm_flow.boards.kit import Kit, write_kit
 from tvm_flow.boards.libraries import runtime_libraries
 from tvm_flow.boards.process import BoardProcess
-from tvm_flow.runtime.elf import NotElf
+from tvm_flow.support.elf_header import NotElf
 from tvm_flow.support.errors import EnvironmentFault, UsageError
 from tvm_flow.toolchain.elf import elf_arch, needed_glibc, needed_versions, version_key
 

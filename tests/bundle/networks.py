@@ -80,7 +80,7 @@ def lowered(board_name: str = "native") -> Lowered:
 def write(
     path: Path,
     board: str = "native",
-    accept: Callable[[Path], None] | None = None,
+    accept: Callable[[Path, Path], None] | None = None,
     **options: Any,
 ) -> Path:
     x = sample()

@@ -1,4 +1,4 @@
-"""Bundles for boards: the C++ runner on every Arm target, emulated, and their installer."""
+"""Bundles for boards: the program on every Arm target, emulated, and their installer."""
 
 from __future__ import annotations
 

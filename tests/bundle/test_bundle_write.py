@@ -116,7 +116,7 @@ def test_a_bundle_that_is_not_accepted_does_not_appear(tmp_path: Path) -> None:
     target = write(tmp_path / "tiny")
     before = _content(target)
 
-    def refuse(fresh: Path) -> None:
+    def refuse(fresh: Path, _bundle: Path) -> None:
         check(fresh)
         raise NumericsError(f"no, {fresh.name}")
 

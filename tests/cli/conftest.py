@@ -97,13 +97,17 @@ def refused(done: Done, code: int, *parts: str) -> str:
     return lines[0]
 
 
+def compiled(run: Callable[..., Done], folder: Path) -> Path:
+    """:data:`NET` as a bundle in ``folder``, by :func:`script` or :func:`tvm_flow`."""
+    made = folder / "net"
+    accepted(run("compile", NET, "-o", made, "--threads", "1", "--records", folder / "none"))
+    return made
+
+
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """:data:`NET` compiled through the command line for one thread, without records."""
-    folder = tmp_path_factory.mktemp("cli")
-    made = folder / "net"
-    accepted(script("compile", NET, "-o", made, "--threads", "1", "--records", folder / "none"))
-    return made
+    return compiled(tvm_flow, tmp_path_factory.mktemp("cli"))
 
 
 @pytest.fixture(scope="session")

@@ -65,7 +65,7 @@ def test_a_library_that_fails_to_clean_up_is_no_traceback() -> None:
         "from tvm_flow.cli import main\n"
         "class Folder:\n"
         "    def __del__(self): raise OSError('gone already')\n"
-        "main(['models']{})\n"
+        "main(['targets']{})\n"
         "Folder()\n"
     )
     for more, shown in (("", False), (" + ['--debug']", True)):
@@ -73,7 +73,7 @@ def test_a_library_that_fails_to_clean_up_is_no_traceback() -> None:
             [sys.executable, "-c", program.format(more)],
             check=False, capture_output=True, text=True, timeout=60,
         )  # fmt: skip
-        assert "fasternet_t0" in done.stdout
+        assert "rk3399" in done.stdout
         assert ("Traceback" in done.stderr) is shown, done.stderr
 
 
@@ -319,3 +319,13 @@ def test_output_that_is_something_else(bundle: Path, tmp_path: Path) -> None:
     assert (tmp_path / "thesis" / "chapter1.txt").read_text() == "dear to me"
     (tmp_path / "file").touch()
     refused(tvm_flow("compile", NET, "-o", tmp_path / "file" / "net"), 6, "cannot write the bundle")
+
+
+def test_results_that_cannot_be_saved(bundle: Path, tmp_path: Path) -> None:
+    refused(tvm_flow("run", bundle, "--save", tmp_path / "x.txt"), 2, "does not end in .npy")
+    (tmp_path / "full.npy").symlink_to("/dev/full")
+    full = tvm_flow("run", bundle, "--save", tmp_path / "full.npy")
+    refused(full, 6, "No space left on device", "--save")
+    (tmp_path / "file").write_text("precious")
+    refused(tvm_flow("run", bundle, "--save", tmp_path / "file" / "x.npy"), 6, "cannot write")
+    assert (tmp_path / "file").read_text() == "precious"

@@ -12,13 +12,28 @@ import numpy as np
 import pytest
 
 import tvm_flow as package
-from tests.cli.conftest import MODELS, NET, ROOT, accepted, environment, script, tvm_flow
+from tests.cli.conftest import (
+    MODELS,
+    NET,
+    ROOT,
+    accepted,
+    compiled,
+    environment,
+    script,
+    tvm_flow,
+)
 from tvm_flow import targets
 from tvm_flow.cli import main
 
 VERBS = ("doctor", "targets", "models", "trace", "tune", "compile", "compile-all", "run", "check",
          "compare", "profile", "records show", "records repair", "records promote",
-         "records migrate", "board-kit", "demo")  # fmt: skip
+         "records migrate", "board-kit", "runtime-wheel", "demo")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As everywhere, but by the installed script."""
+    return compiled(script, tmp_path_factory.mktemp("cli"))
 
 
 def parsed(*arguments: str | Path, **more: str) -> Any:

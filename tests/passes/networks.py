@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
 
@@ -13,9 +14,10 @@ import tvm
 from torch import Tensor, nn
 from tvm import relax
 
+from tests import linked
 from tvm_flow import targets
 from tvm_flow.backends.cpu import CPU, phases
-from tvm_flow.codegen.executable import build_executable
+from tvm_flow.codegen.vm_executable import compile_executable
 from tvm_flow.frontend.export import export, import_program
 from tvm_flow.ir.graph import Graph
 from tvm_flow.ir.summary import COPIES, summarise
@@ -56,9 +58,24 @@ def _trained(module: nn.Module) -> None:
             module.bias.normal_(0, 0.3, generator=random)
 
 
+@dataclass(frozen=True)
+class QuickBoard(Board):
+    """Code for it is not optimised by LLVM: the kernels are the same, and compile twice as fast.
+    What LLVM makes of them is seen by the tests of kernels, of the zoo and of bundles."""
+
+    def tvm_target(self) -> dict[str, object]:
+        return {**super().tvm_target(), "opt-level": 0}
+
+
 @cache
 def board() -> Board:
     return targets.load("native")
+
+
+@cache
+def quick_board() -> Board:
+    native = board()
+    return QuickBoard(**{field.name: getattr(native, field.name) for field in fields(native)})
 
 
 def imported(module: nn.Module, shape: Shape) -> Graph:
@@ -76,11 +93,14 @@ def copies(graph: Graph) -> list[str]:
     return [node.op for node in graph.nodes() if node.op in COPIES]
 
 
-def run(graph: Graph, x: np.ndarray, layout: str = "NCHW") -> list[np.ndarray]:
-    """Outputs of an optimised graph, compiled for this machine."""
-    built = build_executable(CPU.lower(graph, board(), layout=layout))
-    machine = relax.VirtualMachine(built.executable.jit(), tvm.cpu())
-    result = machine["main"](*map(tvm.runtime.tensor, (x, *built.weights)))
+def run(
+    graph: Graph, x: np.ndarray, layout: str = "NCHW", machine: Board | None = None
+) -> list[np.ndarray]:
+    """Outputs of an optimised graph, compiled for ``machine``: this one, by default as a bundle
+    is."""
+    built = compile_executable(CPU.lower(graph, machine or board(), layout=layout))
+    vm = relax.VirtualMachine(linked.load(built), tvm.cpu())
+    result = vm["main"](tvm.runtime.tensor(x))
     values = [result] if isinstance(result, tvm.runtime.Tensor) else list(result)
     return [value.numpy() for value in values]
 
@@ -103,7 +123,7 @@ def check(
     graph = run_phases(imported(module, shape), phases(layout, cache_bytes))
     nhwc = layout == "NHWC"
     given = x.numpy().transpose(0, 2, 3, 1) if nhwc else x.numpy()
-    outputs = run(graph, np.ascontiguousarray(given), layout)
+    outputs = run(graph, np.ascontiguousarray(given), layout, quick_board())
     assert len(outputs) == len(expected)
     for number, (y, reference) in enumerate(zip(outputs, expected, strict=True)):
         turned = nhwc and reference.ndim == 4

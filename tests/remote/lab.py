@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.boards.farm import Tracker, descendants, kill_tree, until
+from tests.boards.farm import RUN_MODULE, Tracker, descendants, kill_tree, until
 from tvm_flow import targets
 from tvm_flow.boards.emulate import NativeBoard
 from tvm_flow.ir.tasks import Task
@@ -102,9 +102,9 @@ class Lab:
 def stock_server(lab: Lab) -> Iterator[None]:
     """TVM's own RPC server, registered with the lab's tracker under its key."""
     server = subprocess.Popen(
-        [sys.executable, "-m", "tvm.exec.rpc_server", "--host", "127.0.0.1", "--tracker",
-         lab.tracker.address, "--key", lab.key],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        [sys.executable, "-c", RUN_MODULE, "tvm.exec.rpc_server", "--host", "127.0.0.1",
+         "--tracker", lab.tracker.address, "--key", lab.key],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, cwd=ROOT,
     )  # fmt: skip
     try:
         until(lambda: client.summary(parse_address(lab.tracker.address)).of(lab.key), 60)

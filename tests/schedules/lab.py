@@ -16,6 +16,7 @@ import tvm_ffi
 from numpy.typing import NDArray
 from tvm import tirx
 
+from tests import linked
 from tests.schedules.cases import CASES
 from tvm_flow.schedules import registry
 from tvm_flow.schedules.contract.algorithm import Knobs
@@ -94,7 +95,7 @@ def _generated(job: Job) -> tirx.PrimFunc:
 def compile_jobs(jobs: Sequence[Job], target: tvm.target.Target) -> dict[Job, Any]:
     """All kernels in one module: job -> callable."""
     functions = {f"kernel_{i}": job.build(f"kernel_{i}") for i, job in enumerate(jobs)}
-    library = lowering.compile_module(tvm.IRModule(functions), target)
+    library = linked.load(lowering.compile_module(tvm.IRModule(functions), target))
     return {job: library[f"kernel_{i}"] for i, job in enumerate(jobs)}
 
 

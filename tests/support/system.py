@@ -1,4 +1,5 @@
-"""Tests that need system packages say so: ``@pytest.mark.system("emulate")``, also ``"model"``.
+"""Tests that need system packages say so: ``@pytest.mark.system("emulate")``, also ``"model"``,
+``"embed"`` and ``"musl"``.
 
 Where a package of that use lacks, they are skipped and the last line of the run says how many and
 how to bring them back; with ``CI=true`` they fail. Nothing is ever installed from here.
@@ -28,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        "system(use, ...): needs the system packages of these uses, emulate or model",
+        "system(use, ...): needs the system packages of these uses: emulate, model, embed, musl",
     )
 
 

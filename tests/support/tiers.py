@@ -16,9 +16,11 @@ TESTS = Path(__file__).parents[1]
 
 #: Folder or file below tests/ -> tier; the longest that matches counts.
 TIER_OF = {
-    "api": "process",
+    "api": "compile",
+    "api/test_picture.py": "unit",
     "backends": "compile",
     "benchmarks": "process",
+    "benchmarks/test_environments.py": "compile",
     "benchmarks/test_networks.py": "unit",
     "benchmarks/test_table.py": "unit",
     "boards": "process",
@@ -28,9 +30,15 @@ TIER_OF = {
     "bundle/test_bundle_run.py": "compile",
     "bundle/test_bundle_runner.py": "compile",
     "bundle/test_bundle_write.py": "compile",
+    "bundle/test_musl.py": "compile",
+    "bundle/test_formats.py": "compile",
+    "bundle/test_pythons.py": "compile",
     "cli": "process",
     "cli/test_cli_bad_input.py": "compile",
+    "cli/test_cli_board_kit.py": "compile",
     "cli/test_cli_compile_all.py": "compile",
+    "cli/test_cli_picture.py": "compile",
+    "cli/test_readme.py": "compile",
     "distribution": "process",
     "examples": "compile",
     "frontend": "compile",

@@ -60,11 +60,14 @@ EVERY = [
     OpenRequest("10.0.0.2", 9090, "rk3399:1", 30.0),
     OpenAnswer("ok", "", {"mhz": [1800, None], "emulated": False}, True, "aarch64", "10.0.0.2:1"),
     BundleRequest(
-        Path("/b"), "NHWC", "x.npy", ("y.npy", "z.npy"), None, 2, (4, 5), 30, 600.0
+        Path("/b"), Path("/l.so"), "NHWC", ("x.npy",), ("y.npy", "z.npy"), None, 2, (4, 5), 30,
+        600.0,
     ),
-    BundleRequest(Path("/b"), "NCHW", "x.npy", (), Path("/m.pt2"), 1, (4,), 3, 1.0),
+    BundleRequest(Path("/b"), Path("/l"), "NCHW", ("x.npy", "w.npy"), (), Path("/m.pt2"), 1, (4,),
+                  3, 1.0),
     BundleAnswer("ok", "", 1e-7, (0.1, 0.2), EagerTimes("", (0.3,), "2.13", math.inf),
                  ({"load1": 0.1}, {}), "", 1.01),
+    BundleAnswer("refused", "weights.bin is damaged", refusal=7),
     ModelSetup(CoreModel.of(BOARD), Tools("q", "d", "a", "", "dr", "p"), 60.0),
 ]  # fmt: skip
 

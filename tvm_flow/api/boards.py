@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from pathlib import Path
 
 from tvm_flow import targets
@@ -100,3 +101,13 @@ def layout_of(layout: str) -> str:
     if layout.upper() not in LAYOUTS:
         raise UsageError(f"There is no layout {layout!r}", fix="--layout nchw or nhwc")
     return layout.upper()
+
+
+def libc_of(libc: str | None) -> str | None:
+    """What is linked for: ``"musl"``, a version of glibc such as ``"2.28"``, or by default the
+    board's. Raises :class:`UsageError`."""
+    if libc is not None and libc != "musl" and not re.fullmatch(r"2\.\d{1,2}", libc):
+        raise UsageError(
+            f"{libc!r} is no C library", fix="say musl, or a version of glibc such as 2.28"
+        )
+    return libc

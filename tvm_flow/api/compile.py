@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tvm_flow.api.boards import board_of, layout_of, store_of
+from tvm_flow.api.boards import board_of, layout_of, libc_of, store_of
 from tvm_flow.api.compile_report import CompileReport
-from tvm_flow.api.values import BUNDLE, FORMATS, ModelLike, TargetLike, target_value
+from tvm_flow.api.picture import Picture, recipe_for
+from tvm_flow.api.values import BUNDLE, FORMATS, TVM, ModelLike, TargetLike, target_value
 from tvm_flow.support.errors import UsageError
 
 
@@ -20,12 +21,13 @@ def compile(
     layout: str = "NCHW",
     records: str | Path | None = None,
     labels: Sequence[str] | None = None,
+    picture: Picture | None = None,
     runner: bool = True,
     libc: str | None = None,
     format: str = BUNDLE,
     dump: str | Path | None = None,
 ) -> CompileReport:
-    """Compile a network into a bundle: library, manifest, sample, runners.
+    """Compile a network into a bundle: code, weights, sample, and the runtime.
 
     Parameters
     ----------
@@ -36,6 +38,7 @@ def compile(
     records: folder with one folder of tuning records per board (default: see
         :func:`tvm_flow.api.boards.records_root`).
     labels: class names, one per output.
+    picture: how a picture becomes the input, where that is not ImageNet's way.
     runner: include the program that runs the bundle on the command line, and an installer.
     libc: what it is linked for: ``"musl"``, or the oldest version of glibc (``"2.28"``); by default
         the board's.
@@ -49,12 +52,18 @@ def compile(
     PyTorch eager before it appears at ``output``.
 
     Raises :class:`UsageError`, :class:`ModelError`, :class:`RecordError`, :class:`CompileError`,
-    :class:`EnvironmentFault` where the runner cannot be built, and :class:`NumericsError` where
+    :class:`EnvironmentFault` without a C compiler for the target, and :class:`NumericsError` where
     the result is wrong; ``output`` is then as it was.
     """
     layout = layout_of(layout)
     if format not in FORMATS:
         raise UsageError(f"There is no format {format!r}", fix=f"one of {', '.join(FORMATS)}")
+    if format == TVM and picture is not None:
+        raise UsageError(
+            "A library for TVM's own virtual machine takes no pictures",
+            why="it has nothing but the network",
+            fix="leave the flags of pictures away, or compile a bundle",
+        )
     board = board_of(target, threads)
     device = target_value(target).device
     store = store_of(board, records, device)
@@ -64,10 +73,11 @@ def compile(
     from tvm_flow.backends import backend_of  # noqa: PLC0415
     from tvm_flow.bundle.write import BundleOptions  # noqa: PLC0415
 
-    backend = backend_of(device)
+    backend, loaded = backend_of(device), load_model(model)
+    recipe = None if format == TVM else recipe_for(loaded.input_shape, picture)
     return network_to_bundle.build(
-        load_model(model), Path(output), board, store,
+        loaded, Path(output), board, store,
         backend=backend, layout=layout,
-        options=BundleOptions(labels=labels, runner=runner, libc=libc),
+        options=BundleOptions(labels=labels, picture=recipe, runner=runner, libc=libc_of(libc)),
         format=format, dump=None if dump is None else Path(dump),
     )  # fmt: skip

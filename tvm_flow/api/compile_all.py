@@ -10,6 +10,7 @@ from typing import Any
 from tvm_flow import targets
 from tvm_flow.api.boards import board_of, layout_of, store_of
 from tvm_flow.api.compile_report import CompileReport
+from tvm_flow.api.picture import Picture, recipe_for
 from tvm_flow.api.values import ModelLike, TargetLike, target_value
 from tvm_flow.support.errors import ModelError, TvmFlowError, UsageError
 
@@ -38,6 +39,7 @@ def compile_all(
     layout: str = "NCHW",
     records: str | Path | None = None,
     labels: Sequence[str] | None = None,
+    picture: Picture | None = None,
     on_start: Callable[[str], None] | None = None,
 ) -> tuple[TargetResult, ...]:
     """Compile a network for several boards, into one bundle each.
@@ -46,13 +48,13 @@ def compile_all(
     ----------
     output: directory that gets one bundle per target, named after it; what else is in it stays.
     targets: boards, by default every one that has a target file.
-    model, layout, records, labels: as for :func:`tvm_flow.compile`.
+    model, layout, records, labels, picture: as for :func:`tvm_flow.compile`.
     on_start: called with the name of each target before its turn.
 
     A target that fails does not stop the others. What would be the same for all of them is raised
     before anything is compiled: :class:`TargetError` for an unknown target, :class:`UsageError`
-    for none, one that is named twice, or an ``output`` that cannot hold them, and what loading the
-    model raises, which is done once.
+    for none, one that is named twice, an ``output`` that cannot hold them, or a ``picture`` that
+    does not fit the network, and what loading the model raises, which is done once.
     """
     named: Sequence[TargetLike] = target_files() if targets is None else targets
     boards, devices = [board_of(one) for one in named], [target_value(one).device for one in named]
@@ -69,6 +71,7 @@ def compile_all(
 
     network_to_bundle.require_no_bundle(folder)
     loaded = load_model(model)
+    options = BundleOptions(labels=labels, picture=recipe_for(loaded.input_shape, picture))
     results = []
     for board, device in zip(boards, devices, strict=True):
         if on_start:
@@ -77,8 +80,7 @@ def compile_all(
         try:
             report = network_to_bundle.build(
                 loaded, folder / board.name, board, store_of(board, records, device),
-                backend=backend_of(device), layout=layout,
-                options=BundleOptions(labels=labels),
+                backend=backend_of(device), layout=layout, options=options,
             )  # fmt: skip
         except ModelError:  # of the export: the same for all
             raise

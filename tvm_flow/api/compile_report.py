@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tvm_flow.ir.picture import PictureRecipe
 
 if TYPE_CHECKING:
     from tvm_flow.api.check import CheckReport
@@ -19,9 +21,10 @@ class CompileReport(os.PathLike[str]):
     found in ``records`` or in ``committed_records`` (those installed with tvm-flow; ``None`` in a
     checkout, and where other records are named), the others with the default schedule.
     ``verified``: the self-check made before the bundle was put in place, ``None`` where this
-    machine cannot run it. ``notes``: remarks for the user, one line each. ``macs``:
-    multiply-accumulates of one run. Sizes are in bytes: of ``model.so``, of the C++ runner with
-    TVM's runtime (0 without them), of all files.
+    machine cannot run it. ``picture``: how pictures become the input, ``None`` where it holds none.
+    ``notes``: remarks for the user, one line each. ``macs``:
+    multiply-accumulates of one run. Sizes are in bytes: of the library, of the runtime in a bundle
+    (libraries, header, Python package, program; 0 for a single file), of all files.
     """
 
     path: Path
@@ -34,6 +37,7 @@ class CompileReport(os.PathLike[str]):
     records: Path
     committed_records: Path | None
     verified: CheckReport | None
+    picture: PictureRecipe | None
     macs: int
     library_bytes: int
     runtime_bytes: int
@@ -59,6 +63,7 @@ class CompileReport(os.PathLike[str]):
             "verified": check is not None,
             "max_rel_error": check.max_rel_error if check else None,
             "tolerance": check.tolerance if check else None,
+            "picture": asdict(self.picture) if self.picture else None,
             "macs": self.macs,
             "library_bytes": self.library_bytes,
             "runtime_bytes": self.runtime_bytes,

@@ -24,6 +24,7 @@ from tvm_flow.support import manifest
 from tvm_flow.support.errors import UsageError
 from tvm_flow.support.publish import refuse_foreign
 from tvm_flow.targets import Board
+from tvm_flow.toolchain.c_compiler import MUSL
 from tvm_flow.tuning.records.store import RecordStore
 
 Array = NDArray[np.float32]
@@ -63,7 +64,7 @@ def build(
         dumped.kernels(lowered, backend)
     sample, expected = _sample(loaded, lowered)
     verdicts: list[CheckReport] = []
-    runs_here = board.arch == platform.machine()
+    foreign = _foreign(board, options.libc)
     write = {SINGLE_FILE: write_single_file, TVM: write_tvm_library}.get(format, write_bundle)
     path = write(
         lowered,
@@ -73,14 +74,14 @@ def build(
         options=options,
         accept=(
             (lambda made, bundle: verdicts.append(verify(made, bundle, format)))
-            if runs_here
+            if foreign is None
             else None
         ),
     )
     notes = chooser.remarks(kernel.workload for kernel in lowered.kernels)
-    if not runs_here:
+    if foreign is not None:
         how = _HOW.get((format, options.runner), "")
-        notes.append(f"not run here, this machine is {platform.machine()}{how}")
+        notes.append(f"not run here, {foreign}{how}")
     distinct = {kernel.symbol: kernel.source for kernel in lowered.kernels}
     return CompileReport(
         path=path,
@@ -93,12 +94,21 @@ def build(
         records=store.directory,
         committed_records=store.committed,
         verified=verdicts[0] if verdicts else None,
+        picture=options.picture,
         macs=lowered.macs,
         library_bytes=(path if path.is_file() else path / LIBRARY).stat().st_size,
         runtime_bytes=deploy_bytes(path),
         total_bytes=sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file()),
         notes=tuple(notes),
     )
+
+
+def _foreign(board: Board, libc: str | None) -> str | None:
+    """Why this machine cannot run what is compiled; ``None`` where it can."""
+    if board.arch != platform.machine():
+        return f"this machine is {platform.machine()}"
+    # TVM and PyTorch are made for glibc: so is the system that they run on
+    return "this machine's C library is not musl" if libc == MUSL else None
 
 
 def require_no_bundle(folder: Path) -> None:

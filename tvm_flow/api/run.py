@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,22 +15,37 @@ from tvm_flow.runtime.classes import top_k
 from tvm_flow.runtime.cli import sample_name
 from tvm_flow.runtime.timing import Timing
 from tvm_flow.support.errors import UsageError
+from tvm_flow.support.publish import write_file
 
 
 @dataclass(frozen=True)
 class RunReport:
-    """``output``: the network's (first) output; ``top``: the classes with the largest logits of
-    its first row as (index, softmax probability, label); ``timing`` of further runs, if asked
-    for."""
+    """``outputs``: all of the network's, ``output`` the first; ``top``: the classes with the
+    largest logits of its first row as (index, softmax probability, label); ``timing`` of further
+    runs, if asked for."""
 
     model: str
     threads: int
-    output: NDArray[np.float32]
+    outputs: tuple[NDArray[Any], ...]
     top: tuple[tuple[int, float, str], ...]
     timing: Timing | None
 
+    @property
+    def output(self) -> NDArray[Any]:
+        return self.outputs[0]
+
+    def save(self, path: Path) -> None:
+        """Write the output to ``path``, which ends in .npy, and further ones beside it to
+        ``_2.npy`` and so on. Raises :class:`CompileError` where that cannot be done; what was
+        there then is as it was."""
+        for number, output in enumerate(self.outputs, 1):
+            place = path if number == 1 else path.with_name(f"{path.stem}_{number}{path.suffix}")
+            with io.BytesIO() as content:
+                np.save(content, output)
+                write_file(place, content.getvalue(), "--save")
+
     def to_json(self) -> dict[str, Any]:
-        """All but the output itself, of which the shape is given."""
+        """All but the outputs themselves, of the first of which the shape is given."""
         return {
             "model": self.model,
             "threads": self.threads,
@@ -73,12 +89,13 @@ def run(
         else:
             loaded.set_input(value, index)
     output = loaded.run()
-    first = output if isinstance(output, np.ndarray) else output[0]
+    outputs = output if isinstance(output, tuple) else (output,)
+    first = outputs[0]
     row = first.reshape(len(first), -1)[0] if first.ndim else first
     return RunReport(
         model=loaded.model,
         threads=loaded.threads,
-        output=first,
+        outputs=outputs,
         top=tuple(top_k(row, top, loaded.labels)),
         timing=loaded.time(runs) if runs else None,
     )

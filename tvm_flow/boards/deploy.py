@@ -26,7 +26,11 @@ from tvm_flow.toolchain.runtime_library import (
 INSTALLER, LIBRARIES, HEADERS, PYTHON = "install.sh", "lib", "include", "python"
 #: The errors, for the package of the runtime.
 _SUPPORT = ("__init__.py", "errors.py")
-_INIT = '"""The part of tvm-flow that runs a bundle."""\n\nfrom tvm_flow.runtime import *  # noqa\n'
+_INIT = '''"""The part of tvm-flow that runs a bundle."""
+
+from tvm_flow.runtime import *  # noqa
+from tvm_flow.support.errors import *  # noqa
+'''
 
 
 def add_runtime(directory: Path, board: Board, libc: str, *, model: str, runner: bool) -> None:
@@ -54,7 +58,7 @@ def add_runtime(directory: Path, board: Board, libc: str, *, model: str, runner:
         target = directory / _PLACES.get(name, name)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(filled(files / f"{name}.in", values), encoding="utf-8")
-    _add_python(directory / PYTHON)
+    add_python(directory / PYTHON)
     shutil.copyfile(package_file("runtime", "run.py"), directory / "run.py")
     if runner:
         shutil.copy(built / RUNNER, directory / RUNNER)
@@ -69,7 +73,7 @@ _PLACES = {
 }
 
 
-def _add_python(folder: Path) -> None:
+def add_python(folder: Path) -> None:
     """The package ``tvm_flow`` as it is on a board: the runtime and its errors."""
     package = folder / "tvm_flow"
     for name in ("runtime", "support"):

@@ -11,6 +11,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 
+from tvm_flow.support.collector import collect_seldom
 from tvm_flow.support.errors import TvmFlowError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -23,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 success; 1 to 11 an expected failure, see ``support/errors.py`` (2: usage); 70 a bug in
     tvm-flow; 130 Ctrl-C. A failure is one line on standard error; ``--debug`` adds the traceback.
     """
+    collect_seldom()
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     if not debug:

@@ -21,6 +21,7 @@ from tvm_flow.cli import (
     profile,
     records,
     run,
+    runtime_wheel,
     targets,
     trace,
     tracker,
@@ -60,5 +61,6 @@ def tvm_flow(
 
 
 for _module in (doctor, targets, models, trace, tune, compile, compile_all, run, check, compare,
-                profile, records, tracker, boards, board_kit, emulate, demo):  # fmt: skip
+                profile, records, tracker, boards, board_kit, runtime_wheel, emulate,
+                demo):  # fmt: skip
     _module.register(app)

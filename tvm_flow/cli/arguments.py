@@ -99,6 +99,15 @@ Input = Annotated[
         show_default=False,
     ),
 ]
+Libc = Annotated[
+    str | None,
+    typer.Option(
+        "--libc",
+        metavar="LIBC",
+        help="Link for musl, or for this version of glibc; by default the board's.",
+        show_default=False,
+    ),
+]
 Layout = Annotated[
     str, typer.Option("--layout", metavar="nchw|nhwc", help="Order of 4-D inputs and outputs.")
 ]

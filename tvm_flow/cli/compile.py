@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import RenderableType
 
+from tvm_flow.api.picture import described
 from tvm_flow.cli.arguments import (
     Input,
     Layout,
+    Libc,
     ModelArgument,
     ModelOption,
     Records,
@@ -21,6 +23,7 @@ from tvm_flow.cli.arguments import (
     given_model,
 )
 from tvm_flow.cli.command import Answer, verb
+from tvm_flow.cli.picture import ChannelOrder, Mean, Range, Resize, Std, given_picture
 from tvm_flow.cli.text import line, notes, size
 from tvm_flow.support.errors import UsageError
 
@@ -34,7 +37,9 @@ def register(app: typer.Typer) -> None:
         "tvm-flow compile fasternet_t0 -o build/t0",
         "tvm-flow compile resnet18 --weights resnet18.pth --threads 2 -o build/resnet18",
         "tvm-flow compile fasternet_t0 --target rk3399 -o build/t0-rk3399",
+        "tvm-flow compile fasternet_t0 --single-file -o build/t0.so",
         "tvm-flow compile fasternet_t0 -o build/t0 --dump build/t0-dump",
+        "tvm-flow compile net.onnx --resize 232 --mean .5,.5,.5 --std .5,.5,.5 -o build/net",
         busy="compiling",
     )(compile)
 
@@ -49,7 +54,7 @@ def compile(
             "--output",
             "-o",
             metavar="DIR",
-            help="Bundle to write. One that exists is replaced in one step.",
+            help="Bundle or library to write. One that exists is replaced in one step.",
             show_default=False,
         ),
     ] = None,
@@ -68,21 +73,30 @@ def compile(
             show_default=False,
         ),
     ] = None,
+    resize: Resize = None,
+    mean: Mean = None,
+    std: Std = None,
+    channel_order: ChannelOrder = None,
+    range: Range = None,
     runner: Annotated[
         bool,
         typer.Option(
             "--runner/--no-runner", help="Include the program that runs it, and an installer."
         ),
     ] = True,
-    libc: Annotated[
-        str | None,
+    libc: Libc = None,
+    format: Annotated[
+        str,
         typer.Option(
-            "--libc",
-            metavar="LIBC",
-            help="Link for musl, or for this version of glibc; by default the board's.",
-            show_default=False,
+            "--format",
+            metavar="FORMAT",
+            help="bundle; single-file: one library with everything inside, behind tvm_flow.h; "
+            "tvm: a library for TVM's own virtual machine.",
         ),
-    ] = None,
+    ] = "bundle",
+    single_file: Annotated[
+        bool, typer.Option("--single-file", help="The same as --format single-file.")
+    ] = False,
     dump: Annotated[
         Path | None,
         typer.Option(
@@ -93,7 +107,7 @@ def compile(
         ),
     ] = None,
 ) -> Answer:
-    """Compile a model into a bundle: library, manifest, sample, runners.
+    """Compile a model into a bundle: code, weights, sample, and the runtime for C and Python.
 
     Uses the best tuning record of every kernel, and the default schedule where there is none. The
     bundle is run and compared with PyTorch before it is put in place.
@@ -111,8 +125,10 @@ def compile(
         layout=layout,
         records=records,
         labels=read_labels(labels) if labels else None,
+        picture=given_picture(resize, mean, std, channel_order, range),
         runner=runner,
         libc=libc,
+        format="single-file" if single_file else format,
         dump=dump,
     )
     return Answer(report.to_json(), lambda: show(report))
@@ -137,7 +153,10 @@ def show(report: CompileReport) -> Iterable[RenderableType]:
         f"library {size(report.library_bytes)}"
     )
     runtime = f", of that runtime {size(report.runtime_bytes)}"
-    yield line(f"bundle {size(report.total_bytes)}{runtime}")
+    if report.runtime_bytes:
+        yield line(f"bundle {size(report.total_bytes)}{runtime}")
+    if report.picture:
+        yield line(described(report.picture))
     if report.verified:
         yield line(f"checked against PyTorch: {report.verified}", "green")
     yield from notes(report.notes)

@@ -20,6 +20,7 @@ from tvm_flow.cli.arguments import (
     given_model,
 )
 from tvm_flow.cli.command import Answer, verb
+from tvm_flow.cli.picture import ChannelOrder, Mean, Range, Resize, Std, given_picture
 from tvm_flow.cli.text import line, size, table
 
 if TYPE_CHECKING:
@@ -62,6 +63,11 @@ def compile_all(
     input: Input = None,
     layout: Layout = "nchw",
     records: Records = None,
+    resize: Resize = None,
+    mean: Mean = None,
+    std: Std = None,
+    channel_order: ChannelOrder = None,
+    range: Range = None,
 ) -> Answer:
     """Compile a model for several boards, one bundle each.
 
@@ -75,6 +81,7 @@ def compile_all(
         targets=None if only is None else [n.strip() for n in only.split(",") if n.strip()],
         layout=layout,
         records=records,
+        picture=given_picture(resize, mean, std, channel_order, range),
         on_start=lambda name: print(f"compiling for {name} ...", file=sys.stderr, flush=True),
     )
     code = next((result.error.exit_code for result in results if result.error), 0)

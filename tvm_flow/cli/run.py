@@ -31,11 +31,11 @@ def run(
     *,
     bundle: BundleArgument,
     input: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             "--input",
             metavar="FILE",
-            help="Picture, .npy or .bin; by default the bundle's own sample.",
+            help="Picture, .npy or .bin; once per input of the network, by default its sample.",
             show_default=False,
         ),
     ] = None,
@@ -47,7 +47,10 @@ def run(
     save: Annotated[
         Path | None,
         typer.Option(
-            "--save", metavar="FILE", help="Write the output as .npy.", show_default=False
+            "--save",
+            metavar="FILE.npy",
+            help="Write the output; further ones to FILE_2.npy and so on.",
+            show_default=False,
         ),
     ] = None,
 ) -> Answer:
@@ -56,16 +59,11 @@ def run(
 
     if top < 1 or runs < 0:
         raise UsageError(f"Cannot print {top} classes or time {runs} runs", fix="--top 5 --runs 50")
-    report = ran(bundle, input, top=top, runs=runs, threads=threads)
+    if save is not None and save.suffix != ".npy":
+        raise UsageError(f"{save} does not end in .npy", fix=f"--save {save.with_suffix('.npy')}")
+    report = ran(bundle, *(input or ()), top=top, runs=runs, threads=threads)
     if save is not None:
-        import numpy as np  # noqa: PLC0415
-
-        try:
-            np.save(save, report.output)
-        except OSError as error:
-            raise UsageError(
-                f"Cannot write {save}", why=str(error.strerror), fix="choose another --save"
-            ) from error
+        report.save(save)
     return Answer(report.to_json(), lambda: show(report))
 
 

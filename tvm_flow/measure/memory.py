@@ -17,6 +17,7 @@ _REPORT = """
 import re, sys
 sys.path.insert(0, sys.argv[1])
 import tvm_flow
+tvm_flow.runtime.arrays.numpy_wanted = False
 if len(sys.argv) > 2:
     bundle = tvm_flow.load(sys.argv[2], threads=int(sys.argv[3]))
     for _ in range(4):
@@ -32,7 +33,7 @@ class MemoryReport:
     ``arena``: the memory that intermediate tensors share, ``unshared`` what one buffer per tensor
     would take. ``weights``: the file beside the library.
     ``peak_rss``: of a fresh Python process that loads and runs the bundle; ``baseline_rss``: of
-    one that only loads the interpreter, NumPy and the bundle's Python package.
+    one that only loads the interpreter and the bundle's Python package; both without NumPy.
     """
 
     arena: int

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_flow.support import channel
+from tvm_flow.support.collector import collect_seldom
 from tvm_flow.support.errors import TvmFlowError
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TVM_NUM_THREADS")
@@ -84,6 +85,7 @@ def _end_with_parent() -> None:
 def main() -> None:
     """Serve requests from standard input."""
     _end_with_parent()
+    collect_seldom()
     replies = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # prints of libraries are not replies
     requests = sys.stdin.fileno()

@@ -5,24 +5,20 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_flow.measure.stats import worst_rel_error
+from tvm_flow.remote.board_bundle import BoardBundle, BundleRefused
 from tvm_flow.remote.health import Throttled, require_steady, throttling
-from tvm_flow.remote.protocol import BundleAnswer, BundleRequest, EagerTimes
+from tvm_flow.remote.protocol import REFUSED, BundleAnswer, BundleRequest, EagerTimes
 from tvm_flow.remote.session import BoardSession
-from tvm_flow.runtime import manifest
-from tvm_flow.runtime.library import start_machine
-from tvm_flow.runtime.stats import worst_rel_error
-from tvm_flow.runtime.weights import read_weights
 from tvm_flow.support.resources import package_file
 from tvm_flow.tuning.records.record import OK
 
-Array = NDArray[np.float32]
-_WARM_UP = 3
+Array = NDArray[Any]
 #: Where docs/boards.md puts PyTorch, and what the board calls Python.
 _PYTHONS = ("/opt/torch/bin/python3", "python3")
 _FIND_TORCH = "import torch, sys; sys.stdout.write(torch.__version__)"
@@ -31,10 +27,18 @@ _FIND_TORCH = "import torch, sys; sys.stdout.write(torch.__version__)"
 def compare(session: BoardSession, request: BundleRequest) -> BundleAnswer:
     """Run the bundle ``runs`` times after a warm-up; then eager as often; then the bundle again, so
     that a board that slows down meanwhile is noticed."""
-    folder = request.directory
-    network = BoardNetwork(session, folder, request.threads, request.cores)
-    wanted = [np.load(folder / name) for name in request.expected]
-    outputs = network(np.load(folder / request.sample))
+    try:
+        return _compared(session, request)
+    except BundleRefused as refused:
+        return BundleAnswer(REFUSED, str(refused), refusal=refused.status)
+
+
+def _compared(session: BoardSession, request: BundleRequest) -> BundleAnswer:
+    network = BoardBundle(
+        session, request.directory, request.library, request.threads, request.cores
+    )
+    wanted = _arrays(request, request.expected)
+    outputs = network(_arrays(request, request.inputs))
     error = worst_rel_error(outputs, wanted)
     log = [session.status()]
     verdict = _steady(session)
@@ -45,36 +49,6 @@ def compare(session: BoardSession, request: BundleRequest) -> BundleAnswer:
     verdict = verdict or throttling(log[0], log[-1])
     seconds, drift = (*first, *second), _drift(first, second)
     return BundleAnswer(OK, "", error, seconds, eager, tuple(log), verdict, drift)
-
-
-class BoardNetwork:
-    """A bundle's network on the board, run by its virtual machine there."""
-
-    def __init__(
-        self, session: BoardSession, folder: Path, threads: int, cores: Sequence[int]
-    ) -> None:
-        session.upload(folder / "model.so", "model.so")
-        self._session = session
-        library = session.module("model.so")
-        self._vm: Any = start_machine(library)
-        self._weights = [session.tensor(w) for w in read_weights(folder, manifest.read(folder))]
-        if threads > 1:
-            session.use_threads(library, threads, cores)
-
-    def __call__(self, x: Array) -> list[Array]:
-        """The outputs for one input."""
-        self._vm["set_input"]("main", self._session.tensor(x), *self._weights)
-        self._vm["invoke_stateful"]("main")
-        arity = int(self._vm["get_output_arity"]("main"))  # -1: one tensor, no tuple
-        if arity < 0:
-            return [self._vm["get_output"]("main").numpy()]
-        return [self._vm["get_output"]("main", n).numpy() for n in range(arity)]
-
-    def times(self, runs: int) -> list[float]:
-        """Seconds of single runs on the last input, by the board's clock."""
-        evaluator = self._vm.time_evaluator("invoke_stateful", self._session.device, number=1,
-                                            repeat=_WARM_UP + runs)  # fmt: skip
-        return [float(t) for t in evaluator("main").results[_WARM_UP:]]
 
 
 def _eager(
@@ -92,8 +66,8 @@ def _eager(
         return EagerTimes(f"PyTorch is not installed on the board (tried {', '.join(_PYTHONS)})")
     session.upload(package_file("remote", "eager_on_board.py"), "eager.py")
     session.upload(request.program, "model.pt2")
-    _upload_sample(session, request, "x.npy")
-    argv = [interpreter, "eager.py", "model.pt2", "x.npy", "y.npz", str(request.threads),
+    _upload_sample(session, request, "x.npz")
+    argv = [interpreter, "eager.py", "model.pt2", "x.npz", "y.npz", str(request.threads),
             str(request.runs), ",".join(map(str, request.cores))]  # fmt: skip
     done = session.execute(argv, request.eager_s)
     if done["timed_out"] or done["code"] != 0:
@@ -108,11 +82,15 @@ def _eager(
 
 
 def _upload_sample(session: BoardSession, request: BundleRequest, name: str) -> None:
-    """The bundle's sample as PyTorch takes it."""
-    sample = np.load(request.directory / request.sample)
+    """The bundle's sample as PyTorch takes it, all inputs in their order."""
+    inputs = _arrays(request, request.inputs)
     with io.BytesIO() as file:
-        np.save(file, _nchw(request, sample))
+        np.savez(file, *(_nchw(request, array) for array in inputs))
         session.upload_bytes(file.getvalue(), name)
+
+
+def _arrays(request: BundleRequest, names: Sequence[str]) -> list[Array]:
+    return [np.load(request.directory / name) for name in names]
 
 
 def _difference(request: BundleRequest, ours: Sequence[Array], theirs: Sequence[Array]) -> float:

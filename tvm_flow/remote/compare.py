@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tvm_flow.remote.bench import require_board
+from tvm_flow.remote.board_bundle import board_library
 from tvm_flow.remote.board_pool import BoardPool, Patience
 from tvm_flow.remote.client import GrantedBoard, boards_of, foreign_boards
 from tvm_flow.remote.health import advice
-from tvm_flow.remote.protocol import BOARD, BundleAnswer, BundleRequest, OpenAnswer
+from tvm_flow.remote.protocol import BOARD, REFUSED, BundleAnswer, BundleRequest, OpenAnswer
+from tvm_flow.runtime.library import failure
 from tvm_flow.runtime.timing import Timing, summarise
 from tvm_flow.support import manifest
 from tvm_flow.support.address import Address
@@ -59,7 +61,7 @@ class BoardComparison:
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**vars(self), "bundle": vars(self.bundle), "eager": self.eager and vars(self.eager)}
 
 
 def compare_on_board(
@@ -78,7 +80,8 @@ def compare_on_board(
 
     ``program``: the network as ``torch.export.save`` writes it, for eager. ``on_wait``: see
     :class:`BoardPool`. Raises :class:`BoardError` (none there or free, lost, of another kind) and
-    :class:`NumericsError` where the bundle's result on its sample is wrong there.
+    :class:`NumericsError` where the bundle's result on its sample is wrong there; what libtvm_flow
+    there says of a bundle that it refuses; and what building that raises.
     """
     there = boards_of(tracker, key, board.arch)
     pool = BoardPool(
@@ -88,8 +91,9 @@ def compare_on_board(
     sample = info.data["sample"]
     request = BundleRequest(
         directory=bundle.absolute(),
+        library=board_library(board.arch, board.glibc_floor),
         layout=info.layout,
-        sample=sample["input"],
+        inputs=tuple(sample["inputs"]),
         expected=tuple(sample["expected"]),
         program=program,
         threads=threads,
@@ -119,6 +123,8 @@ def _ask(
             raise _failed(place, str(error)) from error
         finally:
             worker.stop()
+    if answer.status == REFUSED:
+        raise failure(answer.refusal, f"{place}: {answer.cause}")
     if answer.status == "timeout":
         raise _failed(place, f"it took longer than {limit:.0f} s", "fewer --rounds, or ")
     if not answer.ok:

@@ -1,8 +1,8 @@
 """Runs on a board, not here: PyTorch eager on an exported program, timed like the bundle.
 
-``python3 eager_on_board.py PROGRAM.pt2 INPUT.npy OUTPUTS.npz THREADS RUNS CORE,CORE`` saves all
-outputs, in their order, and prints one line of JSON: ``torch`` (version) and ``seconds``, one value
-per run. It needs PyTorch and nothing of tvm-flow.
+``python3 eager_on_board.py PROGRAM.pt2 INPUTS.npz OUTPUTS.npz THREADS RUNS CORE,CORE`` reads all
+inputs and saves all outputs, in their order, and prints one line of JSON: ``torch`` (version) and
+``seconds``, one value per run. It needs PyTorch and nothing of tvm-flow.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ def main(program: str, given: str, result: str, threads: str, runs: str, cores: 
 
     torch.set_num_threads(int(threads))
     module = torch.export.load(program).module()
-    x = torch.from_numpy(np.load(given))
+    with np.load(given) as saved:
+        inputs = [torch.from_numpy(saved[name]) for name in saved.files]
     seconds = []
     with torch.inference_mode():
         for _ in range(WARM_UP):
-            y = module(x)
+            y = module(*inputs)
         for _ in range(int(runs)):
             start = time.perf_counter()
-            y = module(x)
+            y = module(*inputs)
             seconds.append(time.perf_counter() - start)
     outputs = y if isinstance(y, (tuple, list)) else [y]
     np.savez(result, *(output.numpy() for output in outputs))

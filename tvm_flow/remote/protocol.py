@@ -13,7 +13,7 @@ from typing import Any
 from tvm_flow.tuning.worker.protocol import Answer, WorkerRole
 
 BOARD = WorkerRole("board", "tvm_flow.remote.trials:handlers")
-LOST, THROTTLED = "lost", "throttled"
+LOST, THROTTLED, REFUSED = "lost", "throttled", "refused"
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,15 @@ class BundleRequest:
     """Run the bundle ``directory`` with ``threads`` on ``cores``, ``runs`` times, and PyTorch eager
     as often where it is installed there.
 
-    ``layout``, ``sample``, ``expected``: the bundle's, files by name. ``program``: the network for
+    ``library``: what runs it there (:func:`tvm_flow.remote.board_bundle.board_library`).
+    ``layout``, ``inputs``, ``expected``: the bundle's, files by name. ``program``: the network for
     eager as ``torch.export.save`` writes it, if there is one. ``eager_s``: how long that may take.
     """
 
     directory: Path
+    library: Path
     layout: str
-    sample: str
+    inputs: tuple[str, ...]
     expected: tuple[str, ...]
     program: Path | None
     threads: int
@@ -73,7 +75,10 @@ class EagerTimes:
 class BundleAnswer(Answer):
     """``seconds``: of single runs; ``max_rel_error``: against what is expected; ``board``: what it
     told of itself before and after; ``invalid``: why times are not to be trusted, or an empty text;
-    ``drift``: median of the runs after eager over that of those before."""
+    ``drift``: median of the runs after eager over that of those before.
+
+    The status is ``refused`` where libtvm_flow there said so: ``cause`` is then its sentence, and
+    ``refusal`` its own status."""
 
     max_rel_error: float = 0.0
     seconds: tuple[float, ...] = ()
@@ -81,3 +86,4 @@ class BundleAnswer(Answer):
     board: tuple[dict[str, Any], ...] = ()
     invalid: str = ""
     drift: float | None = None
+    refusal: int = 0

@@ -15,8 +15,9 @@ import tvm
 from numpy.typing import NDArray
 from tvm import rpc
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]
 _TRIPLE = "target.llvm_get_system_triple"
+_WORKPATH = "tvm.rpc.server.workpath"
 
 
 class SessionLost(Exception):
@@ -69,6 +70,10 @@ class BoardSession:
         """A file of the session's folder."""
         return bytes(self._session.download(name))
 
+    def path(self, name: str) -> str:
+        """Where a file of the session's folder is on the board: its absolute path."""
+        return str(self._function(_WORKPATH)(name))
+
     def load(self, name: str) -> None:
         """Load an uploaded library. Raises ``RuntimeError`` with the board's linker's words."""
         if self.ours:
@@ -84,14 +89,13 @@ class BoardSession:
         """A copy on the board."""
         return tvm.runtime.tensor(np.ascontiguousarray(values), device=self._device)
 
+    def empty(self, shape: Sequence[int], dtype: str) -> Any:
+        """Memory on the board, with any content."""
+        return tvm.runtime.empty(tuple(shape), dtype, self._device)
+
     def copy(self, tensor: Any) -> Any:
         """Another copy on the board, of a tensor that is there."""
-        fresh = tvm.runtime.empty(tensor.shape, tensor.dtype, self._device)
-        return tensor.copyto(fresh)
-
-    @property
-    def device(self) -> Any:
-        return self._device
+        return tensor.copyto(self.empty(tensor.shape, tensor.dtype))
 
     def run(self, library: str, symbol: str, arguments: Sequence[Any]) -> None:
         """Call a function of a loaded library once."""
@@ -109,15 +113,6 @@ class BoardSession:
         evaluator = self._modules[library].time_evaluator(symbol, self._device, number, 1)
         return float(evaluator(*sets[0]).results[0])
 
-    def use_threads(self, library: Any, threads: int, cores: Sequence[int]) -> None:
-        """Let a remote library use its thread pool, or TVM's where it was linked without one."""
-        pool = self._session.get_function("ffi.ModuleGetFunction")(library, "tvm_flow_pool", True)
-        if pool is not None:
-            pool(threads, *cores[:threads])
-            return
-        configure = self._session.get_function("runtime.config_threadpool")
-        configure(-2, threads, *map(str, cores))
-
     def execute(self, argv: Sequence[str], timeout_s: float) -> dict[str, Any]:
         """Run a program in the session's folder on the board: ``code``, ``stdout``, ``stderr``,
         ``timed_out``."""
@@ -131,7 +126,7 @@ class BoardSession:
         if "TimeoutError" in str(error) or "session expired" in str(error):
             return SessionExpired(str(error))
         try:
-            self._session.get_function("tvm.rpc.server.workpath")("")
+            self._session.get_function(_WORKPATH)("")
         except Exception:  # whatever TVM makes of a dead socket
             return SessionLost(str(error))
         return error

@@ -10,5 +10,6 @@ every bundle as it is (``python/tvm_flow``). It therefore imports nothing else o
 from tvm_flow.runtime.arrays import TensorSpec
 from tvm_flow.runtime.bundle import Bundle, load
 from tvm_flow.runtime.timing import Timing, summarise
+from tvm_flow.support.errors import TvmFlowError
 
-__all__ = ["Bundle", "TensorSpec", "Timing", "load", "summarise"]
+__all__ = ["Bundle", "TensorSpec", "Timing", "TvmFlowError", "load", "summarise"]

@@ -10,10 +10,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-try:
-    import numpy
-except Exception:  # not installed, or not for this Python: it is not needed
-    numpy = None  # type: ignore[assignment]
+#: Set to false by programs that have no use for arrays: importing NumPy takes 15 MiB and 0.1 s.
+numpy_wanted = True
+_tried: "list[Any]" = []
+
+
+def numpy() -> "Any":
+    """NumPy, imported when first needed, or ``None``."""
+    if numpy_wanted and not _tried:
+        try:
+            import numpy as found  # noqa: PLC0415
+
+            _tried.append(found)
+        except Exception:  # not installed, or not for this Python: it is not needed
+            _tried.append(None)
+    return _tried[0] if numpy_wanted else None
+
 
 _KINDS = {0: "int", 1: "uint", 2: "float", 4: "bfloat", 6: "bool"}
 #: Format characters of the buffer protocol by type; types without one are seen as bytes.
@@ -59,19 +71,20 @@ def view(spec: TensorSpec, address: int, owner: "Any") -> "Any":
 
 def copied(seen: "Any") -> "Any":
     """A copy of a :func:`view`."""
-    if numpy is not None:
+    if not isinstance(seen, memoryview):
         return seen.copy()
-    flat = memoryview(bytearray(seen))
+    flat: Any = memoryview(bytearray(seen))
     if seen.format == "B" and seen.ndim == 1:
         return flat
     return flat.cast(seen.format, seen.shape) if seen.shape else flat.cast(seen.format)
 
 
 def _shaped(spec: TensorSpec, memory: "Any") -> "Any":
-    if numpy is not None:
+    found = numpy()
+    if found is not None:
         dtype = spec.dtype if spec.dtype in _FORMATS else f"uint{8 * _width(spec)}"
-        return numpy.frombuffer(memory, dtype=dtype).reshape(spec.shape)
-    flat = memoryview(memory).cast("B")
+        return found.frombuffer(memory, dtype=dtype).reshape(spec.shape)
+    flat: Any = memoryview(memory).cast("B")
     if not spec.bytes or spec.dtype not in _FORMATS:
         return flat
     return (
@@ -93,11 +106,12 @@ def fill(spec: TensorSpec, address: int, value: "Any") -> None:
     """Copy ``value`` to ``address``: a NumPy array or what NumPy makes one of (lists, tensors of
     PyTorch), or anything with the buffer protocol. Raises :class:`UsageError` for another shape
     or type."""
-    if numpy is not None:
-        _fill_from_array(spec, address, value)
+    found = numpy()
+    if found is not None:
+        _fill_from_array(found, spec, address, value)
         return
     try:
-        given = memoryview(value)
+        given: Any = memoryview(value)
     except TypeError:
         raise UsageError(
             f"input {spec.name} is a {type(value).__name__}",
@@ -115,7 +129,7 @@ def fill(spec: TensorSpec, address: int, value: "Any") -> None:
     ctypes.memmove(address, source, spec.bytes)
 
 
-def _fill_from_array(spec: TensorSpec, address: int, value: "Any") -> None:
+def _fill_from_array(found: "Any", spec: TensorSpec, address: int, value: "Any") -> None:
     if isinstance(value, (bytes, bytearray, memoryview)) and memoryview(value).ndim == 1:
         if memoryview(value).nbytes != spec.bytes:
             raise _unfit(spec, (memoryview(value).nbytes,), "bytes")
@@ -123,7 +137,7 @@ def _fill_from_array(spec: TensorSpec, address: int, value: "Any") -> None:
         return
     try:
         plain = isinstance(value, (list, tuple, int, float))
-        array = numpy.asarray(value, dtype=spec.dtype if plain else None)
+        array = found.asarray(value, dtype=spec.dtype if plain else None)
     except Exception as error:  # whatever the object's own conversion raises
         raise UsageError(
             f"input {spec.name} is a {type(value).__name__} that NumPy makes no array of",
@@ -132,7 +146,7 @@ def _fill_from_array(spec: TensorSpec, address: int, value: "Any") -> None:
         ) from None
     if array.shape != spec.shape or str(array.dtype) != spec.dtype:
         raise _unfit(spec, array.shape, str(array.dtype))
-    numpy.copyto(view(spec, address, None), array)
+    found.copyto(view(spec, address, None), array)
 
 
 def _unfit(spec: TensorSpec, shape: "tuple[int, ...]", dtype: str) -> UsageError:

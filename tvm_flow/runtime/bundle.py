@@ -85,7 +85,7 @@ class Bundle:
         self.inputs = arrays.specs(made, count, describe, self._instance)
         count, describe = made.output_count(self._instance), made.output_info
         self.outputs = arrays.specs(made, count, describe, self._instance)
-        self._results = self._views(self.outputs, made.output)
+        self._seen_results: list[Any] = []
 
     def __reduce__(self) -> "tuple[Any, ...]":
         return load, self._arguments
@@ -108,7 +108,9 @@ class Bundle:
     @property
     def results(self) -> "list[Any]":
         """The memory that outputs are written to, one array per output: the next run changes it."""
-        return list(self._results)
+        if not self._seen_results:
+            self._seen_results = self._views(self.outputs, self._library.output)
+        return list(self._seen_results)
 
     def _views(self, specs: "Sequence[TensorSpec]", address: "Any") -> "list[Any]":
         found = (address(self._instance, index) for index in range(len(specs)))
@@ -146,7 +148,7 @@ class Bundle:
 
     def _run(self) -> "Any":
         self._library.require(self._library.run(self._instance))
-        made = [arrays.copied(view) for view in self._results]
+        made = [arrays.copied(view) for view in self.results]
         return made[0] if len(made) == 1 else tuple(made)
 
     def start(self) -> None:
@@ -227,9 +229,9 @@ class Bundle:
         return [1e-9 * value for value in nanoseconds]
 
     def check(self, directory: "Place | None" = None) -> float:
-        """Run the bundle's sample, or the one in another ``directory``, and compare with what PyTorch computed for it; returns the
-        largest difference as a fraction of the largest expected magnitude. Raises
-        :class:`NumericsError` where that exceeds :attr:`tolerance`."""
+        """Run the bundle's sample, or the one in another ``directory``, and compare with what
+        PyTorch computed for it; returns the largest difference as a fraction of the largest
+        expected magnitude. Raises :class:`NumericsError` where that exceeds :attr:`tolerance`."""
         error = ctypes.c_double()
         with self._mine():
             self._library.require(

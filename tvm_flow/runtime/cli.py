@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 
+from tvm_flow.runtime import arrays
 from tvm_flow.runtime.bundle import Bundle, load
 from tvm_flow.runtime.classes import top_k
 from tvm_flow.support.errors import TvmFlowError, UsageError
@@ -18,6 +19,7 @@ _NO_OUTPUT = 74  # EX_IOERR of sysexits.h
 def main(directory: str, argv: "list[str] | None" = None) -> int:
     """Run the bundle in ``directory``; returns the exit code."""
     options = _parser().parse_args(argv)
+    arrays.numpy_wanted = False  # all that is done here is done as well without
     try:
         code = _answer(directory, options)
         sys.stdout.flush()

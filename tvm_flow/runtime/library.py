@@ -114,6 +114,11 @@ _FUNCTIONS: "dict[str, Any]" = {
 }
 
 
+def failure(status: int, sentence: str) -> TvmFlowError:
+    """The error behind a status other than 0, of which libtvm_flow says ``sentence``."""
+    return _ERRORS.get(status, TvmFlowError).told(sentence)
+
+
 class Library:
     """The functions of one library, without their prefix ``tvmf_``."""
 
@@ -145,8 +150,7 @@ class Library:
     def require(self, status: int) -> None:
         """Raise the error behind a status other than 0."""
         if status:
-            kind = _ERRORS.get(status, TvmFlowError)
-            raise kind.told(self.last_error().decode(errors="replace"))
+            raise failure(status, self.last_error().decode(errors="replace"))
 
 
 #: By checksum and size.

@@ -77,6 +77,30 @@ def replaced(target: Path, what: str) -> Iterator[Path]:
         ) from error
 
 
+def write_file(path: Path, content: bytes, option: str) -> None:
+    """Write a file that appears whole or not at all; what is no file, such as a pipe, is written
+    to.
+
+    Raises :class:`CompileError`; ``option`` is what names ``path``.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            with path.open("wb", buffering=0) as file:
+                file.write(content)
+            return
+        with beside(path) as folder:
+            fresh = folder / path.name
+            fresh.write_bytes(content)
+            _sync(folder)
+            fresh.replace(path)
+    except OSError as error:
+        raise CompileError(
+            f"cannot write {path}",
+            why=error.strerror or str(error),
+            fix=f"free some space, or choose another {option}",
+        ) from error
+
+
 def publish(staging: Path, target: Path) -> None:
     """Make the folder ``staging`` appear as ``target`` in one step, on disk before it does.
 

@@ -44,7 +44,8 @@ def system_packages() -> tuple[SystemPackage, ...]:
 
 
 def packages_to(use: str) -> tuple[SystemPackage, ...]:
-    """The packages one needs to ``emulate`` boards or to ``model`` kernels of boards.
+    """The packages one needs to ``emulate`` boards, to ``model`` kernels of boards, to build the
+    examples that ``embed`` a bundle, or to run those for ``musl``.
 
     Raises :class:`ValueError` for a use the list does not know.
     """

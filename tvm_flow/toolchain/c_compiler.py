@@ -30,6 +30,8 @@ C_FLAGS = (
     "-Wall",
     "-Werror",
 )
+#: By default zig links all of musl into a program, which can then load no library.
+MUSL_PROGRAM_FLAGS = ("-dynamic",)
 #: zig's debug instrumentation would need a library of its own.
 _ZIG_FLAGS = ("-fno-sanitize=undefined",)
 #: What the C library is split into; newer versions of it have all in one, and these names still.
@@ -106,6 +108,8 @@ def link_program(
     :func:`compile_object`."""
     with replacing(Path(output)) as temporary:
         command = [*c_compiler(arch, libc), *C_FLAGS, *flags, "-s", *map(str, files)]
+        if libc == MUSL:
+            command += MUSL_PROGRAM_FLAGS
         _run([*command, "-o", str(temporary), *_LIBRARIES], f"Linking {Path(output).name}")
     return Path(output)
 

@@ -11,6 +11,7 @@ from tvm_flow.support.resources import package_file
 from tvm_flow.support.version import __version__
 from tvm_flow.toolchain.c_compiler import (
     C_FLAGS,
+    MUSL_PROGRAM_FLAGS,
     compile_object,
     link_library,
     link_program,
@@ -73,7 +74,8 @@ def runtime_library(arch: str, libc: str) -> Path:
 
 
 def _digest(*settings: str) -> str:
-    digest = hashlib.sha256(repr([zig_version(), __version__, C_FLAGS, *settings]).encode())
+    flags = (C_FLAGS, MUSL_PROGRAM_FLAGS)
+    digest = hashlib.sha256(repr([zig_version(), __version__, flags, *settings]).encode())
     for path in sorted([*sources().glob("*.c"), *sources().glob("*.h")]):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]

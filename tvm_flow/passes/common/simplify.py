@@ -161,11 +161,13 @@ def _constant(node: Node) -> Node | None:
         value = _per_channel(c.weights["value"], node)
         if value is None or x.shape != node.shape:
             continue
-        zero, one = np.zeros_like(value), np.ones_like(value)
-        scale, shift = {
-            "add": (one, value), "subtract": (one, -value),
-            "multiply": (value, zero), "divide": (1 / value, zero),
-        }[node.op]  # fmt: skip
+        scale, shift = np.ones_like(value), np.zeros_like(value)
+        if node.op == "add":
+            shift = value
+        elif node.op == "subtract":
+            shift = -value
+        else:  # a sum may have zeros
+            scale = value if node.op == "multiply" else 1 / value
         weights = {"scale": scale, "shift": shift}
         return Node("affine", [x], node.shape, {}, weights, merged(node, c))
     return None

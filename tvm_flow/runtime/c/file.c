@@ -84,19 +84,35 @@ bool tvmf_huge_pages(void) {
   return count > 0 && !strstr(modes, "[never]");
 }
 
-int tvmf_file_read_huge(int file, const char* path, uint64_t bytes, Content* content) {
-  size_t total = (size_t)bytes + HUGE_PAGE;
+static char* huge_memory(size_t bytes, const char* path, Content* content) {
+  size_t total = bytes + HUGE_PAGE;
   char* mapping = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (mapping == MAP_FAILED)
-    return tvmf_fail(TVMF_ENVIRONMENT, "not enough memory for %s: %zu bytes", path, total);
+  if (mapping == MAP_FAILED) {
+    tvmf_fail(TVMF_ENVIRONMENT, "not enough memory for %s: %zu bytes", path, total);
+    return NULL;
+  }
   char* start = mapping + (-(uintptr_t)mapping & (HUGE_PAGE - 1));
-  *content = (Content){start, (size_t)bytes, mapping, total};
+  *content = (Content){start, bytes, mapping, total};
   // What does not fill a huge page is left in small ones: it would take up to 2 MiB more. A kernel
   // without huge pages refuses, which does no harm.
-  madvise(start, (size_t)bytes & ~(size_t)(HUGE_PAGE - 1), MADV_HUGEPAGE);
+  madvise(start, bytes & ~(size_t)(HUGE_PAGE - 1), MADV_HUGEPAGE);
+  return start;
+}
+
+int tvmf_file_read_huge(int file, const char* path, uint64_t bytes, Content* content) {
+  char* start = huge_memory((size_t)bytes, path, content);
+  if (!start) return TVMF_ENVIRONMENT;
   const char* why = tvmf_file_read(file, start, (size_t)bytes);
   if (why) return tvmf_fail(TVMF_BUNDLE, "cannot read %s: %s", path, why);
-  mprotect(mapping, total, PROT_READ);
+  mprotect(content->mapping, content->mapping_bytes, PROT_READ);
+  return TVMF_OK;
+}
+
+int tvmf_copy_huge(const void* data, size_t bytes, const char* path, Content* content) {
+  char* start = huge_memory(bytes, path, content);
+  if (!start) return TVMF_ENVIRONMENT;
+  memcpy(start, data, bytes);
+  mprotect(content->mapping, content->mapping_bytes, PROT_READ);
   return TVMF_OK;
 }
 

@@ -98,6 +98,7 @@ int tvmf_file_content(int file, const char* path, Content* content);
 int tvmf_file_map(int file, const char* path, Content* content);
 // Into huge pages where there are any, and read-only afterwards.
 int tvmf_file_read_huge(int file, const char* path, uint64_t bytes, Content* content);
+int tvmf_copy_huge(const void* data, size_t bytes, const char* path, Content* content);
 bool tvmf_huge_pages(void);
 int tvmf_file_from_memory(const void* data, size_t bytes);
 void tvmf_content_free(Content* content);

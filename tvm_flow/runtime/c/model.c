@@ -57,6 +57,14 @@ static int check_weights(const tvmf_model* model, const char* path) {
   return TVMF_OK;
 }
 
+// Weights that are in memory already: as they lie, or a copy in huge pages.
+static int use_weights(tvmf_model* model, const void* weights, size_t bytes, bool copy,
+                       const char* path) {
+  model->weights = (Content){weights, bytes, NULL, 0};
+  int status = bytes && copy ? tvmf_copy_huge(weights, bytes, path, &model->weights) : TVMF_OK;
+  return status ? status : check_weights(model, path);
+}
+
 static int load_plan(tvmf_model* model, const char* directory) {
   char path[4096];
   snprintf(path, sizeof path, "%s/plan.bin", directory);
@@ -122,19 +130,19 @@ static int load_directory(tvmf_model* model, const char* directory, uint32_t fla
   return file < 0 ? TVMF_BUNDLE : load_code(model, file, directory, path);
 }
 
-static int load_embedded(tvmf_model* model) {
+static int load_embedded(tvmf_model* model, uint32_t flags) {
 #ifdef TVMF_EMBEDDED
   size_t bytes = (size_t)(tvmf_embedded_plan_end - tvmf_embedded_plan);
   int status = tvmf_plan_read(&model->plan, tvmf_embedded_plan, bytes);
   if (!status) status = tvmf_machine_check(&model->plan, "this library");
   if (status) return status;
   size_t weights = (size_t)(tvmf_embedded_weights_end - tvmf_embedded_weights);
-  model->weights = (Content){tvmf_embedded_weights, weights, NULL, 0};
   model->code.table = &tvmf_module;
-  status = check_weights(model, "this library");
+  bool shared = flags & TVMF_SHARED_WEIGHTS || !tvmf_huge_pages();
+  status = use_weights(model, tvmf_embedded_weights, weights, !shared, "this library");
   return status ? status : link_kernels(model, "this library");
 #else
-  (void)model, (void)link_kernels;
+  (void)model, (void)flags;
   return tvmf_fail(TVMF_USAGE, "there is no bundle in this library. Fix: pass a directory, or use the "
                    "library that tvm-flow compile --single-file wrote");
 #endif
@@ -153,19 +161,8 @@ int tvmf_load(const char* directory, uint32_t flags, tvmf_model** model) {
     return tvmf_fail(TVMF_USAGE, "tvmf_load was given unknown flags");
   tvmf_model* made = new_model();
   if (!made) return TVMF_ENVIRONMENT;
-  int status = directory ? load_directory(made, directory, flags) : load_embedded(made);
+  int status = directory ? load_directory(made, directory, flags) : load_embedded(made, flags);
   return finish(made, status, model);
-}
-
-static int copy_weights(tvmf_model* model, const void* weights, size_t bytes) {
-  model->weights = (Content){weights, bytes, NULL, 0};
-  if ((uintptr_t)weights % model->plan.alignment && bytes) {
-    void* copy = tvmf_memory(bytes);
-    if (!copy) return tvmf_fail(TVMF_ENVIRONMENT, "not enough memory for the weights");
-    memcpy(copy, weights, bytes);
-    model->weights = (Content){copy, bytes, copy, bytes};
-  }
-  return check_weights(model, "weights.bin in memory");
 }
 
 int tvmf_load_memory(const void* plan, size_t plan_bytes, const void* weights,
@@ -178,7 +175,10 @@ int tvmf_load_memory(const void* plan, size_t plan_bytes, const void* weights,
   if (!made) return TVMF_ENVIRONMENT;
   int status = tvmf_plan_read(&made->plan, plan, plan_bytes);
   if (!status) status = tvmf_machine_check(&made->plan, "the bundle in memory");
-  if (!status) status = copy_weights(made, weights, weights_bytes);
+  if (!status) {
+    bool misplaced = (uintptr_t)weights % made->plan.alignment;
+    status = use_weights(made, weights, weights_bytes, misplaced, "weights.bin in memory");
+  }
   if (!status) {
     int file = tvmf_file_from_memory(code, code_bytes);
     status = file < 0 ? TVMF_ENVIRONMENT : load_code(made, file, NULL, "model.so in memory");
