@@ -38,8 +38,8 @@ int fuzz_pthread_create(pthread_t* thread, const pthread_attr_t* attributes, voi
 
 static size_t whole(size_t bytes) { return (bytes + PAGE - 1) / PAGE * PAGE; }
 
-// A page that may not be touched follows, so that whoever goes further is found. What a plan asks for
-// beyond reason is refused here, since looking at it would take hours.
+// A page that may not be touched follows, so that whoever goes further is found. What a plan asks
+// for beyond reason is refused here, since looking at it would take hours.
 void* fuzz_mmap(void* at, size_t bytes, int protection, int flags, int file, off_t offset) {
   if (fails() || bytes > MOST_MAPPED) {
     errno = ENOMEM;

@@ -66,7 +66,7 @@ static void write_file(const char* folder, const char* name, Bytes content) {
 static uint64_t special(uint64_t now) {
   static const uint64_t values[] = {
       0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 63, 64, 65, 127, 128, 255, 256, 1025, 1 << 15,
-      65536, INT32_MAX, UINT32_MAX, 1ull << 32, 1ull << 44, 1ull << 45, 1ull << 46,
+      65536, INT32_MAX, UINT32_MAX, 1ull << 32, 1ull << 40, 1ull << 41, 1ull << 45, 1ull << 46,
       (1ull << 46) + 1, 1ull << 60, 1ull << 62, 1ull << 63, UINT64_MAX};
   switch (fuzz_below(4)) {
     case 0: return now + 1;
@@ -193,7 +193,10 @@ static uint64_t use(tvmf_model* model, const char* directory) {
   tvmf_model_info info;
   tvmf_get_model_info(model, &info);
   uint64_t sum = strlen(info.name) + strlen(info.target) + strlen(info.version);
-  for (int32_t i = -1; i <= info.labels; i++) sum += tvmf_label(model, i) ? *tvmf_label(model, i) : 0;
+  for (int32_t i = -1; i <= info.labels; i++) {
+    const char* label = tvmf_label(model, i);
+    sum += label ? strlen(label) : 0;
+  }
   for (int32_t set = 0; set <= info.sets && set < 4; set++) {
     const tvmf_options options = {.size = sizeof options, .set = set};
     tvmf_instance* net;
@@ -237,13 +240,16 @@ static void weights_case(const char* directory) {
   if (fuzz_below(2)) stamp(&sealed, stamps + 16, made);
   seal(&sealed);
   bool written = !fuzz_below(4);
-  if (written) write_file(directory, "plan.bin", sealed), write_file(directory, "weights.bin", made);
+  if (written) {
+    write_file(directory, "plan.bin", sealed);
+    write_file(directory, "weights.bin", made);
+  }
   load_and_use(sealed, made, code, written ? directory : NULL);
   free(made.data), free(sealed.data);
 }
 
-// What the dynamic linker does with a changed library whose checksum is right is its own affair, but
-// for the beginning, which it checks.
+// What the dynamic linker does with a changed library whose checksum is right is its own affair,
+// but for the beginning, which it checks.
 static void code_case(const char* directory) {
   Bytes sealed = copy_of(plan), made = code;
   bool beginning = fuzz_below(2);
@@ -254,7 +260,10 @@ static void code_case(const char* directory) {
   if (beginning) stamp(&sealed, stamps, made);
   seal(&sealed);
   bool written = !fuzz_below(4);
-  if (written) write_file(directory, "plan.bin", sealed), write_file(directory, "model.so", made);
+  if (written) {
+    write_file(directory, "plan.bin", sealed);
+    write_file(directory, "model.so", made);
+  }
   load_and_use(sealed, weights, made, written ? directory : NULL);
   free(made.data), free(sealed.data);
 }
@@ -269,7 +278,8 @@ static void input_case(tvmf_instance* net, Bytes good, const char* path) {
 static void find_fields(void) {
   tvmf_model* model;
   fuzz_trace(plan.data, plan.size);
-  if (tvmf_load_memory(plan.data, plan.size, weights.data, weights.size, code.data, code.size, &model))
+  if (tvmf_load_memory(plan.data, plan.size, weights.data, weights.size, code.data, code.size,
+                       &model))
     die("the bundle itself is refused", tvmf_last_error());
   tvmf_unload(model);
   field_count = fuzz_traced((size_t*)fields, MOST_FIELDS);

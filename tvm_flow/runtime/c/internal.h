@@ -143,7 +143,7 @@ struct tvmf_model {
 };
 void tvmf_model_retain(tvmf_model* model);
 
-// ---- instance.c
+// ---- instance.c, run.c
 typedef struct {
   int (*call)(void* const* arguments);
   void** arguments;
