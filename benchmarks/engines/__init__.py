@@ -61,7 +61,7 @@ def _engine(name: str, title: str, environment: str, distribution: str, made: Fo
 def _bundle(name: str, title: str, form: str) -> Engine:
     """In an environment without PyTorch, as on a board."""
     made = Format(form, "", per_threads=True, keep=False)
-    factory = "tvm_flow.runtime.contestant:contestant"
+    factory = "tvm_flow.measure.bundle_contestant:contestant"
     return Engine(name, title, "tvm-flow", "apache-tvm", made, factory, path_option="directory")
 
 

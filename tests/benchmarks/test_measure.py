@@ -30,7 +30,7 @@ def test_network_through_real_engines(tmp_path: Path, monkeypatch: pytest.Monkey
         assert figures["accurate"], figures
         assert figures["median_ms"] > 0
         assert figures["peak_rss_mib"] > 10
-    assert 5 < run.engines["tvm_flow"]["runner_peak_rss_mib"] < 100
+    assert 1 < run.engines["tvm_flow"]["runner_peak_rss_mib"] < 100
     assert "is not installed" in run.engines["ncnn"]["reason"]
     assert run.engines["eager"]["ratio"]["median"] > 0
     assert run.peak_gflops > 1

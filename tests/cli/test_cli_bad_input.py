@@ -258,12 +258,12 @@ def mounted(folder: Path, options: str) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB; only root can make one."""
+    """A file system of 1 MiB; only root can make one."""
     if os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("only root can mount a small file system")
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted(folder, "size=256k")
+    mounted(folder, "size=1m")
     try:
         yield folder
     finally:

@@ -91,10 +91,10 @@ def test_npy_headers(floats: library.Instance, tmp_path: Path, header: str) -> N
 
 
 BAD_NPY = {
-    "other type": (npy(GOOD.replace("<f4", "<i4")), "of type <i4, <f4 is needed"),
-    "big-endian": (npy(GOOD.replace("<f4", ">f4")), "of type >f4, <f4"),
+    "other type": (npy(GOOD.replace("<f4", "<i4")), "of type int32, float32 is needed"),
+    "big-endian": (npy(GOOD.replace("<f4", ">f4")), "of type >f4, float32"),
     "no order": (npy(GOOD.replace("<f4", "|f4")), "of type |f4"),
-    "double": (npy(GOOD.replace("<f4", "<f8"), b"0" * 48), "of type <f8"),
+    "double": (npy(GOOD.replace("<f4", "<f8"), b"0" * 48), "of type float64"),
     "Fortran": (npy(GOOD.replace("False", "True")), "Fortran"),
     "NHWC": (npy(GOOD.replace("1, 2, 3", "1, 3, 2")), "shape (1, 3, 2), (1, 2, 3) is needed"),
     "flat": (npy(GOOD.replace("(1, 2, 3)", "(6,)")), "shape (6,), (1, 2, 3)"),

@@ -28,6 +28,6 @@ def check(bundle: Bundle | Path | str, *, threads: int | None = None) -> CheckRe
     the difference exceeds the stored tolerance, and whatever :func:`tvm_flow.load` raises.
     """
     directory = bundle.directory if isinstance(bundle, Bundle) else bundle
-    manifest.verify_files(directory, manifest.read(directory))
+    manifest.verify(directory)
     loaded = bundle if isinstance(bundle, Bundle) else load(bundle, threads=threads)
     return CheckReport(loaded.check(), loaded.tolerance, loaded.threads)

@@ -14,6 +14,7 @@ from tvm_flow.runtime.bundle import Bundle, load
 from tvm_flow.runtime.classes import top_k
 from tvm_flow.runtime.cli import sample_name
 from tvm_flow.runtime.timing import Timing
+from tvm_flow.support import manifest
 from tvm_flow.support.errors import UsageError
 from tvm_flow.support.publish import write_file
 
@@ -75,6 +76,8 @@ def run(
 
     Raises :class:`BundleError`, and :class:`UsageError` for an input that does not fit.
     """
+    if not isinstance(bundle, Bundle) and not Path(bundle).is_file():
+        manifest.verify(bundle)
     loaded = bundle if isinstance(bundle, Bundle) else load(bundle, threads=threads)
     given = [value for value in inputs if value is not None]
     if given and len(given) != len(loaded.inputs):

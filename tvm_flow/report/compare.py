@@ -114,8 +114,7 @@ def compare(
     :class:`MeasurementError`.
     """
     directory = Path(bundle_dir)
-    info = manifest.read(directory)
-    manifest.verify_files(directory, info)
+    info = manifest.verify(directory)
     arrays = _inputs(directory, info, inputs)
     with ExitStack() as stack:
         options: dict[str, Any]

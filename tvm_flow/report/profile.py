@@ -95,8 +95,8 @@ def profile(
     """
     if runs < 1:
         raise UsageError(f"cannot profile {runs} runs", fix="ask for 1 or more")
+    info = manifest.verify(bundle)
     loaded = load(bundle, threads=threads)
-    info = manifest.read(loaded.directory)
     _require_same_calls(loaded, info.data)
     for index, name in enumerate(info.data["sample"]["inputs"]):
         loaded.read_input(Path(loaded.directory) / name, index)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tvm_flow.support import machine
 from tvm_flow.support.errors import BundleError
 
 Place = str | os.PathLike[str]
@@ -134,6 +135,22 @@ def fingerprint(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"sha256": digest, "size": path.stat().st_size}
+
+
+def verify(directory: Place) -> Manifest:
+    """The manifest of a bundle that is whole and for this machine's architecture. Raises
+    :class:`BundleError`."""
+    info = read(directory)
+    verify_files(directory, info)
+    arch, here = info.target["arch"], machine.arch()
+    if arch != here:
+        raise BundleError(
+            f"{directory} cannot run here",
+            why=f"it was compiled for {info.target['board']}, which is {arch}, and this machine is "
+            f"{here}",
+            fix="copy it to the board, or compile it with --target native",
+        )
+    return info
 
 
 def verify_files(directory: Place, manifest: Manifest) -> None:

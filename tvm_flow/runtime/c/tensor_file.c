@@ -154,6 +154,19 @@ static int shown(const Text* text, int most) {
   return text->end - text->at > most ? most : (int)(text->end - text->at);
 }
 
+// NumPy's word for a type such as <f8, float64; the type itself where it has none.
+static void type_word(const char* type, int length, char* word, size_t bytes) {
+  static const char letters[] = "iufb";
+  static const char* const kinds[] = {"int", "uint", "float", "bool"};
+  const char* letter = length == 3 ? strchr(letters, type[1]) : NULL;
+  if (letter && *letter == 'b')
+    snprintf(word, bytes, "bool");
+  else if (letter && *letter && *type == (type[2] == '1' ? '|' : '<'))
+    snprintf(word, bytes, "%s%d", kinds[letter - letters], 8 * (type[2] - '0'));
+  else
+    snprintf(word, bytes, "%.*s", length, type);
+}
+
 static int check_header(const File* file, const Header* header, const Tensor* tensor) {
   char type[4], shape[400];
   const Text* found = &header->type;
@@ -162,8 +175,12 @@ static int check_header(const File* file, const Header* header, const Tensor* te
     return refuse(file, "NumPy has no type with this input's %d bits, .bin does", tensor->bits);
   bool same = found->end - found->at == 3 && !memcmp(found->at + 1, type + 1, 2) &&
               (*found->at == '<' || *found->at == *type);
-  if (!same)
-    return refuse(file, "it is of type %.*s, %s is needed", type_length, found->at, type);
+  if (!same) {
+    char given[48], needed[48];
+    type_word(found->at, type_length, given, sizeof given);
+    type_word(type, 3, needed, sizeof needed);
+    return refuse(file, "it is of type %s, %s is needed", given, needed);
+  }
   print_shape(tensor, shape, sizeof shape);
   if (!header->same_shape)
     return refuse(file, "it has the shape %.*s, %s is needed", shape_length, header->shape.at,
