@@ -140,7 +140,11 @@ def _check_board(board: Board, path: Path) -> None:
             re.fullmatch(r"2\.\d{1,2}", board.glibc_floor) is not None,
             f"{board.glibc_floor!r} is not a glibc version such as '2.28'",
         ),
-        ("alignment", board.alignment & (board.alignment - 1) == 0, "not a power of two"),
+        (
+            "alignment",  # what runtime/c/plan.c accepts
+            16 <= board.alignment <= 4096 and board.alignment & (board.alignment - 1) == 0,
+            "not a power of two from 16 to 4096",
+        ),
         ("sources", bool(board.sources), "say where the numbers come from"),
         *(
             (f"clusters.{c.name}.vector_bits", c.vector_bits % 32 == 0, "not a multiple of 32")

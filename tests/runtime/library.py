@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import platform
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +29,15 @@ _KINDS = {0: "i", 1: "u", 2: "f", 6: "b"}
 def checksum(data: bytes) -> int:
     """XXH64 as the library computes it."""
     return int(library().tvmf_checksum(data, len(data)))
+
+
+def threads_beyond(count: int) -> int:
+    """How many threads this process has beyond ``count``. One that was joined is still shown for
+    some moments, in which the system ends it: these are waited for, up to 5 seconds."""
+    end = time.monotonic() + 5
+    while (beyond := len(os.listdir("/proc/self/task")) - count) > 0 and time.monotonic() < end:
+        time.sleep(0.01)
+    return max(beyond, 0)
 
 
 class Options(ctypes.Structure):

@@ -177,6 +177,11 @@ def write(toy: Toy, folder: Path) -> Path:
     return folder
 
 
+def native_features() -> tuple[str, ...]:
+    """Some that this machine has, whichever it is."""
+    return ("sse4.2",) if platform.machine() == "x86_64" else ("neon",)
+
+
 def plan_of(toy: Toy, code: bytes) -> bytes:
     """The content of ``plan.bin`` beside ``code``, the content of ``model.so``."""
     header = PlanHeader(

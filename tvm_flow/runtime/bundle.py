@@ -25,10 +25,12 @@ class _Handles:
 
     def __init__(self, made: library.Library) -> None:
         self.library, self.model, self.instance = made, 0, 0
-        self._close, self._unload = made.close, made.unload  # while the interpreter shuts down, too
+        # while the interpreter shuts down, too
+        self._wait, self._close, self._unload = made.wait, made.close, made.unload
 
     def __del__(self) -> None:
         if self.instance:
+            self._wait(self.instance)  # for a run that was started, and nobody waited for
             self._close(self.instance)
         if self.model:
             self._unload(self.model)
@@ -71,7 +73,9 @@ class Bundle:
         self._lock, self._process = threading.Lock(), os.getpid()
         info = library.ModelInfo()
         made.get_model_info(self._handles.model, ctypes.byref(info))
-        self.model, self.target = info.name.decode(), info.target.decode()
+        self.model, self.target = (
+            name.decode(errors="replace") for name in (info.name, info.target)
+        )
         self.tolerance = info.tolerance
         self.threads = made.threads(self._instance)
         self.cores = [made.core(self._instance, i) for i in range(self.threads)]
@@ -212,7 +216,10 @@ class Bundle:
     def steps(self) -> "list[str]":
         """Names of the functions that a run calls, in order."""
         count = self._library.step_count(self._instance)
-        return [self._library.step_name(self._instance, i).decode() for i in range(count)]
+        return [
+            self._library.step_name(self._instance, i).decode(errors="replace")
+            for i in range(count)
+        ]
 
     def profile(self) -> "Sequence[float]":
         """Run once; seconds of each of :attr:`steps`."""

@@ -1,7 +1,7 @@
 // Runs in a thread of the instance's own.
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "internal.h"
 
@@ -23,7 +23,7 @@ static void set_state(Runner* runner, State state) {
 
 static void* serve(void* argument) {
   tvmf_instance* net = argument;
-  Runner* runner = net->runner;
+  Runner* runner = atomic_load(&net->runner);
   pthread_mutex_lock(&runner->lock);
   while (runner->state != QUIT) {
     if (runner->state != WANTED) {
@@ -42,20 +42,14 @@ static void* serve(void* argument) {
   return NULL;
 }
 
-// Signals are for the program's own threads.
 static int make_runner(tvmf_instance* net) {
   Runner* runner = calloc(1, sizeof *runner);
-  sigset_t all, before;
   if (runner) {
     pthread_mutex_init(&runner->lock, NULL);
     pthread_cond_init(&runner->changed, NULL);
-    net->runner = runner;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int bad = pthread_create(&runner->thread, NULL, serve, net);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (!bad) return TVMF_OK;
-    net->runner = NULL;
+    atomic_store(&net->runner, runner);
+    if (!tvmf_thread_start(&runner->thread, serve, net)) return TVMF_OK;
+    atomic_store(&net->runner, NULL);
     free(runner);
   }
   return tvmf_fail(TVMF_ENVIRONMENT, "the system gives no thread to run in. Fix: look at ulimit -u");
@@ -64,28 +58,33 @@ static int make_runner(tvmf_instance* net) {
 int tvmf_start(tvmf_instance* net) {
   int status = tvmf_enter(net);
   if (status) return status;
-  if (!net->runner && (status = make_runner(net))) {
+  if (!atomic_load(&net->runner) && (status = make_runner(net))) {
     tvmf_leave(net);
     return status;
   }
-  pthread_mutex_lock(&net->runner->lock);
-  set_state(net->runner, WANTED);
-  pthread_mutex_unlock(&net->runner->lock);
+  Runner* runner = atomic_load(&net->runner);
+  pthread_mutex_lock(&runner->lock);
+  set_state(runner, WANTED);
+  pthread_mutex_unlock(&runner->lock);
   return TVMF_OK;
 }
 
+// Of several that wait one gets the result. A run that a process began is not its child's.
 int tvmf_wait(tvmf_instance* net) {
-  Runner* runner = net ? net->runner : NULL;
-  if (!runner) return tvmf_fail(TVMF_USAGE, "there is no run to wait for. Fix: call tvmf_start first");
-  pthread_mutex_lock(&runner->lock);
-  bool begun = runner->state == WANTED || runner->state == RUNNING || runner->state == DONE;
-  while (runner->state == WANTED || runner->state == RUNNING)
-    pthread_cond_wait(&runner->changed, &runner->lock);
-  int status = runner->status;
-  if (begun) runner->state = IDLE;
-  if (begun && status) tvmf_fail(status, "%s", runner->sentence);
-  pthread_mutex_unlock(&runner->lock);
-  if (!begun) return tvmf_fail(TVMF_USAGE, "there is no run to wait for. Fix: call tvmf_start first");
+  bool ours = net && atomic_load(&net->process) == (int)getpid();
+  Runner* runner = ours ? atomic_load(&net->runner) : NULL;
+  bool done = false;
+  int status = TVMF_OK;
+  if (runner) {
+    pthread_mutex_lock(&runner->lock);
+    while (runner->state == WANTED || runner->state == RUNNING)
+      pthread_cond_wait(&runner->changed, &runner->lock);
+    done = runner->state == DONE;
+    if (done) runner->state = IDLE, status = runner->status;
+    if (status) tvmf_fail(status, "%s", runner->sentence);
+    pthread_mutex_unlock(&runner->lock);
+  }
+  if (!done) return tvmf_fail(TVMF_USAGE, "there is no run to wait for. Fix: call tvmf_start first");
   tvmf_leave(net);
   return status;
 }

@@ -1,6 +1,7 @@
 // The library of kernels: checked as a file, opened, and held against the plan.
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -26,14 +27,34 @@ int tvmf_code_check(const Plan* plan, const Content* content, const char* path) 
   return TVMF_OK;
 }
 
-// The file that was checked, by its descriptor: a path may name another file by now, and dlopen
-// takes a library it has for the one at the same path. Without /proc, the path has to do.
-int tvmf_code_load(Code* code, int file, const char* path) {
-  char name[64];
-  *code = (Code){.file = file};
-  snprintf(name, sizeof name, "/proc/self/fd/%d", file);
-  const char* opened = access(name, R_OK) ? path : name;
-  code->library = dlopen(opened, RTLD_NOW | RTLD_LOCAL);
+// dlopen takes a library it has already for the one that is opened by the same name, although a path
+// or a descriptor may be another file's by now. So no name is used twice: "/" and "/." mean the
+// same, and write a number that counts up, bit by bit.
+static void unique_name(char* name, size_t bytes, const char* folder, const char* file) {
+  static _Atomic uint32_t loads;
+  size_t used = (size_t)snprintf(name, bytes, "%s", folder);
+  for (uint32_t left = atomic_fetch_add(&loads, 1); left && used + 2 < bytes; left >>= 1)
+    used += (size_t)snprintf(name + used, bytes - used, left & 1 ? "/." : "//");
+  snprintf(name + used, bytes - used, "/%s", file);
+}
+
+// The file that was checked, by its descriptor: its path may name another one by now. Without
+// /proc, the path has to do.
+static bool name_of(int file, const char* directory, char* name, size_t bytes) {
+  char number[16];
+  snprintf(number, sizeof number, "%d", file);
+  unique_name(name, bytes, "/proc/self/fd", number);
+  if (!access(name, R_OK)) return true;
+  if (directory) unique_name(name, bytes, directory, "model.so");
+  return directory;
+}
+
+int tvmf_code_load(Code* code, int file, const char* directory, const char* path) {
+  char name[4096 + 64];
+  if (!name_of(file, directory, name, sizeof name))
+    return tvmf_fail(TVMF_ENVIRONMENT, "cannot load %s: there is no /proc. Fix: mount it, or load the "
+                     "bundle from a directory", path);
+  code->library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
   if (code->library) {
     code->table = dlsym(code->library, "tvmf_module");
     return TVMF_OK;
@@ -55,13 +76,13 @@ static const tvmf_kernel* find(const tvmf_module_table* table, const char* symbo
 }
 
 static const char* check_step(const Set* set, const Step* step, const tvmf_kernel* kernel) {
-  if (step->argument_count != kernel->arguments) return "another number of arguments";
+  if (step->argument_count != kernel->arguments) return "takes another number of arguments";
   for (uint32_t i = 0; i < kernel->arguments; i++) {
     const Tensor* tensor = &set->tensors[step->arguments[i]];
-    if (tensor->bytes < kernel->bytes[i]) return "larger tensors";
+    if (tensor->bytes < kernel->bytes[i]) return "takes larger tensors";
     bool written = i + kernel->outputs >= kernel->arguments;
     if (written && (tensor->place == TVMF_PLACE_WEIGHTS || tensor->place == TVMF_PLACE_INPUT))
-      return "to write where it may not";
+      return "writes where it may not";
   }
   return NULL;
 }
@@ -81,10 +102,10 @@ int tvmf_code_link(Code* code, const Plan* plan, const char* path, const tvmf_ke
     for (uint32_t i = 0; i < set->step_count; i++) {
       const Step* step = &set->steps[i];
       if (step->kind != TVMF_STEP_KERNEL) continue;
-      const char* wants = check_step(set, step, kernels[step->kernel]);
-      if (wants)
-        return tvmf_fail(TVMF_BUNDLE, "the bundle's plan does not fit %s: kernel %s takes %s. Fix: %s",
-                         path, kernels[step->kernel]->name, wants, AGAIN);
+      const char* why = check_step(set, step, kernels[step->kernel]);
+      if (why)
+        return tvmf_fail(TVMF_BUNDLE, "the bundle's plan does not fit %s: kernel %s %s. Fix: %s",
+                         path, kernels[step->kernel]->name, why, AGAIN);
     }
   }
   static const tvmf_services services = {tvmf_pool_launch, tvmf_scratch_alloc, tvmf_scratch_free};
@@ -94,5 +115,4 @@ int tvmf_code_link(Code* code, const Plan* plan, const char* path, const tvmf_ke
 
 void tvmf_code_unload(Code* code) {
   if (code->library) dlclose(code->library);
-  if (code->file >= 0) close(code->file);
 }

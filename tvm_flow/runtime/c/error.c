@@ -10,11 +10,14 @@
 
 static _Thread_local char sentence[1024];
 
+// One line, whatever names in a plan and of files contain.
 int tvmf_fail(int status, const char* format, ...) {
   va_list values;
   va_start(values, format);
   vsnprintf(sentence, sizeof sentence, format, values);
   va_end(values);
+  for (char* at = sentence; *at; at++)
+    if ((unsigned char)*at < ' ' || *at == 127) *at = '?';
   return status;
 }
 

@@ -44,6 +44,22 @@ const char* tvmf_file_read(int file, void* to, size_t bytes) {
   return NULL;
 }
 
+int tvmf_file_content(int file, const char* path, Content* content) {
+  *content = (Content){0};
+  off_t size = lseek(file, 0, SEEK_END);
+  if (size < 0) return tvmf_fail(TVMF_BUNDLE, "cannot read %s: %s", path, strerror(errno));
+  if (!size) return TVMF_OK;
+  size_t bytes = (size_t)size;
+  void* memory = tvmf_memory(bytes);
+  if (!memory)
+    return tvmf_fail(TVMF_ENVIRONMENT, "not enough memory for %s: %zu bytes", path, bytes);
+  *content = (Content){memory, bytes, memory, bytes};
+  const char* why = tvmf_file_read(file, memory, bytes);
+  if (!why) return TVMF_OK;
+  tvmf_content_free(content);
+  return tvmf_fail(TVMF_BUNDLE, "cannot read %s: %s. Fix: copy the bundle again", path, why);
+}
+
 int tvmf_file_map(int file, const char* path, Content* content) {
   struct stat found;
   if (fstat(file, &found) || found.st_size < 0)
@@ -109,11 +125,11 @@ int tvmf_file_from_memory(const void* data, size_t bytes) {
     ssize_t count = write(file, (const char*)data + at, bytes - at);
     if (count < 0 && errno == EINTR) continue;
     if (count <= 0) {
+      tvmf_fail(TVMF_ENVIRONMENT, "cannot write a file of code: %s", strerror(errno));
       close(file);
-      file = -1;
-    } else {
-      at += (size_t)count;
+      return -1;
     }
+    at += (size_t)count;
   }
   if (file < 0) tvmf_fail(TVMF_ENVIRONMENT, "cannot make a file of code: %s", strerror(errno));
   return file;

@@ -9,17 +9,6 @@
 
 enum { MOST_THREADS = 1024, MEMORY_ALIGNMENT = 4096 };
 
-static _Thread_local Pool* current;  // of the instance that this thread runs
-
-// A loop inside a loop is run by the thread that comes to it.
-int tvmf_pool_launch(tvmf_task task, void* data, int tasks) {
-  Pool* mine = current;
-  current = NULL;
-  int status = tvmf_pool_run(mine, task, data, tasks);
-  current = mine;
-  return status;
-}
-
 // ---- Memory
 
 static uint64_t rounded(uint64_t bytes) {
@@ -104,30 +93,36 @@ static int default_cores(const Plan* plan, int32_t* cores) {
   return known;
 }
 
-static int choose_threads(const tvmf_instance* net, const tvmf_options* options, int32_t* cores) {
-  int available;
-  if (options->cores) {
-    if (options->core_count < 1 || options->core_count > MOST_THREADS) return 0;
-    available = options->core_count;
-    memcpy(cores, options->cores, (size_t)available * sizeof *cores);
-    for (int i = 0; i < available; i++)
-      if (cores[i] < 0 || cores[i] >= CPU_SETSIZE) return 0;
-  } else {
-    available = default_cores(&net->model->plan, cores);
+// Those to choose from; 0 where the options' do not exist.
+static int available_cores(const Plan* plan, const tvmf_options* options, int32_t* cores) {
+  if (!options->cores) return default_cores(plan, cores);
+  if (options->core_count < 1 || options->core_count > MOST_THREADS) return 0;
+  for (int i = 0; i < options->core_count; i++) {
+    cores[i] = options->cores[i];
+    if (cores[i] < 0 || cores[i] >= CPU_SETSIZE) return 0;
   }
-  if (options->threads) return options->threads <= available ? options->threads : 0;
-  int threads = (int)net->model->plan.threads, quota = tvmf_machine_quota();
+  return options->core_count;
+}
+
+// How many are asked for, or as many as make sense; 0 where there are fewer cores.
+static int choose_threads(const Plan* plan, int wanted, int available) {
+  if (wanted) return wanted <= available ? wanted : 0;
+  int threads = (int)plan->threads, quota = tvmf_quota("");
   if (threads > available) threads = available;
   return threads < quota ? threads : quota;
 }
 
 static int start_threads(tvmf_instance* net, const tvmf_options* options) {
   int32_t cores[MOST_THREADS];
-  int threads = choose_threads(net, options, cores);
+  int available = available_cores(&net->model->plan, options, cores);
+  if (!available)
+    return tvmf_fail(TVMF_USAGE, "tvmf_open was given cores that cannot be. Fix: pass 1 to %d numbers "
+                     "from 0 to %d, or NULL", MOST_THREADS, CPU_SETSIZE - 1);
+  int threads = choose_threads(&net->model->plan, options->threads, available);
   if (threads < 1)
-    return tvmf_fail(TVMF_USAGE, "%d thread(s) are not possible: this process may use %d core(s). Fix: "
-                     "ask for as many at most, or start it with a wider CPU affinity",
-                     options->threads, tvmf_machine_cores(cores, MOST_THREADS));
+    return tvmf_fail(TVMF_USAGE, "%d thread(s) are not possible: there are %d core(s) for them. Fix: "
+                     "ask for as many at most, or start the process with a wider CPU affinity",
+                     options->threads, available);
   net->pool = tvmf_pool_create(threads, cores);
   if (!net->pool || tvmf_pool_threads(net->pool) != threads)
     return tvmf_fail(TVMF_ENVIRONMENT, "the system gives no %d threads. Fix: look at ulimit -u and -v, "
@@ -142,36 +137,46 @@ static int start_threads(tvmf_instance* net, const tvmf_options* options) {
 }
 
 // Threads do not survive a fork: in the child the instance gets new ones.
-static int renew_threads(tvmf_instance* net) {
+static int renew_threads(tvmf_instance* net, int process) {
   int threads = tvmf_pool_threads(net->pool);
   int32_t cores[MOST_THREADS];
   for (int i = 0; i < threads; i++) cores[i] = tvmf_pool_core(net->pool, i);
-  tvmf_runner_free(net->runner, true);
-  net->runner = NULL;
+  Pool* pool = tvmf_pool_create(threads, cores);
+  if (!pool || tvmf_pool_threads(pool) != threads) {
+    tvmf_pool_destroy(pool);  // the next run tries again
+    return tvmf_fail(TVMF_ENVIRONMENT, "the system gives no %d threads after a fork. Fix: look at "
+                     "ulimit -u and -v", threads);
+  }
+  tvmf_runner_free(atomic_exchange(&net->runner, NULL), true);
   tvmf_pool_forget(net->pool);
-  net->pool = tvmf_pool_create(threads, cores);
-  if (net->pool && tvmf_pool_threads(net->pool) == threads) return TVMF_OK;
-  return tvmf_fail(TVMF_ENVIRONMENT, "the system gives no %d threads after a fork", threads);
+  net->pool = pool;
+  atomic_store(&net->process, process);
+  return TVMF_OK;
 }
 
 // ---- Having it
 
+// Of threads that come at once one gets it, in a new child too, where it is taken over from the
+// process that had it.
+static bool take_over(tvmf_instance* net, int process) {
+  int user = atomic_load_explicit(&net->user, memory_order_relaxed);
+  return user != process && atomic_compare_exchange_strong(&net->user, &user, process);
+}
+
 int tvmf_enter(tvmf_instance* net) {
   if (!net) return tvmf_fail(TVMF_USAGE, "there is no instance");
-  int process = (int)getpid(), before = atomic_load(&net->process);
-  if (before != process && atomic_compare_exchange_strong(&net->process, &before, process)) {
-    atomic_store(&net->busy, 1);
-    int status = renew_threads(net);
-    if (status) tvmf_leave(net);
-    return status;
-  }
-  if (!atomic_exchange_explicit(&net->busy, 1, memory_order_acquire)) return TVMF_OK;
-  return tvmf_fail(TVMF_BUSY, "the instance is in use by another thread. Fix: open one per thread, they "
-                   "share the weights");
+  int process = (int)getpid();
+  if (!take_over(net, process))
+    return tvmf_fail(TVMF_BUSY, "the instance is in use by another thread. Fix: open one per thread, "
+                     "they share the weights");
+  if (atomic_load(&net->process) == process) return TVMF_OK;
+  int status = renew_threads(net, process);
+  if (status) tvmf_leave(net);
+  return status;
 }
 
 void tvmf_leave(tvmf_instance* net) {
-  atomic_store_explicit(&net->busy, 0, memory_order_release);
+  atomic_store_explicit(&net->user, 0, memory_order_release);
 }
 
 static void discard(tvmf_instance* net) {
@@ -190,11 +195,9 @@ static void discard(tvmf_instance* net) {
 }
 
 static int check_devices(const Plan* plan) {
-  for (uint32_t i = 0; i < plan->device_count; i++)
-    if (plan->devices[i] != TVMF_DEVICE_CPU)
-      return tvmf_fail(TVMF_BUNDLE, "%s needs a device that this library cannot drive. Fix: compile it "
-                       "with --device cpu", plan->model);
-  return TVMF_OK;
+  if (plan->device_count == 1 && *plan->devices == TVMF_DEVICE_CPU) return TVMF_OK;
+  return tvmf_fail(TVMF_BUNDLE, "%s needs a device that this library cannot drive. Fix: compile it "
+                   "with --device cpu", plan->model);
 }
 
 int tvmf_open(tvmf_model* model, const tvmf_options* options, tvmf_instance** instance) {
@@ -227,8 +230,7 @@ int tvmf_open(tvmf_model* model, const tvmf_options* options, tvmf_instance** in
 
 int tvmf_close(tvmf_instance* net) {
   if (!net) return TVMF_OK;
-  bool forked = atomic_load(&net->process) != (int)getpid();
-  if (!forked && atomic_exchange(&net->busy, 1))
+  if (!take_over(net, (int)getpid()))
     return tvmf_fail(TVMF_BUSY, "the instance is running and cannot be closed. Fix: wait for its end");
   discard(net);
   return TVMF_OK;
@@ -241,6 +243,7 @@ int32_t tvmf_output_count(const tvmf_instance* net) { return (int32_t)net->set->
 
 static int describe(const tvmf_instance* net, const Port* ports, uint32_t count, int32_t index,
                     tvmf_tensor_info* info) {
+  if (!info) return tvmf_fail(TVMF_USAGE, "there is no place for what an input or output is");
   if (index < 0 || (uint32_t)index >= count)
     return tvmf_fail(TVMF_USAGE, "there is no input or output %d", index);
   const Port* port = &ports[index];
@@ -251,10 +254,12 @@ static int describe(const tvmf_instance* net, const Port* ports, uint32_t count,
 }
 
 int tvmf_input_info(const tvmf_instance* net, int32_t index, tvmf_tensor_info* info) {
+  if (!net) return tvmf_fail(TVMF_USAGE, "there is no instance");
   return describe(net, net->set->inputs, net->set->input_count, index, info);
 }
 
 int tvmf_output_info(const tvmf_instance* net, int32_t index, tvmf_tensor_info* info) {
+  if (!net) return tvmf_fail(TVMF_USAGE, "there is no instance");
   return describe(net, net->set->outputs, net->set->output_count, index, info);
 }
 
@@ -295,57 +300,6 @@ int tvmf_bind_output(tvmf_instance* net, int32_t index, void* memory, size_t byt
   int status = tvmf_output_info(net, index, &info);
   if (status) return status;
   return bind_memory(net, &info, &net->outputs[index], net->own_outputs[index], memory, bytes);
-}
-
-// ---- Running
-
-static int check_inputs(const tvmf_instance* net) {
-  const Set* set = net->set;
-  for (uint32_t i = 0; i < set->input_count; i++)
-    if (!tvmf_all_finite(tvmf_port_tensor(set, &set->inputs[i]), net->inputs[i]))
-      return tvmf_fail(TVMF_USAGE, "input %s contains NaN or infinity. Fix: look at the "
-                       "pre-processing", set->inputs[i].name);
-  return TVMF_OK;
-}
-
-static int copy(const tvmf_instance* net, uint32_t step) {
-  const uint32_t* tensors = net->set->steps[step].arguments;
-  void* const* places = net->calls[step].arguments;
-  memcpy(places[1], places[0], (size_t)net->set->tensors[tensors[0]].bytes);
-  return 0;
-}
-
-static int run_step(tvmf_instance* net, uint32_t step) {
-  const Call* call = &net->calls[step];
-  if (!(call->call ? call->call(call->arguments) : copy(net, step))) return TVMF_OK;
-  return tvmf_fail(TVMF_ENVIRONMENT, "kernel %s failed: not enough memory",
-                   tvmf_step_name(net, (int32_t)step));
-}
-
-int tvmf_run_steps(tvmf_instance* net, uint64_t* nanoseconds, uint64_t (*now)(void)) {
-  int status = net->flags & TVMF_UNCHECKED ? TVMF_OK : check_inputs(net);
-  Pool* before = current;
-  current = net->pool;
-  uint64_t begin = nanoseconds ? now() : 0;
-  for (uint32_t i = 0; !status && i < net->set->step_count; i++) {
-    status = run_step(net, i);
-    if (!nanoseconds) continue;
-    uint64_t end = now();
-    nanoseconds[i] = end - begin;
-    begin = end;
-  }
-  current = before;
-  return status;
-}
-
-int tvmf_run_entered(tvmf_instance* net) { return tvmf_run_steps(net, NULL, NULL); }
-
-int tvmf_run(tvmf_instance* net) {
-  int status = tvmf_enter(net);
-  if (status) return status;
-  status = tvmf_run_entered(net);
-  tvmf_leave(net);
-  return status;
 }
 
 int32_t tvmf_threads(const tvmf_instance* net) { return tvmf_pool_threads(net->pool); }

@@ -92,6 +92,9 @@ int tvmf_file_open(const char* path);
 int tvmf_file_regular(const char* path, const char** why);
 // All `bytes` from the beginning; NULL, or why not.
 const char* tvmf_file_read(int file, void* to, size_t bytes);
+// The whole file. Read and not mapped: what a map shows may change or vanish while it is checked, and
+// a medium that fails sends a signal.
+int tvmf_file_content(int file, const char* path, Content* content);
 int tvmf_file_map(int file, const char* path, Content* content);
 // Into huge pages where there are any, and read-only afterwards.
 int tvmf_file_read_huge(int file, const char* path, uint64_t bytes, Content* content);
@@ -105,12 +108,12 @@ void tvmf_memory_free(void* memory, size_t bytes);
 // ---- code.c
 typedef struct {
   void* library;
-  int file;  // stays open, so that its name in /proc is no other file's
   const tvmf_module_table* table;
 } Code;
 
 int tvmf_code_check(const Plan* plan, const Content* content, const char* path);
-int tvmf_code_load(Code* code, int file, const char* path);
+// `directory`: where it lies as model.so; NULL: nowhere.
+int tvmf_code_load(Code* code, int file, const char* directory, const char* path);
 int tvmf_code_link(Code* code, const Plan* plan, const char* path, const tvmf_kernel** kernels);
 void tvmf_code_unload(Code* code);
 
@@ -118,11 +121,17 @@ void tvmf_code_unload(Code* code);
 int tvmf_machine_check(const Plan* plan, const char* path);
 // Cores this process may use, the fastest first; their number, at most `most`.
 int tvmf_machine_cores(int32_t* cores, int most);
-int tvmf_machine_quota(void);  // whole CPUs a cgroup allows, or a large number
+
+// ---- quota.c
+// CPUs that control groups allow, rounded up, or a large number. `root`: the folder that has proc and
+// sys; "" but in tests.
+int tvmf_quota(const char* root);
 
 // ---- scratch.c: memory that kernels ask for while they run
 void* tvmf_scratch_alloc(int device_type, int device, uint64_t bytes, int type, int bits);
 int tvmf_scratch_free(int device_type, int device, void* memory);
+// What this thread has is free again: after a kernel that failed, and did not free it.
+void tvmf_scratch_reset(void);
 
 // ---- model.c
 struct tvmf_model {
@@ -134,7 +143,7 @@ struct tvmf_model {
 };
 void tvmf_model_retain(tvmf_model* model);
 
-// ---- instance.c
+// ---- instance.c, run.c
 typedef struct {
   int (*call)(void* const* arguments);
   void** arguments;
@@ -153,9 +162,9 @@ struct tvmf_instance {
   void **own_inputs, **own_outputs;  // the instance's
   Call* calls;
   void** arguments;  // of all calls
-  _Atomic int busy;
-  _Atomic int process;  // whose threads and `busy` these are
-  Runner* runner;
+  _Atomic int user;     // the process in which it is in use; 0: none
+  _Atomic int process;  // whose threads these are
+  Runner* _Atomic runner;
   void* picture_buffer;  // picture.c
   size_t picture_bytes;
 };

@@ -1,10 +1,10 @@
 // What this machine is: architecture, instructions, cores, and how many of them may be used.
 #define _GNU_SOURCE
-#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "internal.h"
 
@@ -124,7 +124,11 @@ int tvmf_machine_cores(int32_t* cores, int most) {
   cpu_set_t allowed;
   Speed speeds[CPU_SETSIZE];
   int count = 0;
-  if (sched_getaffinity(0, sizeof allowed, &allowed)) return 0;
+  if (sched_getaffinity(0, sizeof allowed, &allowed)) {  // a sandbox, or more than CPU_SETSIZE
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    CPU_ZERO(&allowed);
+    for (int core = 0; core < CPU_SETSIZE && (!core || core < online); core++) CPU_SET(core, &allowed);
+  }
   for (int core = 0; core < CPU_SETSIZE; core++) {
     if (!CPU_ISSET(core, &allowed)) continue;
     char path[96];
@@ -134,58 +138,4 @@ int tvmf_machine_cores(int32_t* cores, int most) {
   qsort(speeds, (size_t)count, sizeof *speeds, faster_first);
   for (int i = 0; i < count && i < most; i++) cores[i] = speeds[i].core;
   return count < most ? count : most;
-}
-
-// The folder of this process below a hierarchy of cgroups: version 2 is hierarchy 0, the controller
-// of version 1 is named in the second field.
-static bool own_group(const char* controller, char* folder, size_t bytes) {
-  FILE* file = fopen("/proc/self/cgroup", "re");
-  char line[512];
-  bool found = false;
-  while (file && !found && fgets(line, sizeof line, file)) {
-    line[strcspn(line, "\n")] = 0;
-    char *names = strchr(line, ':'), *path = names ? strchr(names + 1, ':') : NULL;
-    if (!path) continue;
-    *path++ = 0;
-    bool second = !*controller && !names[1];
-    bool first = *controller && strstr(names + 1, controller);
-    found = second || first;
-    if (found) snprintf(folder, bytes, "%s", strcmp(path, "/") ? path : "");
-  }
-  if (file) fclose(file);
-  return found;
-}
-
-static int cpus(long quota, long period, int before) {
-  if (quota <= 0 || period <= 0) return before;
-  int whole = (int)((quota + period - 1) / period);
-  return whole < before ? whole : before;
-}
-
-// A group's quota holds for all below it: from ours upwards.
-int tvmf_machine_quota(void) {
-  char folder[512], path[640];
-  int allowed = INT_MAX;
-  for (int second = 1; second >= 0; second--) {
-    if (!own_group(second ? "" : "cpu", folder, sizeof folder)) continue;
-    for (;;) {
-      if (second) {
-        snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", folder);
-        FILE* file = fopen(path, "re");
-        long quota = 0, period = 0;
-        if (file && fscanf(file, "%ld %ld", &quota, &period) == 2)
-          allowed = cpus(quota, period, allowed);
-        if (file) fclose(file);
-      } else {
-        snprintf(path, sizeof path, "/sys/fs/cgroup/cpu%s/cpu.cfs_quota_us", folder);
-        long quota = number_in(path, -1);
-        snprintf(path, sizeof path, "/sys/fs/cgroup/cpu%s/cpu.cfs_period_us", folder);
-        allowed = cpus(quota, number_in(path, -1), allowed);
-      }
-      char* last = strrchr(folder, '/');
-      if (!last) break;
-      *last = 0;
-    }
-  }
-  return allowed;
 }

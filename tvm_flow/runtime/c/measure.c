@@ -10,6 +10,7 @@ static uint64_t now_ns(void) {
 }
 
 int tvmf_time(tvmf_instance* net, int32_t warm_up, int32_t runs, uint64_t* nanoseconds) {
+  if (!nanoseconds) return tvmf_fail(TVMF_USAGE, "tvmf_time was given no place for times");
   if (warm_up < 0 || runs < 1)
     return tvmf_fail(TVMF_USAGE, "cannot time %d runs after %d to warm up. Fix: ask for 1 or more",
                      runs, warm_up);

@@ -1,4 +1,5 @@
 // Loading and unloading.
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,6 @@ static tvmf_model* new_model(void) {
     tvmf_fail(TVMF_ENVIRONMENT, "not enough memory to load a bundle");
     return NULL;
   }
-  model->code.file = -1;
   atomic_store(&model->users, 1);
   return model;
 }
@@ -68,7 +68,7 @@ static int use_weights(tvmf_model* model, const void* weights, size_t bytes, boo
 static int load_plan(tvmf_model* model, const char* directory) {
   char path[4096];
   snprintf(path, sizeof path, "%s/plan.bin", directory);
-  if (access(path, F_OK)) {
+  if (access(path, F_OK) && (errno == ENOENT || errno == ENOTDIR)) {
     snprintf(path, sizeof path, "%s/manifest.json", directory);
     if (!access(path, F_OK))
       return tvmf_fail(TVMF_BUNDLE, "%s has no plan.bin: it is incomplete, or was written by an older "
@@ -79,7 +79,7 @@ static int load_plan(tvmf_model* model, const char* directory) {
   Content content;
   int file = tvmf_file_open(path);
   if (file < 0) return TVMF_BUNDLE;
-  int status = tvmf_file_map(file, path, &content);
+  int status = tvmf_file_content(file, path, &content);
   close(file);
   if (status) return status;
   status = tvmf_plan_read(&model->plan, content.data, content.bytes);
@@ -107,14 +107,14 @@ static int load_weights(tvmf_model* model, const char* directory, uint32_t flags
   return status ? status : check_weights(model, path);
 }
 
-static int load_code(tvmf_model* model, int file, const char* path) {
+// Closes `file`. `directory`: where it lies; NULL: nowhere.
+static int load_code(tvmf_model* model, int file, const char* directory, const char* path) {
   Content content;
-  model->code.file = file;
-  int status = tvmf_file_map(file, path, &content);
-  if (status) return status;
-  status = tvmf_code_check(&model->plan, &content, path);
+  int status = tvmf_file_content(file, path, &content);
+  if (!status) status = tvmf_code_check(&model->plan, &content, path);
   tvmf_content_free(&content);
-  if (!status) status = tvmf_code_load(&model->code, file, path);
+  if (!status) status = tvmf_code_load(&model->code, file, directory, path);
+  close(file);
   return status ? status : link_kernels(model, path);
 }
 
@@ -127,7 +127,7 @@ static int load_directory(tvmf_model* model, const char* directory, uint32_t fla
   if (status) return status;
   snprintf(path, sizeof path, "%s/model.so", directory);
   int file = tvmf_file_open(path);
-  return file < 0 ? TVMF_BUNDLE : load_code(model, file, path);
+  return file < 0 ? TVMF_BUNDLE : load_code(model, file, directory, path);
 }
 
 static int load_embedded(tvmf_model* model, uint32_t flags) {
@@ -177,11 +177,11 @@ int tvmf_load_memory(const void* plan, size_t plan_bytes, const void* weights,
   if (!status) status = tvmf_machine_check(&made->plan, "the bundle in memory");
   if (!status) {
     bool misplaced = (uintptr_t)weights % made->plan.alignment;
-    status = use_weights(made, weights, weights_bytes, misplaced, "the weights in memory");
+    status = use_weights(made, weights, weights_bytes, misplaced, "weights.bin in memory");
   }
   if (!status) {
     int file = tvmf_file_from_memory(code, code_bytes);
-    status = file < 0 ? TVMF_ENVIRONMENT : load_code(made, file, "the code in memory");
+    status = file < 0 ? TVMF_ENVIRONMENT : load_code(made, file, NULL, "model.so in memory");
   }
   return finish(made, status, model);
 }

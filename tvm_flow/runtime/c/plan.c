@@ -8,8 +8,9 @@
 #include "internal.h"
 
 static const char MAGIC[8] = "TVMFPLAN";
-enum { SCHEMA = 3, HEADER_BYTES = 32, MOST_DIMENSIONS = 16, MOST_ALIGNMENT = 4096 };
-// No machine of today has more: sums of two such numbers do not overflow.
+// Kernels rely on LEAST_ALIGNMENT, whatever a plan asks for.
+enum { SCHEMA = 3, MOST_DIMENSIONS = 16, LEAST_ALIGNMENT = 16, MOST_ALIGNMENT = 4096 };
+// No machine of today has more: sums of a few such numbers do not overflow.
 static const uint64_t MOST_BYTES = (uint64_t)1 << 46;
 
 // A block of memory of the plan; all are freed together.
@@ -66,7 +67,7 @@ static uint32_t count_of(Reader* r, size_t least) {
 
 static char* text(Reader* r) {
   uint32_t length = count_of(r, 1);
-  char* made = allocate(r, length + 1, 1);
+  char* made = allocate(r, (size_t)length + 1, 1);
   if (!made) return NULL;
   take(r, made, length);
   if (memchr(made, 0, length)) fault(r, "a name contains a zero");
@@ -94,7 +95,8 @@ static void read_shape(Reader* r, Tensor* tensor) {
   uint64_t elements = 1;
   for (uint32_t i = 0; i < tensor->dimensions; i++) {
     tensor->shape[i] = u64(r);
-    if (__builtin_mul_overflow(elements, tensor->shape[i], &elements) || elements > MOST_BYTES)
+    if (tensor->shape[i] > MOST_BYTES ||
+        __builtin_mul_overflow(elements, tensor->shape[i], &elements) || elements > MOST_BYTES)
       fault(r, "a tensor is larger than memory");
   }
   tensor->bytes = elements * (tensor->bits / 8);
@@ -105,7 +107,8 @@ static void read_tensor(Reader* r, Tensor* tensor, const Set* set) {
   tensor->place = u8(r), tensor->device = u8(r), tensor->type = u8(r), tensor->bits = u8(r);
   if (tensor->place >= TVMF_PLACES) fault(r, "a tensor lies nowhere");
   if (tensor->device >= plan->device_count) fault(r, "a tensor is on a device that is not there");
-  if (tensor->bits % 8 || tensor->bits < 8 || tensor->bits > 64) fault(r, "a tensor has no type");
+  if (tensor->bits < 8 || tensor->bits > 64 || tensor->bits & (tensor->bits - 1))
+    fault(r, "a tensor has no type");
   read_shape(r, tensor);
   tensor->offset = u64(r);
   if (r->fault) return;
@@ -140,7 +143,18 @@ static Port* read_ports(Reader* r, uint32_t count, const Set* set, uint8_t place
   return ports;
 }
 
+static void check_room(Reader* r, const Set* set, const Port* ports, uint32_t count,
+                       uint64_t* sum) {
+  for (uint32_t i = 0; !r->fault && i < count; i++) {
+    *sum += tvmf_port_tensor(set, &ports[i])->bytes;
+    if (*sum > MOST_BYTES) fault(r, "its inputs and outputs are larger than memory");
+  }
+}
+
 static void check_ports(Reader* r, const Set* set) {
+  uint64_t sum = 0;
+  check_room(r, set, set->inputs, set->input_count, &sum);
+  check_room(r, set, set->outputs, set->output_count, &sum);
   for (uint32_t i = 0; !r->fault && i < set->tensor_count; i++) {
     const Tensor* tensor = &set->tensors[i];
     if (tensor->place != TVMF_PLACE_INPUT && tensor->place != TVMF_PLACE_OUTPUT) continue;
@@ -218,8 +232,8 @@ static void read_target(Reader* r, Plan* plan) {
   plan->weights_bytes = u64(r), plan->weights_sum = u64(r);
   plan->tolerance = f64(r);
   uint32_t alignment = plan->alignment;
-  if (!alignment || alignment > MOST_ALIGNMENT || alignment & (alignment - 1))
-    fault(r, "its alignment is no power of two");
+  if (alignment < LEAST_ALIGNMENT || alignment > MOST_ALIGNMENT || alignment & (alignment - 1))
+    fault(r, "its alignment is no power of two, or none that kernels can use");
   if (!plan->threads || plan->threads > 1024) fault(r, "its number of threads makes no sense");
   if (plan->weights_bytes > MOST_BYTES || plan->code_bytes > MOST_BYTES)
     fault(r, "its files are larger than memory");
@@ -254,6 +268,7 @@ static const char* read_header(Reader* r, size_t bytes) {
   if (memcmp(magic, MAGIC, sizeof MAGIC)) return "it is no plan of a bundle";
   uint32_t schema = u32(r);
   u32(r);
+  if (r->fault) return r->fault;
   if (schema != SCHEMA) return NULL;
   uint64_t size = u64(r), sum = u64(r);
   if (r->fault || size != bytes) return "it does not have the size it was written with";

@@ -45,7 +45,7 @@ typedef struct {
   _Alignas(64) uint64_t away_until, last_break;  // ns
   uint32_t done_before;  // this loop
   pthread_t thread;
-  int core;  // where a worker is bound; the caller's is the one that no worker has
+  _Atomic int core;  // where a worker is bound; the caller's is the one that no worker has
 } Member;
 
 struct Pool {
@@ -91,6 +91,14 @@ static uint32_t take(Member* member, int owner, uint32_t* first) {
   }
 }
 
+// The library's; a kernel that is tuned has TVM's memory.
+__attribute__((weak)) void tvmf_scratch_reset(void);
+
+static void fail(Pool* pool) {
+  atomic_store(&pool->failed, 1);
+  if (tvmf_scratch_reset) tvmf_scratch_reset();
+}
+
 static void work(Pool* pool, int self) {
   Member* me = &pool->members[self];
   atomic_store_explicit(&me->working, 1, memory_order_relaxed);
@@ -99,7 +107,7 @@ static void work(Pool* pool, int self) {
     uint32_t done = atomic_load_explicit(&me->done, memory_order_relaxed), before = done;
     for (uint32_t task, end; (end = take(member, offset == 0, &task));)
       for (; task < end; task++, done++)
-        if (member->loop((int)task, &member->env, member->data)) atomic_store(&pool->failed, 1);
+        if (member->loop((int)task, &member->env, member->data)) fail(pool);
     if (done != before) atomic_store_explicit(&me->done, done, memory_order_release);
   }
   atomic_store_explicit(&me->working, 0, memory_order_relaxed);
@@ -242,16 +250,27 @@ int tvmf_pool_run(Pool* pool, tvmf_task task, void* data, int tasks) {
   return atomic_load(&pool->failed) ? -1 : 0;
 }
 
-// Signals are for the program's own threads.
-static int start(Pool* pool, int self, const pthread_attr_t* attributes) {
+int tvmf_thread_start(pthread_t* thread, void* (*body)(void*), void* argument) {
+  static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
+  sigset_t blocked, before;
+  pthread_attr_t attributes;
+  int bad = pthread_attr_init(&attributes);
+  if (bad) return bad;
+  pthread_attr_setstacksize(&attributes, STACK_BYTES);
+  sigfillset(&blocked);
+  for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(&blocked, faults[i]);
+  pthread_sigmask(SIG_SETMASK, &blocked, &before);
+  bad = pthread_create(thread, &attributes, body, argument);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  pthread_attr_destroy(&attributes);
+  return bad;
+}
+
+static int start(Pool* pool, int self) {
   Worker* given = malloc(sizeof *given);
-  sigset_t all, before;
   if (!given) return -1;
   *given = (Worker){pool, self};
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  int bad = pthread_create(&pool->members[self].thread, attributes, worker, given);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  int bad = tvmf_thread_start(&pool->members[self].thread, worker, given);
   if (bad) free(given);
   return bad;
 }
@@ -266,17 +285,13 @@ Pool* tvmf_pool_create(int threads, const int32_t* cores) {
   memset(pool, 0, sizeof *pool), memset(members, 0, (size_t)threads * sizeof *members);
   pool->members = members, pool->threads = threads;
   for (int i = 0; i < threads; i++) members[i].core = cores[i];
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  pthread_attr_setstacksize(&attributes, STACK_BYTES);
   for (int i = 1; i < threads; i++) {
-    if (start(pool, i, &attributes)) {
+    if (start(pool, i)) {
       pool->threads = i;  // as many as the system gives
       break;
     }
     bind(members[i].thread, cores[i]);
   }
-  pthread_attr_destroy(&attributes);
   return pool;
 }
 

@@ -22,6 +22,10 @@ int tvmf_pool_threads(const Pool* pool);
 int tvmf_pool_core(const Pool* pool, int thread);
 uint32_t tvmf_pool_absences(const Pool* pool);
 
+// A thread in which signals are not delivered, but those that tell of its own faults: others are for
+// the program's own threads. 0, or why not.
+int tvmf_thread_start(pthread_t* thread, void* (*body)(void*), void* argument);
+
 // One loop; by the calling thread alone without a pool. A pool runs one loop at a time.
 int tvmf_pool_run(Pool* pool, tvmf_task task, void* data, int tasks);
 

@@ -85,3 +85,8 @@ int tvmf_scratch_free(int device_type, int device, void* memory) {
   }
   return -1;
 }
+
+void tvmf_scratch_reset(void) {
+  Scratch* scratch = scratch_of_thread();
+  for (int i = 0; scratch && i < MOST_BLOCKS; i++) scratch->blocks[i].in_use = false;
+}

@@ -59,7 +59,8 @@ TVMF_API const char* tvmf_last_error(void);
 
 enum {
   // Map the file of weights, so that all processes on the machine share it. Otherwise weights are
-  // read into huge pages where the system has those, which is faster.
+  // read into huge pages where the system has those, which is faster. The file is not to be changed
+  // while it is mapped: what is cut off ends the process with SIGBUS. To renew it, replace it.
   TVMF_SHARED_WEIGHTS = 1,
 };
 
@@ -74,7 +75,8 @@ TVMF_API int tvmf_load_memory(const void* plan, size_t plan_bytes, const void* w
                               size_t weights_bytes, const void* code, size_t code_bytes,
                               tvmf_model** model);
 
-// Give the model back. Its memory and code go with its last instance.
+// Give the model back: `model` is not to be used any more, by any thread. Its memory and code go with
+// its last instance.
 TVMF_API void tvmf_unload(tvmf_model* model);
 
 typedef struct {
@@ -97,7 +99,9 @@ TVMF_API const char* tvmf_label(const tvmf_model* model, int32_t index);
 // ---- Instances ---------------------------------------------------------------------------------
 
 enum {
-  TVMF_PIN = 1,        // bind the calling thread, which computes too, to the first core
+  // Bind the calling thread, which computes too, to the first core. That is then the only one for
+  // instances that it opens later, unless their `cores` are given.
+  TVMF_PIN = 1,
   TVMF_UNCHECKED = 2,  // do not look for NaN and infinity in float inputs at every run
 };
 
@@ -146,8 +150,9 @@ TVMF_API int tvmf_bind_output(tvmf_instance* instance, int32_t index, void* memo
 
 TVMF_API int tvmf_run(tvmf_instance* instance);
 
-// Begin a run in a thread of the instance's own, and wait for its end. Between the two everything
-// else with this instance is refused with TVMF_BUSY.
+// Begin a run in a thread of the instance's own, and wait for its end, which any thread may do.
+// Between the two everything else with this instance is refused with TVMF_BUSY. A child that is
+// forked meanwhile has no part in the run: there is nothing to wait for, and it may begin its own.
 TVMF_API int tvmf_start(tvmf_instance* instance);
 TVMF_API int tvmf_wait(tvmf_instance* instance);
 
