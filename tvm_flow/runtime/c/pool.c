@@ -94,9 +94,10 @@ static uint32_t take(Member* member, int owner, uint32_t* first) {
 // The library's; a kernel that is tuned has TVM's memory.
 __attribute__((weak)) void tvmf_scratch_reset(void);
 
-static void fail(Pool* pool) {
+// What the caller has is the kernel's, which is still running.
+static void fail(Pool* pool, int self) {
   atomic_store(&pool->failed, 1);
-  if (tvmf_scratch_reset) tvmf_scratch_reset();
+  if (self && tvmf_scratch_reset) tvmf_scratch_reset();
 }
 
 static void work(Pool* pool, int self) {
@@ -107,7 +108,7 @@ static void work(Pool* pool, int self) {
     uint32_t done = atomic_load_explicit(&me->done, memory_order_relaxed), before = done;
     for (uint32_t task, end; (end = take(member, offset == 0, &task));)
       for (; task < end; task++, done++)
-        if (member->loop((int)task, &member->env, member->data)) fail(pool);
+        if (member->loop((int)task, &member->env, member->data)) fail(pool, self);
     if (done != before) atomic_store_explicit(&me->done, done, memory_order_release);
   }
   atomic_store_explicit(&me->working, 0, memory_order_relaxed);
