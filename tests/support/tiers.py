@@ -46,6 +46,7 @@ TIER_OF = {
     "frontend/test_frontend_load.py": "unit",
     "frontend/test_frontend_weights.py": "unit",
     "ir": "unit",
+    "ir/test_generic.py": "compile",
     "measure": "process",
     "measure/test_stats.py": "unit",
     "modelled": "compile",

@@ -25,6 +25,7 @@ def compile(
     runner: bool = True,
     libc: str | None = None,
     format: str = BUNDLE,
+    strict: bool = False,
     dump: str | Path | None = None,
 ) -> CompileReport:
     """Compile a network into a bundle: code, weights, sample, and the runtime.
@@ -45,6 +46,7 @@ def compile(
     format: ``"bundle"``, a folder; ``"single-file"``, a library with everything inside that exports
         the interface of ``tvm_flow.h``; ``"tvm"``, a library for ``tvm.runtime.load_module`` and
         ``relax.VirtualMachine``. ``output`` is then the file.
+    strict: refuse a network with operators that no kernel computes, which run slowly.
     dump: folder to write the graph to after each pass, and each kernel's TIR and assembly.
 
     Every kernel is built from the best record of its workload on that board, and with the default
@@ -79,5 +81,5 @@ def compile(
         loaded, Path(output), board, store,
         backend=backend, layout=layout,
         options=BundleOptions(labels=labels, picture=recipe, runner=runner, libc=libc_of(libc)),
-        format=format, dump=None if dump is None else Path(dump),
+        format=format, strict=strict, dump=None if dump is None else Path(dump),
     )  # fmt: skip

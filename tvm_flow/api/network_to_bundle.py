@@ -19,9 +19,10 @@ from tvm_flow.backends import Backend
 from tvm_flow.boards.deploy import deploy_bytes
 from tvm_flow.bundle.formats import require_library_place, write_single_file, write_tvm_library
 from tvm_flow.bundle.write import LIBRARY, BundleOptions, write_bundle
+from tvm_flow.ir.generic import remark
 from tvm_flow.ir.lowered import Lowered
 from tvm_flow.support import manifest
-from tvm_flow.support.errors import UsageError
+from tvm_flow.support.errors import CompileError, UsageError
 from tvm_flow.support.publish import refuse_foreign
 from tvm_flow.targets import Board
 from tvm_flow.toolchain.c_compiler import MUSL
@@ -46,6 +47,7 @@ def build(
     layout: str,
     options: BundleOptions,
     format: str = BUNDLE,
+    strict: bool = False,
     dump: Path | None = None,
 ) -> CompileReport:
     """See :func:`tvm_flow.api.compile.compile`; ``layout`` is upper case here."""
@@ -60,6 +62,8 @@ def build(
         observe("imported", graph)
     graph = backend.optimise(graph, board, layout, observe)
     lowered = backend.lower(graph, board, choose=chooser, layout=layout)
+    if strict:
+        require_kernels(lowered)
     if dumped:
         dumped.kernels(lowered, backend)
     sample, expected = _sample(loaded, lowered)
@@ -79,6 +83,7 @@ def build(
         ),
     )
     notes = chooser.remarks(kernel.workload for kernel in lowered.kernels)
+    notes += remark(lowered.generic, lowered.macs)
     if foreign is not None:
         how = _HOW.get((format, options.runner), "")
         notes.append(f"not run here, {foreign}{how}")
@@ -109,6 +114,16 @@ def _foreign(board: Board, libc: str | None) -> str | None:
         return f"this machine is {platform.machine()}"
     # TVM and PyTorch are made for glibc: so is the system that they run on
     return "this machine's C library is not musl" if libc == MUSL else None
+
+
+def require_kernels(lowered: Lowered) -> None:
+    """Raise :class:`CompileError` for a network with operators that no kernel computes."""
+    for words in remark(lowered.generic, lowered.macs):
+        raise CompileError(
+            f"{lowered.model_name} is not all kernels",
+            why=words.partition(":")[0],
+            fix="leave --strict out, or change the model there",
+        )
 
 
 def require_no_bundle(folder: Path) -> None:

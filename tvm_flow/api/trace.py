@@ -9,6 +9,7 @@ from tvm_flow.api.boards import layout_of
 from tvm_flow.api.networks import load_model, to_graph
 from tvm_flow.api.values import ModelLike
 from tvm_flow.backends import backend_of
+from tvm_flow.ir.generic import GenericOperator, generic_operators, remark
 from tvm_flow.ir.summary import Summary, summarise
 from tvm_flow.ir.tasks import Task, one_way
 
@@ -20,7 +21,8 @@ class TraceReport:
     ``before`` and ``after`` count operators, copies (operators that only move data) and the bytes
     every operator reads and writes per run, weights included, if each tensor crosses memory once
     per use. ``tasks`` are the distinct kernels there are to tune (of those of the same
-    problem only the fastest is used), ``macs`` the multiply-accumulates of one run in them.
+    problem only the fastest is used), ``generic`` the operators that no kernel computes, ``macs``
+    the multiply-accumulates of one run.
     ``text_before`` and ``text_after`` list the graphs, one node per line.
     """
 
@@ -30,9 +32,15 @@ class TraceReport:
     before: Summary
     after: Summary
     tasks: tuple[Task, ...]
+    generic: tuple[GenericOperator, ...]
     macs: int
     text_before: str
     text_after: str
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Remarks for the user, one line each."""
+        return tuple(remark(self.generic, self.macs))
 
     @property
     def copies_removed(self) -> int:
@@ -48,6 +56,7 @@ class TraceReport:
             "after": asdict(self.after),
             "copies_removed": self.copies_removed,
             "macs": self.macs,
+            "generic": [asdict(operator) for operator in self.generic],
             "tasks": [
                 {
                     "problem": t.problem.key,
@@ -87,6 +96,7 @@ def trace(
     before, text_before = summarise(graph), graph.text()
     graph = backend.optimise(graph, layout=layout)
     tasks = backend.tasks(graph, backend.typical)
+    generic = generic_operators(graph, lambda node: bool(backend.ways(node, backend.typical)))
     return TraceReport(
         model=graph.name,
         input_shape=graph.inputs[0].shape if layout == "NHWC" else loaded.input_shape,
@@ -94,7 +104,8 @@ def trace(
         before=before,
         after=summarise(graph),
         tasks=tuple(tasks),
-        macs=sum(t.count * t.macs for t in one_way(tasks)),
+        generic=generic,
+        macs=sum(t.count * t.macs for t in one_way(tasks)) + sum(o.macs for o in generic),
         text_before=text_before,
         text_after=graph.text(),
     )

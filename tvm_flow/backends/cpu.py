@@ -13,6 +13,7 @@ from tvm_flow.codegen.emit import emit
 from tvm_flow.codegen.library import CompiledLibrary, compile_library, write_objects
 from tvm_flow.codegen.schedule_rest import fuse_rest, schedule_rest
 from tvm_flow.ir.choice import Chooser
+from tvm_flow.ir.generic import generic_operators
 from tvm_flow.ir.graph import Graph, Node, unique
 from tvm_flow.ir.lowered import Lowered, TensorInfo
 from tvm_flow.ir.tasks import Task, merge
@@ -131,6 +132,7 @@ class CpuBackend(Backend[Cpu]):
                      for i, node in enumerate(graph.outputs)],
             layout=layout,
             kernels=kernels,
+            generic=generic_operators(graph, lambda node: bool(ways(node, cpu))),
         )  # fmt: skip
 
     def compile(self, lowered: Lowered) -> CompiledLibrary:

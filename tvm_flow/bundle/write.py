@@ -222,6 +222,7 @@ class _Writer:
             "versions": {"tvm": metadata.version("apache-tvm"), "tvm_flow": __version__},
             "macs": lowered.macs,
             "kernels": [asdict(kernel) for kernel in lowered.kernels],
+            "generic": [asdict(operator) for operator in lowered.generic],
             "calls": [
                 {
                     "symbol": "copy" if step.kernel is None else plan.kernels[step.kernel].symbol,

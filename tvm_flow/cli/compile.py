@@ -97,6 +97,12 @@ def compile(
     single_file: Annotated[
         bool, typer.Option("--single-file", help="The same as --format single-file.")
     ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Refuse a network with operators that have no kernel and run slowly."
+        ),
+    ] = False,
     dump: Annotated[
         Path | None,
         typer.Option(
@@ -129,6 +135,7 @@ def compile(
         runner=runner,
         libc=libc,
         format="single-file" if single_file else format,
+        strict=strict,
         dump=dump,
     )
     return Answer(report.to_json(), lambda: show(report))

@@ -17,7 +17,7 @@ from tvm_flow.cli.arguments import (
     given_model,
 )
 from tvm_flow.cli.command import Answer, verb
-from tvm_flow.cli.text import count, line, shape_text, shared_path, size, table
+from tvm_flow.cli.text import count, line, notes, shape_text, shared_path, size, table
 
 if TYPE_CHECKING:
     from tvm_flow.api.trace import TraceReport
@@ -89,6 +89,7 @@ def show(report: TraceReport, graph: bool = False) -> Iterable[RenderableType]:
             modules,
         )
     yield tasks
+    yield from notes(report.notes)
     if graph:
         yield line("\nbefore", "bold")
         yield line(report.text_before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tvm_flow.ir.generic import GenericOperator
 from tvm_flow.schedules.contract.problem import Problem, Workload
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Lowered:
 
     ``mod["main"]`` takes the inputs only; weights are constants of the module. ``layout`` is
     ``"NCHW"`` or ``"NHWC"`` and describes the 4-D tensors at the border; ``device`` is the kind of
-    the backend that made it.
+    the backend that made it; ``generic``: operators that no kernel computes.
     """
 
     mod: tvm.IRModule
@@ -66,8 +67,9 @@ class Lowered:
     device: str = "cpu"
     layout: str = "NCHW"
     kernels: list[KernelInfo] = field(default_factory=list)
+    generic: tuple[GenericOperator, ...] = ()
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of one run of the network, as far as the kernels know theirs."""
-        return sum(kernel.macs for kernel in self.kernels)
+        """Multiply-accumulates of one run of the network, those of ``generic`` operators too."""
+        return sum(kernel.macs for kernel in self.kernels) + sum(o.macs for o in self.generic)
