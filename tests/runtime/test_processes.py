@@ -50,8 +50,7 @@ def play(program: Path, scene: str, bundles: list[Path]) -> None:
         env={**os.environ, **ENVIRONMENT},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
-    # the leak sanitizer says so of threads that a fork left behind in the parent
-    assert [line for line in done.stderr.splitlines() if "was not suspended" not in line] == []
+    assert done.stderr == ""
 
 
 @two_cores
@@ -70,9 +69,10 @@ def test_scenes_without_races(bundles: list[Path], scene: str) -> None:
 
 @two_cores
 @pytest.mark.slow
-@pytest.mark.parametrize("scene", [*FORKS, *THREADS])
+@pytest.mark.parametrize("scene", ["before", *THREADS])
 def test_scenes_in_valid_memory(bundles: list[Path], scene: str) -> None:
-    """Nothing is lost in any process, nor used after it was given back."""
+    """Nothing is lost in any process, nor used after it was given back. Processes fork without
+    threads only: a child of one with threads may wait for a lock of gcc 12's sanitizer."""
     play(sanitized("processes", [SOURCE], "address,undefined"), scene, bundles)
 
 
