@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from tvm_flow.frontend.onnx_fold import fold_constants
 from tvm_flow.frontend.onnx_importer import Importer
 from tvm_flow.frontend.quiet import quiet
 from tvm_flow.frontend.relax_import import from_relax
+from tvm_flow.frontend.source import Imported, OnnxSource
 from tvm_flow.frontend.weights import ONE_TENSOR, ONLY_FLOAT32, first_line, not_finite
-from tvm_flow.ir.graph import Graph
 from tvm_flow.schedules.contract.dtypes import FLOAT32
 from tvm_flow.support.errors import ImportUnsupportedError, ModelError
 
@@ -101,8 +102,16 @@ def input_shape(model: onnx.ModelProto) -> tuple[int, ...]:
 
 def run(model: onnx.ModelProto, x: np.ndarray) -> list[np.ndarray]:
     """Outputs for ``x`` by ONNX's reference evaluator: plain numpy, slow."""
-    (name,) = input_names(model)
-    return list(ReferenceEvaluator(model, new_ops=[BatchNormalization]).run(None, {name: x}))
+    found = all_values(model, [x])
+    return [found[value.name] for value in model.graph.output]
+
+
+def all_values(model: onnx.ModelProto, inputs: Sequence[np.ndarray]) -> dict[str, Any]:
+    """Everything that the reference evaluator computes, by name."""
+    evaluator = ReferenceEvaluator(model, new_ops=[BatchNormalization])
+    feeds = dict(zip(input_names(model), inputs, strict=True))
+    found: dict[str, Any] = evaluator.run(None, feeds, intermediate=True)
+    return found
 
 
 class BatchNormalization(OpRun):
@@ -119,11 +128,12 @@ class BatchNormalization(OpRun):
         return (scale * (x - mean) / np.sqrt(variance + attrs["epsilon"]) + bias,)
 
 
-def to_graph(model: onnx.ModelProto, name: str) -> Graph:
+def import_onnx(model: onnx.ModelProto, name: str) -> Imported:
     """Import a loaded model; parameters keep the names of their initialisers.
 
     Raises :class:`ImportUnsupportedError` naming the operator and the node.
     """
+    source = OnnxSource(model, all_values)
     try:
         model = fold_constants(model)
     except Exception as error:  # whatever numpy says about a shape that cannot be
@@ -144,7 +154,9 @@ def to_graph(model: onnx.ModelProto, name: str) -> Graph:
     parameters = {
         var.name: (var.name, value.numpy()) for var, value in zip(weights, values, strict=True)
     }
-    return from_relax(mod, parameters, name)
+    made = {output for node in model.graph.node for output in node.output}
+    env = {name: value for name, value in importer._nodes.items() if name in made}
+    return Imported(*from_relax(mod, parameters, name, env), source)
 
 
 def _opset(model: onnx.ModelProto) -> int:

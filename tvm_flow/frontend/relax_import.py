@@ -23,12 +23,17 @@ Value = Node | list[Any]
 
 
 def from_relax(
-    mod: tvm.IRModule, parameters: Mapping[str, tuple[str, np.ndarray]], name: str
-) -> Graph:
+    mod: tvm.IRModule,
+    parameters: Mapping[str, tuple[str, np.ndarray]],
+    name: str,
+    env: Mapping[str, Any],
+) -> tuple[Graph, dict[str, Node]]:
     """Read ``mod["main"]``.
 
-    ``parameters`` maps names of Relax function parameters to (PyTorch name, value). Raises
-    :class:`ImportUnsupportedError` for control flow or shapes that are not static.
+    ``parameters`` maps names of Relax function parameters to (PyTorch name, value), ``env`` names
+    of the model's values to the importer's variables; the nodes that hold those come back beside
+    the graph. Raises :class:`ImportUnsupportedError` for control flow or shapes that are not
+    static.
     """
     main = mod["main"]
     reader = _Reader()
@@ -47,7 +52,8 @@ def from_relax(
             reader.read(binding)
     result = reader.value(main.body.body)
     outputs = result if isinstance(result, list) else [result]
-    return Graph(inputs, [node for node in outputs if isinstance(node, Node)], name)
+    graph = Graph(inputs, [node for node in outputs if isinstance(node, Node)], name)
+    return graph, reader.origins(env)
 
 
 def _constant(value: np.ndarray, module: str = "") -> Node:
@@ -88,6 +94,15 @@ class _Reader:
 
     def bind(self, var: Any, value: Value) -> None:
         self.values[var] = value
+
+    def origins(self, env: Mapping[str, Any]) -> dict[str, Node]:
+        """Which node holds the value of each variable. Binding parameters has made new variables of
+        the importer's; names stay, and are unique within a function."""
+        held = {var.name: value for var, value in self.values.items()}
+        found = {
+            name: held.get(var.name) for name, var in env.items() if isinstance(var, relax.Var)
+        }
+        return {name: node for name, node in found.items() if isinstance(node, Node)}
 
     def read(self, binding: Any) -> None:
         expr = binding.value
