@@ -6,7 +6,6 @@ import torch
 import tvm
 from torch import nn
 from torch.export import ExportedProgram
-from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
 from tvm_flow.frontend import onnx as onnx_frontend
 from tvm_flow.frontend.forward import Shape, shape_text
@@ -15,6 +14,7 @@ from tvm_flow.frontend.operators import calls, check_operators, user_line, where
 from tvm_flow.frontend.quiet import quiet
 from tvm_flow.frontend.relax_import import from_relax
 from tvm_flow.frontend.source import Imported, ProgramSource
+from tvm_flow.frontend.torch_importer import Importer
 from tvm_flow.frontend.weights import first_line
 from tvm_flow.ir.graph import Graph
 from tvm_flow.support.errors import ImportUnsupportedError, ModelError
@@ -67,7 +67,7 @@ def import_program(program: ExportedProgram, name: str) -> Imported:
     with quiet():
         program = program.run_decompositions()
     _check_stateless(program)
-    importer = ExportedProgramImporter()
+    importer = Importer()
     check_operators(program, importer.convert_map)
     parameters = {
         placeholder: (path, program.state_dict[path].detach().numpy())
@@ -79,7 +79,7 @@ def import_program(program: ExportedProgram, name: str) -> Imported:
     return Imported(*from_relax(mod, parameters, name, env), ProgramSource(program))
 
 
-def _translate(importer: ExportedProgramImporter, program: ExportedProgram) -> tvm.IRModule:
+def _translate(importer: Importer, program: ExportedProgram) -> tvm.IRModule:
     try:
         with quiet():
             return importer.from_exported_program(program, True, False, False, None)

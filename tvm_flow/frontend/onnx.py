@@ -115,17 +115,29 @@ def all_values(model: onnx.ModelProto, inputs: Sequence[np.ndarray]) -> dict[str
 
 
 class BatchNormalization(OpRun):
-    """Inference at every version: the evaluator's own mixes in batch statistics before 14.
+    """Inference at every version, but where ``training_mode`` says otherwise: the evaluator's own
+    mixes in batch statistics before 14.
 
     The evaluator finds it by its name.
     """
 
     op_domain = ""
 
-    def _run(self, x: np.ndarray, *parameters: np.ndarray, **attrs: Any) -> tuple[np.ndarray]:
+    def _run(self, x: np.ndarray, *parameters: np.ndarray, **attrs: Any) -> tuple[np.ndarray, ...]:
         column = (-1,) + (1,) * (x.ndim - 2)
-        scale, bias, mean, variance = (value.reshape(column) for value in parameters)
-        return (scale * (x - mean) / np.sqrt(variance + attrs["epsilon"]) + bias,)
+        scale, bias, mean, variance = parameters
+        running: list[np.ndarray] = []
+        if attrs.get("training_mode"):
+            axes, kept = tuple(a for a in range(x.ndim) if a != 1), attrs["momentum"]
+            old, (mean, variance) = (mean, variance), (x.mean(axes), x.var(axes))
+            running = [
+                (before * kept + now * (1 - kept)).astype(x.dtype)
+                for before, now in zip(old, (mean, variance), strict=True)
+            ][: len(self.output) - 1]
+        centred = x - mean.reshape(column)
+        standard = centred / np.sqrt(variance.reshape(column) + attrs["epsilon"])
+        y = standard * scale.reshape(column) + bias.reshape(column)
+        return (y.astype(x.dtype), *running)
 
 
 def import_onnx(model: onnx.ModelProto, name: str) -> Imported:
@@ -133,6 +145,7 @@ def import_onnx(model: onnx.ModelProto, name: str) -> Imported:
 
     Raises :class:`ImportUnsupportedError` naming the operator and the node.
     """
+    _check_batch_norm(model)
     source = OnnxSource(model, all_values)
     try:
         model = fold_constants(model)
@@ -157,6 +170,19 @@ def import_onnx(model: onnx.ModelProto, name: str) -> Imported:
     made = {output for node in model.graph.node for output in node.output}
     env = {name: value for name, value in importer._nodes.items() if name in made}
     return Imported(*from_relax(mod, parameters, name, env), source)
+
+
+def _check_batch_norm(model: onnx.ModelProto) -> None:
+    """Before operator set 14, training was to ask for the batch's statistics as further results."""
+    if _opset(model) >= 14:
+        return
+    for node in model.graph.node:
+        if node.op_type == "BatchNormalization" and any(node.output[1:]):
+            raise ImportUnsupportedError(
+                f"The BatchNormalization {node.name or node.output[0]} is in training mode",
+                why=f"it has {len(node.output)} results in operator set {_opset(model)}",
+                fix="export the model in evaluation mode",
+            )
 
 
 def _opset(model: onnx.ModelProto) -> int:

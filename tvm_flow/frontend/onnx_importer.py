@@ -20,11 +20,59 @@ class Importer(ONNXGraphImporter):
     ) -> Any:
         if op_name in _WINDOWED:
             _explicit_pads(inputs, attrs)
-        kept = {"Clip": self._clip, "Pad": self._pad, "ScatterND": self._scatter}.get(op_name)
+        kept = {
+            "BatchNormalization": self._batch_norm,
+            "Clip": self._clip,
+            "MeanVarianceNormalization": self._standardise,
+            "Pad": self._pad,
+            "ScatterND": self._scatter,
+        }.get(op_name)
         call = kept(inputs, attrs) if kept else None
+        if isinstance(call, relax.Tuple):
+            return call
         if call is not None:
             return self.bb.normalize(call)
         return super()._convert_operator(op_name, inputs, attrs, opset)
+
+    def _batch_norm(self, inputs: list[Any], attrs: dict[str, Any]) -> Any:
+        """With ``training_mode``: by the statistics of the batch, beside the running ones."""
+        if not attrs.get("training_mode", 0):
+            return None
+        x, scale, bias, *running = inputs
+        momentum = relax.const(attrs.get("momentum", 0.9), x.ty.dtype)
+        rest = relax.const(1.0 - attrs.get("momentum", 0.9), x.ty.dtype)
+        rank = len(x.ty.shape.values)
+        column = [-1, *[1] * (rank - 2)]
+        centred, mean, variance = self._statistics(x, [a for a in range(rank) if a != 1])
+        epsilon = relax.const(attrs.get("epsilon", 1e-5), x.ty.dtype)
+        deviation = self._emit(relax.op.sqrt(relax.op.add(variance, epsilon)))
+        standard = self._emit(relax.op.divide(centred, deviation))
+        scaled = self._emit(relax.op.multiply(standard, relax.op.reshape(scale, column)))
+        results = [self._emit(relax.op.add(scaled, relax.op.reshape(bias, column)))]
+        for old, new in zip(running, (mean, variance), strict=True):
+            flat = self._emit(relax.op.reshape(new, [-1]))
+            kept = self._emit(relax.op.multiply(old, momentum))
+            added = self._emit(relax.op.multiply(flat, rest))
+            results.append(self._emit(relax.op.add(kept, added)))
+        return relax.Tuple(results)
+
+    def _standardise(self, inputs: list[Any], attrs: dict[str, Any]) -> Any:
+        """TVM takes E[x]² from E[x²], of which nothing is left for a large mean."""
+        x = inputs[0]
+        centred, _, variance = self._statistics(x, list(attrs.get("axes", (0, 2, 3))))
+        deviation = self._emit(relax.op.sqrt(variance))
+        small = relax.const(1e-9, x.ty.dtype)  # the operator's definition
+        return relax.op.divide(centred, self._emit(relax.op.add(deviation, small)))
+
+    def _statistics(self, x: Any, axes: list[int]) -> tuple[Any, Any, Any]:
+        """``x`` less its mean, the mean, and the mean square of the first."""
+        mean = self._emit(relax.op.mean(x, axes, keepdims=True))
+        centred = self._emit(relax.op.subtract(x, mean))
+        squares = self._emit(relax.op.multiply(centred, centred))
+        return centred, mean, self._emit(relax.op.mean(squares, axes, keepdims=True))
+
+    def _emit(self, call: Any) -> Any:
+        return self.bb.emit(call)
 
     def _clip(self, inputs: list[Any], attrs: dict[str, Any]) -> Any:
         """Bounds are attributes up to opset 10 and optional inputs since."""

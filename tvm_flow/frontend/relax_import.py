@@ -264,6 +264,29 @@ def _strided_slice(reader: _Reader, var: Any, call: Any) -> Value | None:
     return node
 
 
+def _take(reader: _Reader, var: Any, call: Any) -> Value | None:
+    """Indices that are known: neighbours are a slice, and none is negative, which TVM's code would
+    read in front of the tensor."""
+    x, index = reader.node(call.args[0]), reader.node(call.args[1])
+    if index.op != "const" or call.attrs.axis is None or x.op == "const":
+        return None
+    axis = int(call.attrs.axis) % len(x.shape)
+    size, places = x.shape[axis], index.weights["value"].astype(np.int64)
+    places = np.where(places < 0, places + size, places)
+    flat = places.reshape(-1)
+    if flat.size and (flat.min() < 0 or flat.max() >= size):
+        raise _unsupported(f"an index outside of the {size} elements of an axis")
+    if not flat.size or (np.diff(flat) != 1).any():
+        inputs = [x, _constant(places)]
+        attrs = {"call": relax.op.take(*call.args[:2], axis, mode="wrap"), "slots": (0, 1)}
+        return Node("relax.take", inputs, _shape(var), attrs, dtype=x.dtype)
+    part = slice_node(x, axis, int(flat[0]), int(flat[-1]) + 1)
+    shape = _shape(var)
+    if shape == part.shape:
+        return part
+    return Node("reshape", [part], shape, {"shape": shape}, dtype=x.dtype)
+
+
 def _slice_scatter(reader: _Reader, var: Any, call: Any) -> Value | None:
     x, update = reader.node(call.args[0]), reader.node(call.args[1])
     start, stop, step = (int(a.value) for a in call.args[2:5])
@@ -359,6 +382,7 @@ _HANDLERS: dict[str, Callable[[_Reader, Any, Any], Value | None]] = {
     "relax.split": _split,
     "relax.strided_slice": _strided_slice,
     "relax.slice_scatter": _slice_scatter,
+    "relax.take": _take,
     "relax.reshape": _reshape,
     "relax.permute_dims": _permute,
     "relax.matmul": _matmul,

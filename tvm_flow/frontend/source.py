@@ -85,6 +85,9 @@ class ProgramSource:
         return f"the operator {node.target}{_arguments_of(node)} ({where(node)})"
 
 
+_UNINITIALISED = frozenset({torch.ops.aten.empty.memory_format, torch.ops.aten.empty_like.default})
+
+
 class _Recorder(fx.Interpreter):
     """Keeps the values of the nodes called ``names``."""
 
@@ -95,6 +98,8 @@ class _Recorder(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
+        if n.target in _UNINITIALISED:  # nothing depends on it; whatever is there must not differ
+            value = torch.zeros_like(value)
         if n.name in self._names and isinstance(value, Tensor):
             self.found[n.name] = value.detach()
         return value

@@ -15,6 +15,7 @@ from torch import Tensor
 from tvm import relax
 
 from tvm_flow.codegen.legalise import legalise
+from tvm_flow.codegen.library import last_line
 from tvm_flow.ir.graph import Node
 from tvm_flow.support.errors import ImportUnsupportedError
 
@@ -41,9 +42,10 @@ class RelaxNodes:
                 known[key] = f"f{len(known)}"
                 _function(builder, known[key], node)
             self._symbols[id(node.attrs["call"])] = known[key]
-        self._machine = relax.VirtualMachine(
-            tvm.compile(legalise()(builder.get()), target="llvm"), tvm.cpu()
-        )
+        try:
+            self._machine = _machine(builder)
+        except Exception as error:  # TVM raises many types
+            raise _first_without_code(nodes, error) from error
 
     def run(self, node: Node, args: Sequence[Tensor]) -> Tensor:
         """The node's value. Raises :class:`WrongIndexError`."""
@@ -54,6 +56,27 @@ class RelaxNodes:
             for arg, source in zip(args, node.inputs, strict=True)
         ]
         return torch.from_numpy(self._machine[self._symbols[id(node.attrs["call"])]](*given).numpy())
+
+
+def _machine(builder: relax.BlockBuilder) -> relax.VirtualMachine:
+    return relax.VirtualMachine(tvm.compile(legalise()(builder.get()), target="llvm"), tvm.cpu())
+
+
+def _first_without_code(nodes: list[Node], error: Exception) -> ImportUnsupportedError:
+    """The error for the first of ``nodes`` that cannot be compiled alone."""
+    for node in nodes:
+        builder = relax.BlockBuilder()
+        try:
+            _function(builder, "f", node)
+            _machine(builder)
+        except Exception as alone:
+            kinds = ", ".join(f"{s.dtype} {'x'.join(map(str, s.shape))}" for s in node.inputs)
+            return ImportUnsupportedError(
+                f"TVM cannot compile {node.op} of {kinds}",
+                why=f"{type(alone).__name__}: {last_line(alone)}",
+                fix="write that part of the model in another way",
+            )
+    return ImportUnsupportedError("TVM cannot compile the network", why=last_line(error))
 
 
 def _signature(node: Node) -> tuple[object, ...]:
@@ -72,14 +95,9 @@ def _function(builder: relax.BlockBuilder, symbol: str, node: Node) -> None:
     fields = list(call.args)
     for slot, param in zip(node.attrs["slots"], params, strict=True):
         fields[slot] = param
-    try:
-        with builder.function(symbol, params):
-            result = builder.emit(relax.Call(call.op, fields, call.attrs, call.ty_args))
-            builder.emit_func_output(result)
-    except tvm.error.InternalError as error:
-        raise ImportUnsupportedError(
-            f"TVM has no code for {node.op}", why=str(error).splitlines()[-1]
-        ) from error
+    with builder.function(symbol, params):
+        result = builder.emit(relax.Call(call.op, fields, call.attrs, call.ty_args))
+        builder.emit_func_output(result)
 
 
 def check_indices(node: Node, args: Sequence[Tensor]) -> None:
