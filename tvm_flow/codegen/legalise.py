@@ -95,7 +95,8 @@ def _normalised_groups(
 
 
 def _standardised(x: te.Tensor, axes: Sequence[int], epsilon: float) -> te.Tensor:
-    """``x`` less its mean over ``axes``, divided by the deviation; in fp32, in the type of ``x``."""
+    """``x`` less its mean over ``axes``, over the deviation: computed in fp32, in the type of
+    ``x``."""
     shape = [int(size) for size in x.shape]
     count = math.prod(shape[axis] for axis in axes)
     kept = [axis for axis in range(len(shape)) if axis not in axes]

@@ -12,10 +12,10 @@ import tvm
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
-from onnx.reference.op_run import OpRun
 
 from tvm_flow.frontend.onnx_fold import fold_constants
 from tvm_flow.frontend.onnx_importer import Importer
+from tvm_flow.frontend.onnx_reference import CORRECTED
 from tvm_flow.frontend.quiet import quiet
 from tvm_flow.frontend.relax_import import from_relax
 from tvm_flow.frontend.source import Imported, OnnxSource
@@ -108,36 +108,10 @@ def run(model: onnx.ModelProto, x: np.ndarray) -> list[np.ndarray]:
 
 def all_values(model: onnx.ModelProto, inputs: Sequence[np.ndarray]) -> dict[str, Any]:
     """Everything that the reference evaluator computes, by name."""
-    evaluator = ReferenceEvaluator(model, new_ops=[BatchNormalization])
+    evaluator = ReferenceEvaluator(model, new_ops=list(CORRECTED))
     feeds = dict(zip(input_names(model), inputs, strict=True))
     found: dict[str, Any] = evaluator.run(None, feeds, intermediate=True)
     return found
-
-
-class BatchNormalization(OpRun):
-    """Inference at every version, but where ``training_mode`` says otherwise: the evaluator's own
-    mixes in batch statistics before 14.
-
-    The evaluator finds it by its name.
-    """
-
-    op_domain = ""
-
-    def _run(self, x: np.ndarray, *parameters: np.ndarray, **attrs: Any) -> tuple[np.ndarray, ...]:
-        column = (-1,) + (1,) * (x.ndim - 2)
-        scale, bias, mean, variance = parameters
-        running: list[np.ndarray] = []
-        if attrs.get("training_mode"):
-            axes, kept = tuple(a for a in range(x.ndim) if a != 1), attrs["momentum"]
-            old, (mean, variance) = (mean, variance), (x.mean(axes), x.var(axes))
-            running = [
-                (before * kept + now * (1 - kept)).astype(x.dtype)
-                for before, now in zip(old, (mean, variance), strict=True)
-            ][: len(self.output) - 1]
-        centred = x - mean.reshape(column)
-        standard = centred / np.sqrt(variance.reshape(column) + attrs["epsilon"])
-        y = standard * scale.reshape(column) + bias.reshape(column)
-        return (y.astype(x.dtype), *running)
 
 
 def import_onnx(model: onnx.ModelProto, name: str) -> Imported:

@@ -23,16 +23,27 @@ class Importer(ONNXGraphImporter):
         kept = {
             "BatchNormalization": self._batch_norm,
             "Clip": self._clip,
+            "Gather": self._gather,
+            "GatherElements": self._gather_elements,
+            "GatherND": self._gather_nd,
             "MeanVarianceNormalization": self._standardise,
             "Pad": self._pad,
+            "ScatterElements": self._scatter_elements,
             "ScatterND": self._scatter,
         }.get(op_name)
         call = kept(inputs, attrs) if kept else None
-        if isinstance(call, relax.Tuple):
-            return call
-        if call is not None:
-            return self.bb.normalize(call)
-        return super()._convert_operator(op_name, inputs, attrs, opset)
+        if call is None:
+            call = super()._convert_operator(op_name, inputs, attrs, opset)
+        return self._bound(call)
+
+    def _bound(self, result: Any) -> Any:
+        """Results as variables: what the model calls by a name is then found again."""
+        if isinstance(result, relax.Tuple):
+            return relax.Tuple([self._bound(field) for field in result.fields])
+        if not isinstance(result, relax.Call | relax.TupleGetItem):
+            return result
+        result = self.bb.normalize(result)
+        return self._emit(result) if isinstance(result.ty, relax.TensorType) else result
 
     def _batch_norm(self, inputs: list[Any], attrs: dict[str, Any]) -> Any:
         """With ``training_mode``: by the statistics of the batch, beside the running ones."""
@@ -104,13 +115,45 @@ class Importer(ONNXGraphImporter):
         start = indices.reshape(-1, depth)[0]
         if not np.array_equal(indices, np.moveaxis(np.indices(box), 0, -1) + start):
             return None
-        sizes = [int(d) for d in inputs[0].ty.shape.values]
+        sizes = _dims(inputs[0])
         partial = [axis for axis in range(depth) if box[axis] != sizes[axis]]
         if len(partial) != 1:
             return None
         axis = partial[0]
         first, stop = int(start[axis]), int(start[axis]) + box[axis]
         return relax.op.slice_scatter(inputs[0], inputs[2], first, stop, 1, axis=axis)
+
+    def _gather(self, inputs: list[Any], attrs: dict[str, Any]) -> Any:
+        """``wrap`` counts negative indices from the end."""
+        if not isinstance(inputs[0].ty, relax.TensorType) or isinstance(
+            inputs[0], tvm.ir.GenericConst
+        ):
+            return None  # of shapes
+        return relax.op.take(*inputs, attrs.get("axis", 0), mode="wrap")
+
+    def _gather_elements(self, inputs: list[Any], attrs: dict[str, Any]) -> Any:
+        axis = attrs.get("axis", 0)
+        indices = self._from_start(inputs, _dims(inputs[0])[axis])
+        return None if indices is None else relax.op.gather_elements(inputs[0], indices, axis)
+
+    def _gather_nd(self, inputs: list[Any], attrs: dict[str, Any]) -> Any:
+        batch, depth = attrs.get("batch_dims", 0), _dims(inputs[1])[-1]
+        indices = self._from_start(inputs, _dims(inputs[0])[batch : batch + depth])
+        return None if indices is None else relax.op.gather_nd(inputs[0], indices, batch)
+
+    def _scatter_elements(self, inputs: list[Any], attrs: dict[str, Any]) -> Any:
+        axis = attrs.get("axis", 0)
+        indices = self._from_start(inputs, _dims(inputs[0])[axis])
+        if indices is None or attrs.get("reduction", b"none") != b"none":
+            return None
+        return relax.op.scatter_elements(inputs[0], indices, inputs[2], axis)
+
+    def _from_start(self, inputs: list[Any], sizes: Any) -> Any:
+        """Constant indices, the negative ones counted from the start; ``None`` for others."""
+        indices = self._given(inputs, 1, None)
+        if indices is None:
+            return None
+        return relax.const(np.where(indices < 0, indices + np.asarray(sizes), indices), "int64")
 
     def _given(self, inputs: list[Any], index: int, absent: Any) -> Any:
         """Value of a constant input; ``absent`` if it is left out, ``None`` if it is computed."""
@@ -123,13 +166,17 @@ class Importer(ONNXGraphImporter):
         return None if stored is None else stored[1].numpy()
 
 
+def _dims(x: Any) -> list[int]:
+    return [int(size) for size in x.ty.shape.values]
+
+
 def _explicit_pads(inputs: list[Any], attrs: dict[str, Any]) -> None:
     """Replace ``auto_pad=SAME_*`` by the numbers it stands for, which may differ per side."""
     mode = attrs.get("auto_pad", b"NOTSET")
     if mode not in (b"SAME_UPPER", b"SAME_LOWER"):
         return
-    kernel = attrs.get("kernel_shape") or [int(d) for d in inputs[1].ty.shape.values[2:]]
-    sizes = [int(d) for d in inputs[0].ty.shape.values[2:]]
+    kernel = attrs.get("kernel_shape") or _dims(inputs[1])[2:]
+    sizes = _dims(inputs[0])[2:]
     strides = attrs.get("strides", [1] * len(sizes))
     dilations = attrs.get("dilations", [1] * len(sizes))
     before, after = [], []

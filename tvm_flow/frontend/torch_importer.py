@@ -33,23 +33,19 @@ class Importer(ExportedProgramImporter):
         """One index, which is known: a slice without its axis."""
         x = self.env[node.args[0]]
         shape = _sizes(x)
-        axis, index = int(node.args[1]) % len(shape), int(node.args[2])
+        axis, index = _int(node.args[1]) % len(shape), _int(node.args[2])
         index += shape[axis] if index < 0 else 0
         part = self.block_builder.emit(relax.op.strided_slice(x, [axis], [index], [index + 1]))
-        return self.block_builder.emit(
-            relax.op.reshape(part, [*shape[:axis], *shape[axis + 1 :]])
-        )
+        return self.block_builder.emit(relax.op.reshape(part, [*shape[:axis], *shape[axis + 1 :]]))
 
     def _narrow(self, node: fx.Node) -> relax.Var:
         x = self.env[node.args[0]]
-        axis, start, length = (int(value) for value in node.args[1:4])
+        axis, start, length = (_int(value) for value in node.args[1:4])
         start += _sizes(x)[axis] if start < 0 else 0
-        return self.block_builder.emit(
-            relax.op.strided_slice(x, [axis], [start], [start + length])
-        )
+        return self.block_builder.emit(relax.op.strided_slice(x, [axis], [start], [start + length]))
 
     def _index_select(self, node: fx.Node) -> relax.Var:
-        x, axis, index = self.env[node.args[0]], int(node.args[1]), self.env[node.args[2]]
+        x, axis, index = self.env[node.args[0]], _int(node.args[1]), self.env[node.args[2]]
         return self._taken(x, index, axis % len(_sizes(x)))
 
     def _take(self, node: fx.Node) -> relax.Var:
@@ -85,8 +81,8 @@ class Importer(ExportedProgramImporter):
     def _joined(self, indices: list[relax.Expr], sizes: list[int]) -> relax.Expr:
         """The place in row-major order that indices into axes of ``sizes`` stand for."""
         total: relax.Expr | None = None
-        for index, size in zip(indices, sizes, strict=True):
-            index = self._emit(relax.op.astype(index, "int64"))
+        for given, size in zip(indices, sizes, strict=True):
+            index = self._emit(relax.op.astype(given, "int64"))
             n, zero = relax.const(size, "int64"), relax.const(0, "int64")
             wrapped = self._emit(relax.op.add(index, n))
             negative = self._emit(relax.op.less(index, zero))
@@ -130,9 +126,14 @@ class Importer(ExportedProgramImporter):
         beta = relax.const([0.0] * channels, x.ty.dtype) if beta is None else beta
         return self._emit(
             relax.op.nn.group_norm(
-                x, gamma, beta, num_groups=node.args[6], channel_axis=1,
-                axes=list(range(2, len(_sizes(x)))), epsilon=node.args[7],
-            )  # fmt: skip
+                x,
+                gamma,
+                beta,
+                num_groups=node.args[6],
+                channel_axis=1,
+                axes=list(range(2, len(_sizes(x)))),
+                epsilon=node.args[7],
+            )
         )
 
     def _grid_sampler_2d(self, node: fx.Node) -> relax.Var:
@@ -144,6 +145,10 @@ class Importer(ExportedProgramImporter):
             return super()._grid_sampler_2d(node)
         finally:
             self.env[grid] = kept
+
+
+def _int(argument: Any) -> int:
+    return int(argument)
 
 
 def _sizes(x: relax.Expr) -> list[int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -30,7 +32,7 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
     worst, scale = float((actual - expected).abs().max()), float(expected.abs().max())
     if worst == 0.0:
         return 0.0
-    return worst / scale if scale > 0 and worst == worst else float("inf")
+    return worst / scale if scale > 0 and not math.isnan(worst) else float("inf")
 
 
 def worst_error(actual: list[Tensor], expected: list[Tensor]) -> float:

@@ -182,9 +182,7 @@ def _turn(x: Tensor, to: str) -> Tensor:
     return x.permute(AXES[to]) if x.ndim == 4 else x
 
 
-def _agrees(
-    graph: Graph, inputs: Sequence[Tensor], layout: str, expected: list[Tensor]
-) -> bool:
+def _agrees(graph: Graph, inputs: Sequence[Tensor], layout: str, expected: list[Tensor]) -> bool:
     try:
         return worst_error(_outputs(graph, inputs, layout), expected) <= TOLERANCE
     except _SENSELESS:

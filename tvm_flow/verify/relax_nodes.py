@@ -35,7 +35,8 @@ class RelaxNodes:
             self._compile(found)
 
     def _compile(self, nodes: list[Node]) -> None:
-        builder, known = relax.BlockBuilder(), {}
+        builder = relax.BlockBuilder()
+        known: dict[tuple[object, ...], str] = {}
         for node in nodes:
             key = (node.op, str(node.attrs["call"].attrs), _signature(node))
             if key not in known:
@@ -55,7 +56,9 @@ class RelaxNodes:
             tvm.runtime.tensor(arg.to(getattr(torch, source.dtype)).contiguous().numpy())
             for arg, source in zip(args, node.inputs, strict=True)
         ]
-        return torch.from_numpy(self._machine[self._symbols[id(node.attrs["call"])]](*given).numpy())
+        return torch.from_numpy(
+            self._machine[self._symbols[id(node.attrs["call"])]](*given).numpy()
+        )
 
 
 def _machine(builder: relax.BlockBuilder) -> relax.VirtualMachine:
