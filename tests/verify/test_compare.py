@@ -11,7 +11,7 @@ NAN, INF = float("nan"), float("inf")
 
 
 def t(*values: float) -> torch.Tensor:
-    return torch.tensor(values)
+    return torch.tensor(values, dtype=torch.float32)
 
 
 def test_difference_is_taken_of_the_largest() -> None:

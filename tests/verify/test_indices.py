@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.frontend.graph_eval import evaluate
 from tests.verify.networks import SHAPE, Computes, LastStep, imported, verified
+from tvm_flow.verify.evaluate import Evaluator
 
 
 def _written(at: tuple[object, ...]) -> Callable[[Tensor], Tensor]:
@@ -52,18 +50,19 @@ FORMS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_form(form: str) -> None:
-    assert verified(Computes(FORMS[form])).places
+def test_every_form() -> None:
+    """In one network: the message names the operator with its index."""
+    found = verified(Computes(lambda x: tuple(form(x) for form in FORMS.values())))
+    assert len(found.graph.outputs) == len(FORMS)
+    assert found.places >= len(FORMS)
 
 
-def test_many_numbers_say_the_same_as_the_sample() -> None:
-    """What holds on the sample that verifying takes holds on others."""
-    graph = imported(Computes(FORMS["x[:, [0, -1], [2, -3]]"])).graph
-    for seed, _ in pairwise(range(4)):
-        x = np.random.default_rng(seed).standard_normal(SHAPE, np.float32)
-        want = FORMS["x[:, [0, -1], [2, -3]]"](torch.from_numpy(x))
-        np.testing.assert_array_equal(evaluate(graph, x)[0], want.numpy())
+def test_other_values_than_the_sample() -> None:
+    form = FORMS["x[:, [0, -1], [2, -3]]"]
+    evaluator = Evaluator(imported(Computes(form)).graph)
+    for seed in range(1, 4):
+        x = torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed))
+        assert torch.equal(evaluator.run([x])[0], form(x))
 
 
 def test_last_index_is_a_slice() -> None:
@@ -72,7 +71,7 @@ def test_last_index_is_a_slice() -> None:
     assert operators == {"input", "slice", "reshape"}
 
 
-@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
 def test_last_step(kind: type[nn.LSTM]) -> None:
     assert verified(LastStep(kind)).places > 20
 
@@ -96,6 +95,6 @@ DIRECTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-@pytest.mark.parametrize("name", DIRECTIONS)
-def test_axis_that_counts_from_the_end(name: str) -> None:
-    assert verified(Computes(DIRECTIONS[name])).places
+def test_axes_that_count_from_the_end() -> None:
+    found = verified(Computes(lambda x: tuple(f(x) for f in DIRECTIONS.values())))
+    assert len(found.graph.outputs) == len(DIRECTIONS)

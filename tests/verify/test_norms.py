@@ -1,4 +1,4 @@
-"""Normalisation takes the mean off first: a constant, a large mean and large axes come out right."""
+"""Normalisation takes the mean off first: constants, large means and large axes come out right."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.frontend.test_frontend_onnx import graph_file
 from tests.verify.networks import imported
 from tvm_flow.frontend.export import to_graph
 from tvm_flow.frontend.model import load
+from tvm_flow.verify.evaluate import Evaluator
 
 IMAGE = (2, 6, 40, 37)
 NORMS: dict[str, nn.Module] = {
@@ -41,12 +42,12 @@ def test_norm(name: str) -> None:
     for key, parameter in module.named_parameters():
         value = rng.standard_normal(parameter.shape, np.float32) * 0.1 + (key == "weight")
         parameter.data = torch.from_numpy(value)
-    graph = imported(module, IMAGE).graph
+    evaluator = Evaluator(imported(module, IMAGE).graph)
     for kind, x in INPUTS.items():
         with torch.no_grad():
             exact = module.double()(torch.from_numpy(x).double()).numpy()
             eager = module.float()(torch.from_numpy(x)).numpy()
-        error = np.abs(evaluate(graph, x)[0] - exact).max()
+        error = np.abs(evaluator.run([torch.from_numpy(x)])[0].numpy() - exact).max()
         assert error <= 1e-5 + 1e-6 * x.max() + 2 * np.abs(eager - exact).max(), kind
 
 
@@ -88,8 +89,9 @@ def test_batch_norm_in_training_mode_takes_the_batch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("opset", [11, 17])
-@pytest.mark.parametrize("axis", [None, 2, -1])
-@pytest.mark.parametrize("op", ["Softmax", "LogSoftmax", "Hardmax"])
+@pytest.mark.parametrize(
+    ("op", "axis"), [("Softmax", None), ("Softmax", 2), ("LogSoftmax", -1), ("Hardmax", None)]
+)
 def test_softmax_of_every_version(op: str, axis: int | None, opset: int, tmp_path: Path) -> None:
     attributes = {} if axis is None else {"axis": axis}
     x = NOISE[:, :, :3, :4]
@@ -100,14 +102,13 @@ def test_softmax_of_every_version(op: str, axis: int | None, opset: int, tmp_pat
         np.testing.assert_allclose(found.sum(axes), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("size", [2, 3, 5])
+@pytest.mark.parametrize("size", [3, 5])
 def test_response_norm(size: int, tmp_path: Path) -> None:
     x = NOISE[:, :, :3, :4]
     node = helper.make_node("LRN", ["x"], ["y"], size=size, alpha=0.5)
     found = _onnx(tmp_path, node, {}, x)
-    if size % 2:  # PyTorch's window lies otherwise for an even one
-        want = nn.functional.local_response_norm(torch.from_numpy(x), size, alpha=0.5, k=1.0)
-        np.testing.assert_allclose(found, want.numpy(), atol=1e-5)
+    want = nn.functional.local_response_norm(torch.from_numpy(x), size, alpha=0.5, k=1.0)
+    np.testing.assert_allclose(found, want.numpy(), atol=1e-5)
 
 
 GATHERS = {

@@ -8,7 +8,7 @@ what is lost grows with the root of a large image's size instead of with it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tvm
@@ -46,7 +46,39 @@ def _instance_norm(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
     )  # fmt: skip
 
 
+def _reduction(finish: Callable[..., te.Tensor]) -> Callable[..., relax.Expr]:
+    """The rule for an operator that reduces axes, by what ``finish`` makes of tensor and axes."""
+
+    def rule(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
+        x = call.args[0]
+        axes = call.attrs.axis
+        rank = len(x.ty.shape.values)
+        reduced = list(range(rank)) if axes is None else sorted(a % rank for a in _ints(axes))
+        if not str(x.ty.dtype).startswith("float") or not reduced:
+            return call.op.get_attr("FLegalize")(builder, call)
+        made = builder.call_te(finish, x, reduced, primfunc_name_hint=call.op.name[6:])
+        return relax.op.reshape(builder.emit(made), call.ty.shape)
+
+    return rule
+
+
+def _total(x: te.Tensor, axes: list[int]) -> te.Tensor:
+    return _sum(x, axes, _kept(x, axes))
+
+
+def _mean(x: te.Tensor, axes: list[int]) -> te.Tensor:
+    total = _total(x, axes)
+    share = tirx.const(1.0 / math.prod(int(x.shape[a]) for a in axes), x.dtype)
+    return te.compute(total.shape, lambda *place: total(*place) * share, name="mean")
+
+
+def _kept(x: te.Tensor, axes: Sequence[int]) -> list[int]:
+    return [axis for axis in range(len(x.shape)) if axis not in axes]
+
+
 _OURS = {
+    "relax.mean": _reduction(_mean),
+    "relax.sum": _reduction(_total),
     "relax.nn.layer_norm": _layer_norm,
     "relax.nn.group_norm": _group_norm,
     "relax.nn.instance_norm": _instance_norm,
@@ -99,7 +131,7 @@ def _standardised(x: te.Tensor, axes: Sequence[int], epsilon: float) -> te.Tenso
     ``x``."""
     shape = [int(size) for size in x.shape]
     count = math.prod(shape[axis] for axis in axes)
-    kept = [axis for axis in range(len(shape)) if axis not in axes]
+    kept = _kept(x, axes)
 
     def at(statistic: te.Tensor, place: Sequence[Expression]) -> Expression:
         return statistic(*[place[axis] for axis in kept])
