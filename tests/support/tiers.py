@@ -78,6 +78,8 @@ TIER_OF = {
     "tuning/test_committed_records.py": "compile",
     "tuning/test_old_records.py": "unit",
     "tuning/test_tuning_records.py": "unit",
+    "verify": "compile",
+    "verify/test_compare.py": "unit",
 }
 
 

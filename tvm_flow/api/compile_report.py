@@ -11,6 +11,7 @@ from tvm_flow.ir.picture import PictureRecipe
 
 if TYPE_CHECKING:
     from tvm_flow.api.check import CheckReport
+    from tvm_flow.verify.network import VerifiedGraph
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class CompileReport(os.PathLike[str]):
     ``kernels``: distinct kernels of the network, ``tuned`` of them built from a tuning record
     found in ``records`` or in ``committed_records`` (those installed with tvm-flow; ``None`` in a
     checkout, and where other records are named), the others with the default schedule.
+    ``graph``: the network's graph, which was held against the model before any code was made.
     ``verified``: the self-check made before the bundle was put in place, ``None`` where this
     machine cannot run it. ``picture``: how pictures become the input, ``None`` where it holds none.
     ``notes``: remarks for the user, one line each. ``macs``:
@@ -36,6 +38,7 @@ class CompileReport(os.PathLike[str]):
     tuned: int
     records: Path
     committed_records: Path | None
+    graph: VerifiedGraph
     verified: CheckReport | None
     picture: PictureRecipe | None
     macs: int
@@ -60,6 +63,8 @@ class CompileReport(os.PathLike[str]):
             "tuned": self.tuned,
             "records": str(self.records),
             "committed_records": str(self.committed_records) if self.committed_records else None,
+            "graph_places": self.graph.places,
+            "graph_seconds": self.graph.seconds,
             "verified": check is not None,
             "max_rel_error": check.max_rel_error if check else None,
             "tolerance": check.tolerance if check else None,

@@ -12,7 +12,7 @@ from tvm_flow.api.check import CheckReport
 from tvm_flow.api.choose import RecordChooser
 from tvm_flow.api.compile_report import CompileReport
 from tvm_flow.api.dump import Dump
-from tvm_flow.api.networks import LoadedModel, to_graph
+from tvm_flow.api.networks import LoadedModel, optimised
 from tvm_flow.api.values import BUNDLE, SINGLE_FILE, TVM
 from tvm_flow.api.verify import verify
 from tvm_flow.backends import Backend
@@ -57,11 +57,8 @@ def build(
         require_library_place(output)
     dumped = None if dump is None else Dump(dump)
     chooser = RecordChooser(store, board, backend)
-    graph, observe = to_graph(loaded), dumped.graph if dumped else None
-    if observe:
-        observe("imported", graph)
-    graph = backend.optimise(graph, board, layout, observe)
-    lowered = backend.lower(graph, board, choose=chooser, layout=layout)
+    checked = optimised(loaded, backend, board, layout, dumped.graph if dumped else None)
+    lowered = backend.lower(checked.graph, board, choose=chooser, layout=layout)
     if strict:
         require_kernels(lowered)
     if dumped:
@@ -98,6 +95,7 @@ def build(
         tuned=sum(source == "tuned" for source in distinct.values()),
         records=store.directory,
         committed_records=store.committed,
+        graph=checked,
         verified=verdicts[0] if verdicts else None,
         picture=options.picture,
         macs=lowered.macs,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from tvm_flow.api.values import ModelLike, model_value
-from tvm_flow.frontend.export import to_graph
+from tvm_flow.backends import Backend
+from tvm_flow.frontend.export import import_model, to_graph
 from tvm_flow.frontend.forward import check_forward
 from tvm_flow.frontend.model import DEFAULT_SHAPE, LoadedModel, load
 from tvm_flow.frontend.weights import check_tensors, named_tensors
+from tvm_flow.passes.phases import Observer
 from tvm_flow.support.errors import UsageError
+from tvm_flow.targets import Board
+from tvm_flow.verify.network import VerifiedGraph, verified_graph
 
-__all__ = ["LoadedModel", "load_model", "to_graph"]
+__all__ = ["LoadedModel", "load_model", "optimised", "to_graph"]
 
 
 def load_model(model: ModelLike) -> LoadedModel:
@@ -33,3 +37,20 @@ def load_model(model: ModelLike) -> LoadedModel:
     check_forward(module, shape)
     name = type(module).__name__
     return LoadedModel(module, None, None, shape, name, name)
+
+
+def optimised(
+    loaded: LoadedModel,
+    backend: Backend,
+    board: Board | None,
+    layout: str,
+    observe: Observer | None = None,
+) -> VerifiedGraph:
+    """The graph of a network after all passes, held against the model before and after them.
+
+    ``layout`` is that of 4-D inputs and outputs, in upper case; ``observe`` sees the graph as
+    imported and after each pass. Raises :class:`ModelError`, :class:`ImportUnsupportedError` and
+    :class:`CompileError`.
+    """
+    phases = backend.phases(board, layout)
+    return verified_graph(lambda: import_model(loaded), phases, layout, observe)

@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tvm_flow.api.boards import layout_of
-from tvm_flow.api.networks import load_model, to_graph
+from tvm_flow.api.networks import load_model, optimised
 from tvm_flow.api.values import ModelLike
 from tvm_flow.backends import backend_of
 from tvm_flow.ir.generic import GenericOperator, generic_operators, remark
+from tvm_flow.ir.graph import Graph
 from tvm_flow.ir.summary import Summary, summarise
 from tvm_flow.ir.tasks import Task, one_way
 
@@ -78,7 +79,8 @@ def trace(
     layout: str = "NCHW",
     device: str = "cpu",
 ) -> TraceReport:
-    """Import a network and run the graph passes over it; nothing is compiled.
+    """Import a network, run the graph passes over it, and hold both against the model; nothing is
+    compiled.
 
     Parameters
     ----------
@@ -87,14 +89,20 @@ def trace(
     layout: order of 4-D inputs and outputs of the compiled network, ``NCHW`` or ``NHWC``.
     device: the kind of device whose passes run.
 
-    Raises :class:`UsageError`, :class:`ModelError` and :class:`ImportUnsupportedError`.
+    Raises :class:`UsageError`, :class:`ModelError`, :class:`ImportUnsupportedError`, and
+    :class:`CompileError` for a pass that changes what the network computes.
     """
     layout = layout_of(layout)
     backend = backend_of(device)
     loaded = load_model(model)
-    graph = to_graph(loaded)
-    before, text_before = summarise(graph), graph.text()
-    graph = backend.optimise(graph, layout=layout)
+    imported: list[tuple[Summary, str]] = []
+
+    def observe(phase: str, graph: Graph) -> None:
+        if phase == "imported":  # the passes consume it
+            imported.append((summarise(graph), graph.text()))
+
+    graph = optimised(loaded, backend, None, layout, observe).graph
+    ((before, text_before),) = imported
     tasks = backend.tasks(graph, backend.typical)
     generic = generic_operators(graph, lambda node: bool(backend.ways(node, backend.typical)))
     return TraceReport(

@@ -164,6 +164,7 @@ def show(report: CompileReport) -> Iterable[RenderableType]:
         yield line(f"bundle {size(report.total_bytes)}{runtime}")
     if report.picture:
         yield line(described(report.picture))
+    yield line(str(report.graph), "green")
     if report.verified:
         yield line(f"checked against PyTorch: {report.verified}", "green")
     yield from notes(report.notes)

@@ -16,6 +16,7 @@ from tvm.relax import transform
 from tvm.target import Target
 
 from tvm_flow.codegen.constants import Array, lift_constants
+from tvm_flow.codegen.legalise import legalise
 from tvm_flow.codegen.module_source import module_source
 from tvm_flow.codegen.plan import make_plan
 from tvm_flow.ir.lowered import Lowered
@@ -74,7 +75,7 @@ def calls_with_outputs() -> tvm.transform.Pass:
         [
             # a reshape stays one: the same memory under another shape. (The pass that finds
             # reshapes among TIR functions cannot read generated kernels.)
-            transform.LegalizeOps(skip_ops=["relax.reshape"]),
+            legalise(),
             transform.ToNonDataflow(),
             transform.RemovePurityChecking(),
             transform.CallTIRRewrite(),

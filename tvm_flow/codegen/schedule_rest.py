@@ -10,6 +10,8 @@ import tvm
 from tvm import relax
 from tvm.s_tir import Schedule
 
+from tvm_flow.codegen.legalise import legalise
+
 PARALLEL_FROM = 1 << 15  # elements; below, starting threads costs more than it gains
 
 
@@ -17,7 +19,7 @@ def fuse_rest() -> tvm.transform.Pass:
     """Legalise Relax operators to TIR and fuse them with each other, never with kernels."""
     return tvm.transform.Sequential(
         [
-            relax.transform.LegalizeOps(skip_ops=["relax.reshape"]),
+            legalise(),
             relax.transform.FoldConstant(),
             relax.transform.AnnotateTIROpPattern(),
             relax.transform.FuseOps(),

@@ -6,7 +6,6 @@ import torch
 import tvm
 from torch import nn
 from torch.export import ExportedProgram
-from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
 from tvm_flow.frontend import onnx as onnx_frontend
 from tvm_flow.frontend.forward import Shape, shape_text
@@ -14,12 +13,19 @@ from tvm_flow.frontend.model import LoadedModel
 from tvm_flow.frontend.operators import calls, check_operators, user_line, where
 from tvm_flow.frontend.quiet import quiet
 from tvm_flow.frontend.relax_import import from_relax
+from tvm_flow.frontend.source import Imported, ProgramSource
+from tvm_flow.frontend.torch_importer import Importer
 from tvm_flow.frontend.weights import first_line
 from tvm_flow.ir.graph import Graph
 from tvm_flow.support.errors import ImportUnsupportedError, ModelError
 
 
 def to_graph(model: LoadedModel) -> Graph:
+    """The graph of :func:`import_model`."""
+    return import_model(model).graph
+
+
+def import_model(model: LoadedModel) -> Imported:
     """Import ``model`` into the graph the passes work on.
 
     Outputs are in the order of the model's tuple; a single tensor gives one output. Parameters
@@ -30,7 +36,7 @@ def to_graph(model: LoadedModel) -> Graph:
     import it.
     """
     if model.onnx is not None:
-        return onnx_frontend.to_graph(model.onnx, model.name)
+        return onnx_frontend.import_onnx(model.onnx, model.name)
     program = model.program
     if program is None:
         assert model.module is not None
@@ -56,22 +62,24 @@ def export(module: nn.Module, shape: Shape) -> ExportedProgram:
         ) from error
 
 
-def import_program(program: ExportedProgram, name: str) -> Graph:
-    """Exported program -> graph. Raises as :func:`to_graph` does."""
+def import_program(program: ExportedProgram, name: str) -> Imported:
+    """Exported program -> graph. Raises as :func:`import_model` does."""
     with quiet():
         program = program.run_decompositions()
     _check_stateless(program)
-    importer = ExportedProgramImporter()
+    importer = Importer()
     check_operators(program, importer.convert_map)
     parameters = {
         placeholder: (path, program.state_dict[path].detach().numpy())
         for placeholder, path in program.graph_signature.inputs_to_parameters.items()
     }
     # Buffers and lifted constants become constants of the Relax function.
-    return from_relax(_translate(importer, program), parameters, name)
+    mod = _translate(importer, program)
+    env = {node.name: importer.env[node] for node in calls(program) if node in importer.env}
+    return Imported(*from_relax(mod, parameters, name, env), ProgramSource(program))
 
 
-def _translate(importer: ExportedProgramImporter, program: ExportedProgram) -> tvm.IRModule:
+def _translate(importer: Importer, program: ExportedProgram) -> tvm.IRModule:
     try:
         with quiet():
             return importer.from_exported_program(program, True, False, False, None)

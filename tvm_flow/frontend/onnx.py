@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,14 @@ import tvm
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
-from onnx.reference.op_run import OpRun
 
 from tvm_flow.frontend.onnx_fold import fold_constants
 from tvm_flow.frontend.onnx_importer import Importer
+from tvm_flow.frontend.onnx_reference import CORRECTED
 from tvm_flow.frontend.quiet import quiet
 from tvm_flow.frontend.relax_import import from_relax
+from tvm_flow.frontend.source import Imported, OnnxSource
 from tvm_flow.frontend.weights import ONE_TENSOR, ONLY_FLOAT32, first_line, not_finite
-from tvm_flow.ir.graph import Graph
 from tvm_flow.schedules.contract.dtypes import FLOAT32
 from tvm_flow.support.errors import ImportUnsupportedError, ModelError
 
@@ -101,29 +102,25 @@ def input_shape(model: onnx.ModelProto) -> tuple[int, ...]:
 
 def run(model: onnx.ModelProto, x: np.ndarray) -> list[np.ndarray]:
     """Outputs for ``x`` by ONNX's reference evaluator: plain numpy, slow."""
-    (name,) = input_names(model)
-    return list(ReferenceEvaluator(model, new_ops=[BatchNormalization]).run(None, {name: x}))
+    found = all_values(model, [x])
+    return [found[value.name] for value in model.graph.output]
 
 
-class BatchNormalization(OpRun):
-    """Inference at every version: the evaluator's own mixes in batch statistics before 14.
-
-    The evaluator finds it by its name.
-    """
-
-    op_domain = ""
-
-    def _run(self, x: np.ndarray, *parameters: np.ndarray, **attrs: Any) -> tuple[np.ndarray]:
-        column = (-1,) + (1,) * (x.ndim - 2)
-        scale, bias, mean, variance = (value.reshape(column) for value in parameters)
-        return (scale * (x - mean) / np.sqrt(variance + attrs["epsilon"]) + bias,)
+def all_values(model: onnx.ModelProto, inputs: Sequence[np.ndarray]) -> dict[str, Any]:
+    """Everything that the reference evaluator computes, by name."""
+    evaluator = ReferenceEvaluator(model, new_ops=list(CORRECTED))
+    feeds = dict(zip(input_names(model), inputs, strict=True))
+    found: dict[str, Any] = evaluator.run(None, feeds, intermediate=True)
+    return found
 
 
-def to_graph(model: onnx.ModelProto, name: str) -> Graph:
+def import_onnx(model: onnx.ModelProto, name: str) -> Imported:
     """Import a loaded model; parameters keep the names of their initialisers.
 
     Raises :class:`ImportUnsupportedError` naming the operator and the node.
     """
+    _check_batch_norm(model)
+    source = OnnxSource(model, all_values)
     try:
         model = fold_constants(model)
     except Exception as error:  # whatever numpy says about a shape that cannot be
@@ -144,7 +141,22 @@ def to_graph(model: onnx.ModelProto, name: str) -> Graph:
     parameters = {
         var.name: (var.name, value.numpy()) for var, value in zip(weights, values, strict=True)
     }
-    return from_relax(mod, parameters, name)
+    made = {output for node in model.graph.node for output in node.output}
+    env = {name: value for name, value in importer._nodes.items() if name in made}
+    return Imported(*from_relax(mod, parameters, name, env), source)
+
+
+def _check_batch_norm(model: onnx.ModelProto) -> None:
+    """Before operator set 14, training was to ask for the batch's statistics as further results."""
+    if _opset(model) >= 14:
+        return
+    for node in model.graph.node:
+        if node.op_type == "BatchNormalization" and any(node.output[1:]):
+            raise ImportUnsupportedError(
+                f"The BatchNormalization {node.name or node.output[0]} is in training mode",
+                why=f"it has {len(node.output)} results in operator set {_opset(model)}",
+                fix="export the model in evaluation mode",
+            )
 
 
 def _opset(model: onnx.ModelProto) -> int:

@@ -7,28 +7,36 @@ belong to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from itertools import pairwise
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import tvm
 from tvm import relax
 
+from tvm_flow.frontend.relax_operators import (
+    HANDLERS,
+    Value,
+    constant,
+    dtype_of,
+    shape_of,
+    unsupported,
+)
 from tvm_flow.ir.graph import Graph, Node
-from tvm_flow.schedules.contract.dtypes import FLOAT32
-from tvm_flow.support.errors import ImportUnsupportedError
-
-Value = Node | list[Any]
 
 
 def from_relax(
-    mod: tvm.IRModule, parameters: Mapping[str, tuple[str, np.ndarray]], name: str
-) -> Graph:
+    mod: tvm.IRModule,
+    parameters: Mapping[str, tuple[str, np.ndarray]],
+    name: str,
+    env: Mapping[str, Any],
+) -> tuple[Graph, dict[str, Node]]:
     """Read ``mod["main"]``.
 
-    ``parameters`` maps names of Relax function parameters to (PyTorch name, value). Raises
-    :class:`ImportUnsupportedError` for control flow or shapes that are not static.
+    ``parameters`` maps names of Relax function parameters to (PyTorch name, value), ``env`` names
+    of the model's values to the importer's variables; the nodes that hold those come back beside
+    the graph. Raises :class:`ImportUnsupportedError` for control flow or shapes that are not
+    static.
     """
     main = mod["main"]
     reader = _Reader()
@@ -37,9 +45,9 @@ def from_relax(
         hint = param.name_hint if hasattr(param, "name_hint") else param.name
         if hint in parameters:
             path, value = parameters[hint]
-            reader.bind(param, _constant(value, module=path.rpartition(".")[0]))
+            reader.bind(param, constant(value, module=path.rpartition(".")[0]))
         else:
-            node = Node("input", [], _shape(param), dtype=_dtype(param), name=hint)
+            node = Node("input", [], shape_of(param), dtype=dtype_of(param), name=hint)
             inputs.append(node)
             reader.bind(param, node)
     for block in main.body.blocks:
@@ -47,37 +55,8 @@ def from_relax(
             reader.read(binding)
     result = reader.value(main.body.body)
     outputs = result if isinstance(result, list) else [result]
-    return Graph(inputs, [node for node in outputs if isinstance(node, Node)], name)
-
-
-def _constant(value: np.ndarray, module: str = "") -> Node:
-    modules = (module,) if module else ()
-    return Node("const", [], value.shape, weights={"value": value}, modules=modules,
-                dtype=str(value.dtype))  # fmt: skip
-
-
-def _unsupported(what: str) -> ImportUnsupportedError:
-    return ImportUnsupportedError(
-        f"The model contains {what}",
-        why="the import keeps operators with one tensor as result, and constants",
-        fix="replace it in the model by plainer operators",
-    )
-
-
-def _shape(expr: Any) -> tuple[int, ...]:
-    values: Any = getattr(getattr(expr.ty, "shape", None), "values", None)
-    try:
-        return tuple(int(v) for v in values)
-    except TypeError:
-        raise ImportUnsupportedError(
-            "The model has a tensor whose shape is not static",
-            why=str(expr.ty),
-            fix="export it with fixed sizes and pass them with --input",
-        ) from None
-
-
-def _dtype(expr: Any) -> str:
-    return str(expr.ty.dtype)
+    graph = Graph(inputs, [node for node in outputs if isinstance(node, Node)], name)
+    return graph, reader.origins(env)
 
 
 class _Reader:
@@ -88,6 +67,15 @@ class _Reader:
 
     def bind(self, var: Any, value: Value) -> None:
         self.values[var] = value
+
+    def origins(self, env: Mapping[str, Any]) -> dict[str, Node]:
+        """Which node holds the value of each variable. Binding parameters has made new variables of
+        the importer's; names stay, and are unique within a function."""
+        held = {var.name: value for var, value in self.values.items()}
+        found = {
+            name: held.get(var.name) for name, var in env.items() if isinstance(var, relax.Var)
+        }
+        return {name: node for name, node in found.items() if isinstance(node, Node)}
 
     def read(self, binding: Any) -> None:
         expr = binding.value
@@ -101,20 +89,20 @@ class _Reader:
             whole = self.value(expr.tuple_value)
             return whole[expr.index] if isinstance(whole, list) else whole
         if isinstance(expr, tvm.ir.GenericConst):
-            return _constant(expr.value.numpy())
+            return constant(expr.value.numpy())
         if expr in self.values:
             return self.values[expr]
-        raise _unsupported(f"a Relax expression of type {type(expr).__name__}")
+        raise unsupported(f"a Relax expression of type {type(expr).__name__}")
 
     def node(self, expr: Any) -> Node:
         value = self.value(expr)
         if isinstance(value, list):
-            raise _unsupported("a tuple where a tensor is expected")
+            raise unsupported("a tuple where a tensor is expected")
         return value
 
     def call(self, var: Any, call: Any) -> Value:
         name = getattr(call.op, "name", str(call.op))
-        handler = _HANDLERS.get(name)
+        handler = HANDLERS.get(name)
         if handler is not None:
             value = handler(self, var, call)
             if value is not None:
@@ -125,7 +113,7 @@ class _Reader:
         """A node that keeps its Relax call; constants stay in the call."""
         if name == "relax.call_tir":
             what = f"an operator that TVM turns into the loop nest {call.args[0].name_hint}"
-            raise _unsupported(what)
+            raise unsupported(what)
         inputs, slots = [], []
         for index, arg in enumerate(call.args):
             tensor = hasattr(arg, "ty") and isinstance(arg.ty, relax.TensorType)
@@ -133,11 +121,11 @@ class _Reader:
                 inputs.append(self.node(arg))
                 slots.append(index)
             elif _holds_tensors(arg) or arg in self.values:
-                raise _unsupported(f"{name} of a tuple")
+                raise unsupported(f"{name} of a tuple")
         if not isinstance(var.ty, relax.TensorType):
-            raise _unsupported(f"{name}, which does not return one tensor")
+            raise unsupported(f"{name}, which does not return one tensor")
         attrs = {"call": call, "slots": tuple(slots)}
-        return Node(name, inputs, _shape(var), attrs, dtype=_dtype(var))
+        return Node(name, inputs, shape_of(var), attrs, dtype=dtype_of(var))
 
 
 def _holds_tensors(arg: Any) -> bool:
@@ -145,211 +133,3 @@ def _holds_tensors(arg: Any) -> bool:
     return isinstance(arg, relax.Tuple) and any(
         not isinstance(item.ty, tvm.ir.PrimType) for item in arg.fields
     )
-
-
-def _ints(values: Any) -> tuple[int, ...]:
-    return tuple(int(v) for v in values)
-
-
-def _conv2d(reader: _Reader, var: Any, call: Any) -> Value | None:
-    a, x, w = call.attrs, reader.node(call.args[0]), reader.node(call.args[1])
-    if w.op != "const" or a.data_layout != "NCHW" or a.kernel_layout != "OIHW":
-        return None
-    weight = w.weights["value"]
-    attrs = {
-        "strides": _ints(a.strides), "padding": _ints(a.padding), "groups": int(a.groups),
-        "dilation": _ints(a.dilation),
-    }  # fmt: skip
-    weights = {"weight": weight, "bias": np.zeros(weight.shape[0], weight.dtype)}
-    return Node("conv2d", [x], _shape(var), attrs, weights, w.modules)
-
-
-def _batch_norm(reader: _Reader, var: Any, call: Any) -> Value | None:
-    a, x = call.attrs, reader.node(call.args[0])
-    rest = [reader.node(arg) for arg in call.args[1:]]
-    if int(a.axis) != 1 or any(node.op != "const" for node in rest):
-        return None
-    gamma, beta, mean, variance = (node.weights["value"].astype(np.float64) for node in rest)
-    scale = (gamma if a.scale else 1.0) / np.sqrt(variance + float(a.epsilon))
-    shift = (beta if a.center else 0.0) - mean * scale
-    weights = {"scale": scale.astype(x.dtype), "shift": shift.astype(x.dtype)}
-    node = Node("affine", [x], x.shape, {}, weights, rest[0].modules)
-    return [node, rest[2], rest[3]]
-
-
-def _unary(kind: str) -> Callable[[_Reader, Any, Any], Value | None]:
-    def read(reader: _Reader, var: Any, call: Any) -> Value | None:
-        x = reader.node(call.args[0])
-        return Node("act", [x], x.shape, {"kind": kind}) if x.dtype == FLOAT32 else None
-
-    return read
-
-
-def _clip(reader: _Reader, var: Any, call: Any) -> Value | None:
-    x, low, high = reader.node(call.args[0]), *(float(a.value) for a in call.args[1:])
-    if x.dtype != FLOAT32:  # of indices, when an interpolation is spelt out
-        return None
-    return Node("clip", [x], x.shape, {"low": low, "high": high})
-
-
-def _binary(op: str) -> Callable[[_Reader, Any, Any], Value | None]:
-    def read(reader: _Reader, var: Any, call: Any) -> Value | None:
-        a, b = reader.node(call.args[0]), reader.node(call.args[1])
-        if FLOAT32 not in (a.dtype, b.dtype):
-            return None
-        return Node(op, [a, b], _shape(var))
-
-    return read
-
-
-def _concat(reader: _Reader, var: Any, call: Any) -> Value | None:
-    parts = reader.value(call.args[0])
-    if not isinstance(parts, list) or call.attrs.axis is None:
-        return None
-    axis = int(call.attrs.axis) % len(_shape(var))
-    return Node("concat", parts, _shape(var), {"axis": axis}, dtype=_dtype(var))
-
-
-def slice_node(x: Node, axis: int, start: int, stop: int) -> Node:
-    """Elements ``start .. stop`` of ``axis``."""
-    shape = (*x.shape[:axis], stop - start, *x.shape[axis + 1 :])
-    return Node("slice", [x], shape, {"axis": axis, "start": start, "stop": stop}, dtype=x.dtype)
-
-
-def _split(reader: _Reader, var: Any, call: Any) -> Value | None:
-    x, cuts = reader.node(call.args[0]), call.attrs.indices_or_sections
-    axis = int(call.attrs.axis) % len(x.shape)
-    size = x.shape[axis]
-    if (
-        isinstance(cuts, (int, tvm.ir.IntImm))
-        if hasattr(tvm.ir, "IntImm")
-        else not hasattr(cuts, "__len__")
-    ):
-        step = -(-size // int(cuts))
-        inner = list(range(step, size, step))
-    else:
-        inner = [int(c) for c in cuts]
-    bounds = [0, *inner, size]
-    return [slice_node(x, axis, a, b) for a, b in pairwise(bounds)]
-
-
-def _strided_slice(reader: _Reader, var: Any, call: Any) -> Value | None:
-    x = reader.node(call.args[0])
-    lists = [[int(v.value) for v in arg.fields] for arg in call.args[1:]]
-    axes, begins, ends = lists[0], lists[1], lists[2]
-    if any(step != 1 for step in (lists[3] if len(lists) > 3 else [])):
-        return None
-    node = x
-    for given, begin, end in zip(axes, begins, ends, strict=True):
-        axis = given % len(x.shape)
-        size = x.shape[axis]
-        start, stop, _ = slice(begin, end).indices(size)
-        if (start, stop) != (0, size):
-            node = slice_node(node, axis, start, max(start, stop))
-    return node
-
-
-def _slice_scatter(reader: _Reader, var: Any, call: Any) -> Value | None:
-    x, update = reader.node(call.args[0]), reader.node(call.args[1])
-    start, stop, step = (int(a.value) for a in call.args[2:5])
-    axis = int(call.attrs.axis) % len(x.shape)
-    if step != 1:
-        return None
-    start, stop, _ = slice(start, stop).indices(x.shape[axis])
-    if (start, stop) == (0, x.shape[axis]):
-        return update  # PyTorch before 2.9 writes x[:, a:b] = u with one of these for the batch
-    attrs = {"axis": axis, "start": start, "stop": stop}
-    return Node("slice_scatter", [x, update], x.shape, attrs, dtype=x.dtype)
-
-
-def _reshape(reader: _Reader, var: Any, call: Any) -> Value | None:
-    x, shape = reader.node(call.args[0]), _shape(var)
-    if x.op == "const":
-        return Node("const", [], shape, weights={"value": x.weights["value"].reshape(shape)},
-                    modules=x.modules, dtype=x.dtype)  # fmt: skip
-    return Node("reshape", [x], shape, {"shape": shape}, dtype=x.dtype)
-
-
-def _permute(reader: _Reader, var: Any, call: Any) -> Value | None:
-    x = reader.node(call.args[0])
-    axes = call.attrs.axes
-    axes = _ints(axes) if axes is not None else tuple(reversed(range(len(x.shape))))
-    axes = tuple(a % len(x.shape) for a in axes)
-    shape = tuple(x.shape[a] for a in axes)
-    if x.op == "const":
-        value = np.ascontiguousarray(x.weights["value"].transpose(axes))
-        return Node("const", [], shape, weights={"value": value}, modules=x.modules, dtype=x.dtype)
-    return Node("permute", [x], shape, {"axes": axes}, dtype=x.dtype)
-
-
-def _matmul(reader: _Reader, var: Any, call: Any) -> Value | None:
-    x, w = reader.node(call.args[0]), reader.node(call.args[1])
-    if w.op != "const" or len(w.shape) != 2 or x.op == "const":
-        return None
-    weight = np.ascontiguousarray(w.weights["value"].T)
-    weights = {"weight": weight, "bias": np.zeros(weight.shape[0], weight.dtype)}
-    return Node("dense", [x], _shape(var), {}, weights, w.modules)
-
-
-def _pool(op: str) -> Callable[[_Reader, Any, Any], Value | None]:
-    def read(reader: _Reader, var: Any, call: Any) -> Value | None:
-        a, x, shape = call.attrs, reader.node(call.args[0]), _shape(var)
-        kernel, strides, pad = _ints(a.pool_size), _ints(a.strides), _ints(a.padding)
-        plain = _ints(a.dilation) == (1, 1) and pad[:2] == pad[2:]
-        fits = tuple((x.shape[2 + i] + 2 * pad[i] - kernel[i]) // strides[i] + 1 for i in (0, 1))
-        counted = op == "max_pool" or bool(a.count_include_pad) or not any(pad)
-        if not plain or shape[2:] != fits or not counted:  # ceil_mode may add a partial window
-            return None
-        return Node(op, [x], shape, {"kernel": kernel, "strides": strides, "padding": pad})
-
-    return read
-
-
-def _mean(reader: _Reader, var: Any, call: Any) -> Value | None:
-    x = reader.node(call.args[0])
-    if call.attrs.axis is None or len(x.shape) != 4:
-        return None
-    if sorted(int(a) % 4 for a in call.attrs.axis) != [2, 3]:
-        return None
-    pooled = Node("global_pool", [x], (*x.shape[:2], 1, 1))
-    if call.attrs.keepdims:
-        return pooled
-    return Node("reshape", [pooled], x.shape[:2], {"shape": x.shape[:2]})
-
-
-def _adaptive(reader: _Reader, var: Any, call: Any) -> Value | None:
-    x, shape = reader.node(call.args[0]), _shape(var)
-    return Node("global_pool", [x], shape) if shape[2:] == (1, 1) else None
-
-
-def _broadcast(reader: _Reader, var: Any, call: Any) -> Value | None:
-    x = reader.node(call.args[0])
-    return x if x.shape == _shape(var) else None
-
-
-_HANDLERS: dict[str, Callable[[_Reader, Any, Any], Value | None]] = {
-    "relax.nn.conv2d": _conv2d,
-    "relax.nn.batch_norm": _batch_norm,
-    "relax.nn.relu": _unary("relu"),
-    "relax.nn.gelu": _unary("gelu"),
-    "relax.nn.silu": _unary("silu"),
-    "relax.sigmoid": _unary("sigmoid"),
-    "relax.nn.dropout": lambda reader, var, call: [reader.node(call.args[0])] * 2,
-    "relax.clip": _clip,
-    "relax.add": _binary("add"),
-    "relax.subtract": _binary("subtract"),
-    "relax.multiply": _binary("multiply"),
-    "relax.divide": _binary("divide"),
-    "relax.concat": _concat,
-    "relax.split": _split,
-    "relax.strided_slice": _strided_slice,
-    "relax.slice_scatter": _slice_scatter,
-    "relax.reshape": _reshape,
-    "relax.permute_dims": _permute,
-    "relax.matmul": _matmul,
-    "relax.nn.max_pool2d": _pool("max_pool"),
-    "relax.nn.avg_pool2d": _pool("avg_pool"),
-    "relax.nn.adaptive_avg_pool2d": _adaptive,
-    "relax.mean": _mean,
-    "relax.broadcast_to": _broadcast,
-}

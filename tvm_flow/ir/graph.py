@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 
 from tvm_flow.schedules.contract.dtypes import FLOAT32
+from tvm_flow.schedules.contract.problem import NCHW
 
 Array = np.ndarray
 
@@ -67,11 +68,13 @@ class Node:
 
 @dataclass
 class Graph:
-    """Inputs and outputs; the nodes are whatever the outputs reach."""
+    """Inputs and outputs; the nodes are whatever the outputs reach. ``layout`` is the order of its
+    4-D tensors where an operator has a channel axis and does not say which."""
 
     inputs: list[Node]
     outputs: list[Node]
     name: str = "model"
+    layout: str = NCHW
 
     def nodes(self) -> list[Node]:
         """All reachable nodes, producers before consumers."""

@@ -35,7 +35,7 @@ def to_nhwc(graph: Graph, *, border: str = "NCHW") -> Graph:
         converter.convert(node)
     outputs = [converter.result(node) for node in graph.outputs]
     inputs = [converter.new[id(node)] for node in graph.inputs if id(node) in converter.new]
-    return rewrite(Graph(inputs, outputs, graph.name), cancel_permutes)
+    return rewrite(Graph(inputs, outputs, graph.name, NHWC), cancel_permutes)
 
 
 def nhwc_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
