@@ -36,6 +36,7 @@ _EXPORTS = {
     "CompareResult": "tvm_flow.report.compare",
     "profile": "tvm_flow.api.profile",
     "diagnose": "tvm_flow.api.doctor",
+    "Input": "tvm_flow.api.values",
     "Model": "tvm_flow.api.values",
     "Picture": "tvm_flow.api.picture",
     "Target": "tvm_flow.api.values",
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from tvm_flow.api.trace import TraceReport as TraceReport
     from tvm_flow.api.trace import trace as trace
     from tvm_flow.api.tune import tune as tune
+    from tvm_flow.api.values import Input as Input
     from tvm_flow.api.values import Model as Model
     from tvm_flow.api.values import Target as Target
     from tvm_flow.api.values import Tracker as Tracker

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from tvm_flow.frontend.model import LoadedModel, from_module, load, parse_shape
+from tvm_flow.frontend.inputs import parse_shape
+from tvm_flow.frontend.model import LoadedModel, from_module, load
 from tvm_flow.support.errors import ModelError, TvmFlowError, UsageError
 
 FILE = Path(__file__).with_name("user_models.py")
@@ -113,7 +114,7 @@ REFUSED = [
     (
         "smal",
         ModelError,
-        "does not define smal: .*: Small, TwoInputs, small, raises.*Fix: pass --model .*:small",
+        "does not define smal: .*: Small, TwoInputs, Cut, small, raises.*Fix: .*:small",
     ),
     ("wants_arguments", ModelError, "wants arguments: width has no default"),
     ("raises", ModelError, "failed: KeyError: 'width' at .*user_models.py:{raises}"),
@@ -122,10 +123,11 @@ REFUSED = [
     ("returns_text", ModelError, "returned a str: a torch.nn.Module was expected"),
     ("NOT_A_FUNCTION", ModelError, "is an int, not a function"),
     ("instance", ModelError, "instance in .* is a Small, not a function"),
-    ("returns_dict", ModelError, "returns a dict: only a tensor or a flat tuple"),
-    ("returns_nested", ModelError, "returns a list inside a tuple"),
+    ("returns_text_inside", ModelError, "returns a str inside what it returns: only tensors"),
+    ("returns_complex", ModelError, "returns a tensor of torch.complex64"),
+    ("returns_no_elements", ModelError, r"without elements, of shape \(2, 0, 8, 8\)"),
     ("returns_nothing", ModelError, "returns an empty tuple"),
-    ("two_inputs", ModelError, r"takes 2 inputs \(x, y\): exactly one float32 tensor"),
+    ("two_inputs", ModelError, r"takes 2 inputs \(x, y\).*Fix: pass them.*--input x=.* --input y="),
     ("double", ModelError, "tensor weight of the model is torch.float64.*Fix: call .float"),
     ("half_buffer", ModelError, "tensor scale of the model is torch.float16"),
     ("not_finite", ModelError, "body.0.weight of the model has NaN or infinity in 2 of 108"),

@@ -36,6 +36,13 @@ class TwoInputs(nn.Module):
         return x + y
 
 
+class Cut(Small):
+    """Returns nothing of its channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)[:, :0]
+
+
 class Returns(nn.Module):
     """Returns whatever ``make`` makes of the input."""
 
@@ -72,12 +79,16 @@ def returns_text() -> str:
     return "a model"
 
 
-def returns_dict() -> nn.Module:
-    return Returns(lambda x: {"y": x})
+def returns_text_inside() -> nn.Module:
+    return Returns(lambda x: (x, [{"label": "a cat"}]))
 
 
-def returns_nested() -> nn.Module:
-    return Returns(lambda x: (x, [x]))
+def returns_complex() -> nn.Module:
+    return Returns(lambda x: x.to(torch.complex64))
+
+
+def returns_no_elements() -> nn.Module:
+    return Cut()
 
 
 def returns_nothing() -> nn.Module:

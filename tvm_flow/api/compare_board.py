@@ -95,7 +95,7 @@ def _program(loaded: LoadedModel, path: Path) -> Path | None:
     program = loaded.program
     if program is None:
         assert loaded.module is not None
-        program = export(loaded.module, loaded.input_shape)
+        program = export(loaded.module, loaded.sample, loaded.keywords)
     with quiet():
         torch.export.save(program, path)
     return path

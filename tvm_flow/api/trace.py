@@ -9,6 +9,7 @@ from tvm_flow.api.boards import layout_of
 from tvm_flow.api.networks import load_model, to_graph
 from tvm_flow.api.values import ModelLike
 from tvm_flow.backends import backend_of
+from tvm_flow.ir.inputs import InputSpec
 from tvm_flow.ir.summary import Summary, summarise
 from tvm_flow.ir.tasks import Task, one_way
 
@@ -25,7 +26,7 @@ class TraceReport:
     """
 
     model: str
-    input_shape: tuple[int, ...]
+    inputs: tuple[InputSpec, ...]
     layout: str
     before: Summary
     after: Summary
@@ -33,6 +34,11 @@ class TraceReport:
     macs: int
     text_before: str
     text_after: str
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of the first input."""
+        return self.inputs[0].shape
 
     @property
     def copies_removed(self) -> int:
@@ -43,6 +49,7 @@ class TraceReport:
         return {
             "model": self.model,
             "input_shape": list(self.input_shape),
+            "inputs": [asdict(spec) for spec in self.inputs],
             "layout": self.layout,
             "before": asdict(self.before),
             "after": asdict(self.after),
@@ -89,7 +96,7 @@ def trace(
     tasks = backend.tasks(graph, backend.typical)
     return TraceReport(
         model=graph.name,
-        input_shape=graph.inputs[0].shape if layout == "NHWC" else loaded.input_shape,
+        inputs=tuple(InputSpec(node.shape, node.dtype, node.name) for node in graph.inputs),
         layout=layout,
         before=before,
         after=summarise(graph),

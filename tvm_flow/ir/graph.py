@@ -67,11 +67,13 @@ class Node:
 
 @dataclass
 class Graph:
-    """Inputs and outputs; the nodes are whatever the outputs reach."""
+    """Inputs and outputs; the nodes are whatever the outputs reach. ``output_names``: as many as
+    outputs, or none."""
 
     inputs: list[Node]
     outputs: list[Node]
     name: str = "model"
+    output_names: tuple[str, ...] = ()
 
     def nodes(self) -> list[Node]:
         """All reachable nodes, producers before consumers."""
