@@ -14,9 +14,15 @@ Everything the command line does is a function here::
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from tvm_flow.support.version import __version__ as __version__
+
+if os.path.expanduser("~") == "~":
+    # Neither HOME nor an entry in the password database, as in many containers. TVM cannot be
+    # imported without a home; one in which nothing can be made is enough for it.
+    os.environ["HOME"] = os.devnull
 
 #: public name -> module that defines it
 _EXPORTS = {

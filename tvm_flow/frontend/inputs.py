@@ -106,15 +106,23 @@ def read_sample(path: Path) -> dict[str, Array]:
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            return {"0": loaded}
-        with loaded:
-            arrays = {_key(name): np.asarray(loaded[name]) for name in loaded.files}
+            arrays = {"0": loaded}
+        else:
+            with loaded:
+                arrays = {_key(name): np.asarray(loaded[name]) for name in loaded.files}
     except Exception as error:  # NumPy and zipfile raise many types for a damaged file
         raise UsageError(
             f"Cannot read the sample {path}",
             why=str(error).splitlines()[0] if str(error) else type(error).__name__,
             fix="write it with np.save(path, x), or np.savez(path, name=x, other=y)",
         ) from error
+    wrong = [name for name, array in arrays.items() if array.dtype.kind not in "fiub"]
+    if wrong or not arrays:
+        raise UsageError(
+            f"The sample {path} is no array of numbers",
+            why=f"{wrong[0]} is {arrays[wrong[0]].dtype}" if wrong else "it holds none",
+            fix="write it with np.save(path, x), or np.savez(path, name=x, other=y)",
+        )
     return arrays
 
 

@@ -114,7 +114,7 @@ def read(directory: Place) -> Manifest:
             why=f"it has no {NAME}",
             fix="pass the directory that tvm-flow compile --output wrote",
         ) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"cannot read {path}", why=str(error), fix=REWRITE) from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise BundleError(f"{path} is not the manifest of a tvm-flow bundle", fix=REWRITE)
