@@ -230,6 +230,16 @@ def value(name: str, shape: tuple[int | str, ...], kind: int = FLOAT) -> onnx.Va
     return helper.make_tensor_value_info(name, kind, shape)
 
 
+def test_outputs_that_are_no_tensors(tmp_path: Path) -> None:
+    pair = helper.make_node("SequenceConstruct", ["x", "x"], ["y"])
+    sequence = helper.make_tensor_sequence_value_info("y", FLOAT, (2, 3))
+    graph = helper.make_graph([pair], "net", [value("x", (2, 3))], [sequence])
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "m.onnx")
+    with pytest.raises(ModelError, match="output y of the ONNX model is a sequence_type"):
+        load(str(tmp_path / "m.onnx"))
+
+
 def test_several_inputs_of_several_types(tmp_path: Path) -> None:
     """Of which the file leaves sizes open, and lists a weight among them as old files do."""
     nodes = [
@@ -252,7 +262,7 @@ def test_several_inputs_of_several_types(tmp_path: Path) -> None:
     model = load(str(tmp_path / "m.onnx"), inputs=inputs)
     assert [str(spec) for spec in model.inputs] == ["ids=3:int64", "shift=3x2"]
     assert model.sample[0].max() < 6
-    assert model.outputs == ("moved", "total", "same_ids")
+    assert model.outputs == ("moved", "total", "same ids")
     ids, shift = np.array([5, 0, 1]), np.ones((3, 2), np.float32)
     moved, total, same = model.run(ids, shift)
     np.testing.assert_array_equal(moved, table[ids] + 1)

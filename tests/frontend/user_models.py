@@ -36,13 +36,6 @@ class TwoInputs(nn.Module):
         return x + y
 
 
-class Cut(Small):
-    """Returns nothing of its channels."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x)[:, :0]
-
-
 class Returns(nn.Module):
     """Returns whatever ``make`` makes of the input."""
 
@@ -85,10 +78,6 @@ def returns_text_inside() -> nn.Module:
 
 def returns_complex() -> nn.Module:
     return Returns(lambda x: x.to(torch.complex64))
-
-
-def returns_no_elements() -> nn.Module:
-    return Cut()
 
 
 def returns_nothing() -> nn.Module:

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from tvm_flow.api.compile import compile
@@ -61,7 +60,7 @@ def compare(
         compare_bundle,
         given.source,
         weights=given.weights,
-        inputs=[[one] if isinstance(one, np.ndarray) else one for one in inputs],
+        inputs=inputs,
         rounds=rounds,
         round_s=round_s,
     )

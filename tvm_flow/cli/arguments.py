@@ -14,7 +14,7 @@ from tvm_flow.api import values
 from tvm_flow.support.errors import UsageError
 
 _INPUT = re.compile(
-    r"((?P<name>[^=:]+)=)?(?P<shape>scalar|[1-9]\d{0,8}(x[1-9]\d{0,8})*)(:(?P<dtype>\w+))?"
+    r"((?P<name>.+)=)?(?P<shape>scalar|[1-9]\d{0,8}(x[1-9]\d{0,8})*)(:(?P<dtype>\w+))?"
 )
 
 

@@ -50,7 +50,20 @@ def to_graph(model: LoadedModel) -> Graph:
             fix="return the same ones whatever the input is",
         )
     graph.output_names = model.outputs
+    _require_elements(graph)
     return graph
+
+
+def _require_elements(graph: Graph) -> None:
+    """Raise :class:`ImportUnsupportedError` for a tensor of which there is nothing to compute."""
+    for node in graph.nodes():
+        if 0 in node.shape:
+            place = f" in {node.modules[0]}" if node.modules else ""
+            raise ImportUnsupportedError(
+                f"The model computes a tensor without elements{place}",
+                why=f"{node.op} gives the shape {node.shape} for this input",
+                fix="pass a larger --input, or leave that part of the model out",
+            )
 
 
 def export(

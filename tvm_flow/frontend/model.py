@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 
 from tvm_flow import models
 from tvm_flow.frontend import pt2
-from tvm_flow.frontend.forward import check_forward, output_names, outputs_of
+from tvm_flow.frontend.forward import check_forward, outputs_of
 from tvm_flow.frontend.inputs import Array, Asked, Shape, asked, fitted
 from tvm_flow.frontend.signature import examples, module_inputs
 from tvm_flow.frontend.user_file import call_factory, free_of_inference_mode
@@ -50,6 +50,11 @@ class LoadedModel:
     def input_shape(self) -> Shape:
         """Of the first input."""
         return self.inputs[0].shape
+
+    @property
+    def plain(self) -> bool:
+        """Whether the program, if there is one, takes one tensor after the other."""
+        return not isinstance(self.module, pt2.Packed)
 
     @property
     def picture_shape(self) -> Shape:
@@ -184,7 +189,7 @@ def _load_onnx(spec: str, given: Asked) -> LoadedModel:
     inputs = onnx_frontend.inputs(model)
     fitted(inputs, given, spec)
     arrays = onnx_frontend.runnable_sample(model, inputs, given.sample)
-    outputs = output_names([value.name for value in model.graph.output])
+    outputs = onnx_frontend.output_names(model)
     return LoadedModel(None, None, model, inputs, _short(Path(spec).stem), spec, arrays, outputs)
 
 

@@ -113,6 +113,18 @@ def _type_name(value: onnx.ValueInfoProto) -> str:
         return "of an unknown type"
 
 
+def output_names(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Raises :class:`ModelError` for sequences and the like."""
+    for value in model.graph.output:
+        if value.type.WhichOneof("value") not in ("tensor_type", None):
+            raise ModelError(
+                f"The output {value.name} of the ONNX model is {_type_name(value)}",
+                why="only tensors can be compiled",
+                fix="export a model that returns tensors",
+            )
+    return tuple(value.name for value in model.graph.output)
+
+
 def run(model: onnx.ModelProto, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Outputs for one array per input by ONNX's reference evaluator: plain numpy, slow."""
     given = {

@@ -93,10 +93,12 @@ def plain_module(program: ExportedProgram) -> nn.Module:
     count = len(_tensors(program))
     if not keywords and tuple(arguments) == tuple(range(count)):
         return module
-    return _Plain(module, program, spec)
+    return Packed(module, program, spec)
 
 
-class _Plain(nn.Module):
+class Packed(nn.Module):
+    """A program that takes tensors in dicts, lists or by name, as one that takes them by place."""
+
     def __init__(self, module: nn.Module, program: ExportedProgram, spec: pytree.TreeSpec) -> None:
         super().__init__()
         self.module, self.spec = module, spec

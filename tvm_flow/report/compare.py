@@ -99,7 +99,7 @@ def compare(
     *,
     threads: Sequence[int] = (1, 2),
     weights: str | None = None,
-    inputs: Sequence[Sequence[Array]] = (),
+    inputs: Sequence[Array | Sequence[Array]] = (),
     rounds: int = 20,
     round_s: float = ROUND_S,
 ) -> list[CompareResult]:
@@ -109,8 +109,8 @@ def compare(
     ----------
     model: what ``compile`` took (a name of the zoo, a file, ``package:function``), or a module,
         which is pickled and must therefore be importable.
-    inputs: further inputs (an array, NCHW, for each of the network's) whose results are compared,
-        besides the stored sample and three random ones.
+    inputs: further inputs (NCHW; of a network that takes several an array for each) whose results
+        are compared, besides the stored sample and three random ones.
     rounds: undisturbed rounds wanted; each competitor runs ``round_s`` seconds in each.
 
     Raises :class:`UsageError`, :class:`BundleError`, :class:`ModelError`,
@@ -119,7 +119,8 @@ def compare(
     directory = Path(bundle_dir)
     info = manifest.read(directory)
     manifest.verify_files(directory, info)
-    arrays = _inputs(directory, info, inputs)
+    further = [[one] if isinstance(one, np.ndarray) else list(one) for one in inputs]
+    arrays = _inputs(directory, info, further)
     specs = [
         InputSpec(array.shape, str(array.dtype), entry["name"])
         for array, entry in zip(arrays[0], info.data["inputs"], strict=True)
@@ -168,7 +169,7 @@ def _possible_variants(module: nn.Module) -> tuple[str, ...]:
 
 
 def _inputs(
-    directory: Path, info: manifest.Manifest, extra: Sequence[Sequence[Array]]
+    directory: Path, info: manifest.Manifest, extra: list[list[Array]]
 ) -> list[list[Array]]:
     """The sample, random inputs and ``extra``, one array per input, all NCHW.
 
@@ -201,7 +202,7 @@ def _inputs(
             for array, plain in zip(sample, usual, strict=True)
         ]
 
-    return [sample, *(another() for _ in range(RANDOM_INPUTS)), *map(list, extra)]
+    return [sample, *(another() for _ in range(RANDOM_INPUTS)), *extra]
 
 
 def _nchw(array: Array, info: manifest.Manifest) -> Array:

@@ -43,7 +43,7 @@ def _upright(image: "Any", picture: "Any") -> "Any":
     try:
         # of Pillow before version 6 only the first is there
         read = getattr(picture, "_getexif", None) or picture.getexif
-        turn = (read() or {}).get(_ORIENTATION)
+        turn: Any = (read() or {}).get(_ORIENTATION)
     except Exception:  # Pillow raises many types for EXIF that it cannot read
         return picture
     name = _TURNS.get(turn)

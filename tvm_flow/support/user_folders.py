@@ -58,10 +58,12 @@ def _below(variable: str, default: str) -> Path:
 
 
 def _writable(folder: Path) -> bool:
-    """Whether ``folder`` is or can be made. What may not even be looked at is not."""
-    while not os.path.exists(folder):
-        folder = folder.parent
-    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    """Whether ``folder`` is there or can be made, and files in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
 
 
 def _temporary(usual: Path | None) -> Path:
