@@ -90,6 +90,13 @@ def _digest(data: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+#: What is read of a manifest; lists are of objects.
+_FIELDS: dict[str, type] = {
+    "model": str, "layout": str, "target": dict, "sample": dict, "files": dict, "memory": dict,
+    "inputs": list, "outputs": list, "kernels": list, "calls": list,
+}  # fmt: skip
+
+
 def is_bundle(directory: Place) -> bool:
     """Whether ``directory`` holds a manifest of this format, of any schema and in any state."""
     try:
@@ -126,6 +133,11 @@ def read(directory: Place) -> Manifest:
         )
     if data.get("manifest_sha256") != _digest(data):
         raise BundleError(f"{path} was changed after it was written", fix=REWRITE)
+    for key, kind in _FIELDS.items():
+        value: Any = data.get(key)
+        sound = isinstance(value, kind)
+        if not sound or (kind is list and not all(isinstance(item, dict) for item in value)):
+            raise BundleError(f"{path} says nothing sound of {key!r}", fix=REWRITE)
     return Manifest(data)
 
 
