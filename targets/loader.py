@@ -53,7 +53,7 @@ def read(path: Path) -> Board:
     """The board in one TOML file. Raises :class:`TargetFileError`."""
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise TargetFileError(
             f"Target file {path} cannot be read", why=str(error), fix="correct the file"
         ) from error

@@ -14,9 +14,15 @@ Everything the command line does is a function here::
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from tvm_flow.support.version import __version__ as __version__
+
+if os.path.expanduser("~") == "~":
+    # Neither HOME nor an entry in the password database, as in many containers. TVM cannot be
+    # imported without a home; one in which nothing can be made is enough for it.
+    os.environ["HOME"] = os.devnull
 
 #: public name -> module that defines it
 _EXPORTS = {
@@ -36,6 +42,7 @@ _EXPORTS = {
     "CompareResult": "tvm_flow.report.compare",
     "profile": "tvm_flow.api.profile",
     "diagnose": "tvm_flow.api.doctor",
+    "Input": "tvm_flow.api.values",
     "Model": "tvm_flow.api.values",
     "Picture": "tvm_flow.api.picture",
     "Target": "tvm_flow.api.values",
@@ -57,6 +64,7 @@ if TYPE_CHECKING:
     from tvm_flow.api.trace import TraceReport as TraceReport
     from tvm_flow.api.trace import trace as trace
     from tvm_flow.api.tune import tune as tune
+    from tvm_flow.api.values import Input as Input
     from tvm_flow.api.values import Model as Model
     from tvm_flow.api.values import Target as Target
     from tvm_flow.api.values import Tracker as Tracker

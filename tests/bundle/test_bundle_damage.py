@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import shutil
 import struct
@@ -14,6 +15,7 @@ import pytest
 
 from tests.bundle.networks import replace_in_plan, reseal, write
 from tvm_flow import check, load
+from tvm_flow.support import manifest
 from tvm_flow.support.errors import BundleError, NumericsError
 
 #: Files without which a network would compute something else.
@@ -188,3 +190,25 @@ def test_wrong_result_is_a_numerics_error(pristine: Path, tmp_path: Path) -> Non
     reseal(bundle)
     with pytest.raises(NumericsError, match="wrong values"):
         check(bundle)
+
+
+@pytest.mark.parametrize("value", [None, [], 3, "x", [3]], ids=str)
+@pytest.mark.parametrize(
+    "key", ["target", "sample", "inputs", "calls", "files", "kernels", "model"]
+)
+def test_a_manifest_of_other_things(copied: Path, key: str, value: object) -> None:
+    """Whose hash is right nevertheless."""
+    path = copied / manifest.NAME
+    data = json.loads(path.read_text())
+    if type(value) is type(data[key]) and value != [3]:
+        value = None
+    path.write_text(manifest.seal({**data, key: value}))
+    with pytest.raises(BundleError, match=f"nothing sound of '{key}'"):
+        manifest.read(copied)
+
+
+@pytest.mark.parametrize("content", [b"", b"[" * 200_000, b"null", b"\xff\xfe", b"{}", b'"a"'])
+def test_a_manifest_that_is_none(copied: Path, content: bytes) -> None:
+    (copied / manifest.NAME).write_bytes(content)
+    with pytest.raises(BundleError):
+        manifest.read(copied)

@@ -14,7 +14,7 @@ from torch import nn
 
 import tvm_flow
 from tests.bundle.arrays import SHAPE, sample
-from tests.bundle.modules import Tiny, TwoHeads, Untraceable
+from tests.bundle.modules import Everything, OwnDomain, Tiny, TwoHeads, Untraceable
 from tvm_flow.measure.eager import EagerRun, fold_batch_norm, load_module
 from tvm_flow.report.compare import compare, numerics
 from tvm_flow.support.errors import ModelError, UsageError
@@ -131,3 +131,32 @@ def test_numerics() -> None:
     second = numerics([[a, a[:, ::-1]]], [[a, a]])
     assert (second.max_rel_error, second.outputs) == (pytest.approx(2 / 3), 2)
     assert second.top1_agreement == 1
+
+
+def test_several_inputs_and_outputs_of_all_kinds(tmp_path: Path) -> None:
+    """With integers that stay in their table, and an input that is passed by its name."""
+    inputs = (
+        tvm_flow.Input((1, 3, 4, 6)), tvm_flow.Input((1, 5), "int64", "ids"),
+        tvm_flow.Input((), name="scale"),
+    )  # fmt: skip
+    model = tvm_flow.Model(Everything(), inputs=inputs)
+    made = tvm_flow.compile(model, output=tmp_path / "b", records=tmp_path, threads=1).path
+    further = [np.ones((1, 3, 4, 6), np.float32), np.full((1, 5), 6), np.array(2, np.float32)]
+    weights = str(tmp_path / "w.pth")
+    torch.save(model.source.state_dict(), weights)
+    named = "tests/bundle/modules.py:Everything"
+    (result,) = compare(
+        named, made, threads=(1,), rounds=1, round_s=0.01, inputs=[further], weights=weights
+    )
+    assert (result.numerics.outputs, result.numerics.inputs) == (7, 5)
+    assert result.numerics.max_rel_error < 1e-5
+    with pytest.raises(UsageError, match=r"to compare is \(1, 3, 4, 6\) float32: the bundle"):
+        compare(model.source, made, inputs=[further[:1]])
+
+
+@pytest.mark.slow
+def test_a_sample_of_its_own_domain(tmp_path: Path) -> None:
+    """Other inputs are the sample's values in another order: a logarithm has no negative ones."""
+    made = tvm_flow.compile(OwnDomain(), output=tmp_path / "b", records=tmp_path, threads=1).path
+    (result,) = compare(OwnDomain(), made, threads=(1,), rounds=1, round_s=0.01)
+    assert result.numerics.max_rel_error < 1e-5

@@ -52,6 +52,8 @@ def test_exit_codes_of_the_installed_script(arguments: str, code: int, tmp_path:
         (f"{MODELS}:raises", 3, ("ValueError: the weights are elsewhere", "user_models.py:")),
         (f"{MODELS}:broken_weights", 3, ("head.weight", "NaN")),
         (f"{MODELS}:dynamic", 3, ("user_models.py:",)),
+        (f"{MODELS}:noisy", 3, ("is random", "training=self.training")),
+        (f"{MODELS}:tokens", 3, ("takes 2 inputs (ids, mask)", "--input ids=")),
     ],
 )
 def test_model(model: str, code: int, parts: tuple[str, ...], tmp_path: Path) -> None:
@@ -105,6 +107,10 @@ def test_wrong_input_shape_for_the_model() -> None:
         ("compile NET", ("-o",)),
         ("trace NET --input 1x0x16x16", ("1x0x16x16",)),
         ("trace NET --input big", ("'big' is not a shape",)),
+        ("trace NET --input y=1x3x16x16", ("no input y", "it takes x")),
+        ("trace NET --input 1x3x16x16:half", ("'half' is not a type of inputs", "float32")),
+        ("trace NET --input 1x3x16x16 --input 2", ("takes 1 input(s), 2 given",)),
+        ("trace NET --sample no_such.npy", ("Cannot read the sample no_such.npy",)),
         ("tune NET --trials 0", ("0 trials",)),
         ("tune NET --trials -5", ("-5 trials",)),
         ("tune NET --trials 99999999999999999999", ("99999999999999999999 trials", "1000000")),

@@ -204,3 +204,24 @@ def test_closed_pipe() -> None:
         text=True, check=True, cwd=ROOT,
     )  # fmt: skip
     assert "Traceback" not in done.stderr
+
+
+def test_several_inputs_and_a_sample(tmp_path: Path) -> None:
+    """Named in another order than the model's, and read from a file."""
+    tokens, out = f"{MODELS}:tokens", tmp_path / "net"
+    given = ["--input", "mask=1x5", "--input", "ids=1x5:int64"]
+    traced = parsed("trace", tokens, *given)
+    assert [(spec["name"], spec["dtype"]) for spec in traced["inputs"]] == [
+        ("ids", "int64"), ("mask", "float32"),
+    ]  # fmt: skip
+    assert "ids=1x5:int64 mask=1x5" in accepted(tvm_flow("trace", tokens, *given)).stdout
+    sample = {"mask": np.ones((1, 6)), "ids": np.full((1, 6), 8)}
+    np.savez(tmp_path / "sample.npz", **sample)
+    accepted(tvm_flow("compile", tokens, "--sample", tmp_path / "sample.npz", "-o", out))
+    np.testing.assert_array_equal(np.load(out / "sample_input.npy"), sample["ids"])
+    ran = parsed("run", out)
+    assert ran["outputs"] == [
+        {"name": "scores", "shape": [1, 4], "dtype": "float32"},
+        {"name": "best", "shape": [1], "dtype": "int64"},
+    ]
+    assert parsed("check", out)["max_rel_error"] < 1e-5

@@ -44,3 +44,28 @@ def broken_weights() -> nn.Module:
     with torch.no_grad():
         model.head.weight[0, 0] = float("nan")
     return model
+
+
+class Tokens(nn.Module):
+    """Token ids and a mask -> a dict of scores and the best of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(9, 4)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+        scores = (self.words(ids) * mask[..., None]).sum(1)
+        return {"scores": scores, "best": scores.argmax(-1)}
+
+
+def tokens() -> nn.Module:
+    return Tokens()
+
+
+def noisy() -> nn.Module:
+    return nn.Sequential(Net(), Noise())
+
+
+class Noise(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.dropout(x, 0.5)

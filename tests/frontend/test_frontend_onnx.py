@@ -18,6 +18,7 @@ from tvm_flow import models
 from tvm_flow.frontend.export import to_graph
 from tvm_flow.frontend.model import LoadedModel, load
 from tvm_flow.ir.graph import Graph
+from tvm_flow.ir.inputs import InputSpec
 from tvm_flow.models.pconv import PConvBottleneck, use_pconv_forward
 from tvm_flow.models.shufflenet import ShuffleUnit
 from tvm_flow.support.errors import ImportUnsupportedError, ModelError
@@ -218,14 +219,55 @@ def test_inputs_that_cannot_be_compiled(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     with pytest.raises(ModelError, match="input x of the ONNX model is float16"):
         load(graph_file(path, relu(), {}, kind=TensorProto.FLOAT16))
-    add = helper.make_graph(
-        [helper.make_node("Add", ["a", "b"], ["y"])], "net",
-        [helper.make_tensor_value_info(name, FLOAT, (1, 3)) for name in "ab"],
-        [helper.make_tensor_value_info("y", FLOAT, (1, 3))],
-    )  # fmt: skip
-    onnx.save(helper.make_model(add), path)
-    with pytest.raises(ModelError, match=r"takes 2 inputs \(a, b\)"):
+    constant = helper.make_node("Constant", [], ["y"], value_float=1.0)
+    graph = helper.make_graph([constant], "net", [], [value("y", ())])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    with pytest.raises(ModelError, match="takes no input"):
         load(str(path))
+
+
+def value(name: str, shape: tuple[int | str, ...], kind: int = FLOAT) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def test_outputs_that_are_no_tensors(tmp_path: Path) -> None:
+    pair = helper.make_node("SequenceConstruct", ["x", "x"], ["y"])
+    sequence = helper.make_tensor_sequence_value_info("y", FLOAT, (2, 3))
+    graph = helper.make_graph([pair], "net", [value("x", (2, 3))], [sequence])
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "m.onnx")
+    with pytest.raises(ModelError, match="output y of the ONNX model is a sequence_type"):
+        load(str(tmp_path / "m.onnx"))
+
+
+def test_several_inputs_of_several_types(tmp_path: Path) -> None:
+    """Of which the file leaves sizes open, and lists a weight among them as old files do."""
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["rows"]),
+        helper.make_node("Add", ["rows", "shift"], ["moved"]),
+        helper.make_node("ReduceSum", ["moved"], ["total"], keepdims=0),
+        helper.make_node("Identity", ["ids"], ["same ids"]),
+    ]
+    table = np.arange(12, dtype=np.float32).reshape(6, 2)
+    graph = helper.make_graph(
+        nodes, "net",
+        [value("table", (6, 2)), value("ids", ("n",), TensorProto.INT64), value("shift", ("n", 2))],
+        [value("moved", ("n", 2)), value("total", ()),
+         value("same ids", ("n",), TensorProto.INT64)],
+        [numpy_helper.from_array(table, "table")],
+    )  # fmt: skip
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "m.onnx")
+    inputs = [InputSpec((3, 2), name="shift"), InputSpec((3,))]
+    model = load(str(tmp_path / "m.onnx"), inputs=inputs)
+    assert [str(spec) for spec in model.inputs] == ["ids=3:int64", "shift=3x2"]
+    assert model.sample[0].max() < 6
+    assert model.outputs == ("moved", "total", "same ids")
+    ids, shift = np.array([5, 0, 1]), np.ones((3, 2), np.float32)
+    moved, total, same = model.run(ids, shift)
+    np.testing.assert_array_equal(moved, table[ids] + 1)
+    assert (total.shape, total) == ((), moved.sum())
+    np.testing.assert_array_equal(same, ids)
 
 
 @pytest.mark.parametrize(

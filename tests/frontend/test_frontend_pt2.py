@@ -15,7 +15,8 @@ from tests.frontend.graph_eval import evaluate
 from tests.frontend.user_models import Returns, Small, TwoInputs
 from tvm_flow.frontend.export import to_graph
 from tvm_flow.frontend.model import load
-from tvm_flow.support.errors import ModelError
+from tvm_flow.ir.inputs import InputSpec
+from tvm_flow.support.errors import ModelError, UsageError
 
 SHAPE = (2, 3, 8, 8)
 
@@ -73,19 +74,48 @@ def test_dynamic_shapes(tmp_path: Path) -> None:
 
 def test_several_inputs(tmp_path: Path) -> None:
     spec = save(tmp_path / "m.pt2", TwoInputs(), torch.randn(3), torch.randn(3))
-    with pytest.raises(ModelError, match=r"takes 2 inputs \(x, y\)"):
-        load(spec)
+    model = load(spec)
+    assert [str(one) for one in model.inputs] == ["x=3", "y=3"]
+    x, y = np.arange(3, dtype=np.float32), np.ones(3, np.float32)
+    np.testing.assert_array_equal(model.run(x, y), [x + 1])
+    with pytest.raises(ModelError, match=r"cannot take an input of y=4: .* for 3\b"):
+        load(spec, inputs=[InputSpec((4,), name="y")])
+    with pytest.raises(UsageError, match=r"no input z: it takes x, y"):
+        load(spec, inputs=[InputSpec((3,), name="z")])
 
 
-def test_other_input_type(tmp_path: Path) -> None:
+def test_inputs_in_a_dict_and_numbers(tmp_path: Path) -> None:
+    """A program is called with whatever it was exported for; here it takes plain tensors."""
+
+    class Nested(nn.Module):
+        def forward(self, given: dict[str, Tensor], factor: int, *, mask: Tensor) -> Tensor:
+            return given["a"] * factor + torch.where(mask, given["b"], 0)
+
+    a, mask = torch.randn(2, 3), torch.tensor([True, False, True])
+    program = torch.export.export(Nested(), ({"a": a, "b": a + 1}, 3), {"mask": mask})
+    torch.export.save(program, tmp_path / "m.pt2")
+    model = load(str(tmp_path / "m.pt2"))
+    assert [(one.shape, one.dtype) for one in model.inputs] == [
+        ((2, 3), "float32"), ((2, 3), "float32"), ((3,), "bool"),
+    ]  # fmt: skip
+    given = [x.numpy() for x in (a, a + 1, mask)]
+    want = Nested()({"a": a, "b": a + 1}, 3, mask=mask).numpy()
+    np.testing.assert_array_equal(model.run(*given), [want])
+
+
+def test_input_types(tmp_path: Path) -> None:
     spec = save(tmp_path / "m.pt2", nn.Embedding(5, 3), torch.zeros(4, dtype=torch.int64))
-    with pytest.raises(ModelError, match=r"input .* of the program is torch.int64"):
+    model = load(spec)
+    assert [(one.shape, one.dtype) for one in model.inputs] == [((4,), "int64")]
+    assert model.sample[0].max() < 5
+    spec = save(tmp_path / "h.pt2", nn.ReLU(), torch.zeros(4, dtype=torch.float16))
+    with pytest.raises(ModelError, match=r"input .* of the program is torch.float16"):
         load(spec)
 
 
 def test_output_that_is_no_tensor(tmp_path: Path) -> None:
-    spec = save(tmp_path / "m.pt2", Returns(lambda x: {"y": x + 1}), torch.randn(3))
-    with pytest.raises(ModelError, match="returns a dict"):
+    spec = save(tmp_path / "m.pt2", Returns(lambda x: {"y": x + 1, "n": 3}), torch.randn(3))
+    with pytest.raises(ModelError, match="returns an int inside what it returns"):
         load(spec)
 
 

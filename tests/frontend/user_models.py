@@ -72,12 +72,12 @@ def returns_text() -> str:
     return "a model"
 
 
-def returns_dict() -> nn.Module:
-    return Returns(lambda x: {"y": x})
+def returns_text_inside() -> nn.Module:
+    return Returns(lambda x: (x, [{"label": "a cat"}]))
 
 
-def returns_nested() -> nn.Module:
-    return Returns(lambda x: (x, [x]))
+def returns_complex() -> nn.Module:
+    return Returns(lambda x: x.to(torch.complex64))
 
 
 def returns_nothing() -> nn.Module:

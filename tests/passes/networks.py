@@ -80,7 +80,7 @@ def quick_board() -> Board:
 
 def imported(module: nn.Module, shape: Shape) -> Graph:
     """The graph before any pass."""
-    return import_program(export(module, shape), "snippet").graph
+    return import_program(export(module, [np.zeros(shape, np.float32)]), "snippet").graph
 
 
 def operators(graph: Graph) -> dict[str, int]:

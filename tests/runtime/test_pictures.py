@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tests.runtime import library, toy
 from tvm_flow import targets
 from tvm_flow.boards.emulate import emulator_command
 from tvm_flow.ir.picture import PictureRecipe
+from tvm_flow.runtime.pictures import read_picture
+from tvm_flow.support.errors import UsageError
 
 Array = library.Array
 RGB, BGR, RGBA, BGRA, GRAY = range(5)
@@ -281,3 +286,56 @@ def test_the_same_bits_on_arm(tmp_path: Path) -> None:
         command += ["--bundle", bundle, "--runs", "0", "--save", result]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=60)
         assert np.array_equal(np.load(result), reference(values, RGB, recipe, "NHWC"))
+
+
+#: What NumPy makes upright of pixels that EXIF says this of.
+UPRIGHT = {
+    1: lambda p: p, 2: lambda p: p[:, ::-1], 3: lambda p: p[::-1, ::-1], 4: lambda p: p[::-1],
+    5: lambda p: p.swapaxes(0, 1), 6: lambda p: np.rot90(p, -1),
+    7: lambda p: np.rot90(p, 2).swapaxes(0, 1), 8: np.rot90, 9: lambda p: p,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp"])
+def test_pictures_are_turned_as_exif_says(tmp_path: Path, orientation: int, kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"turned.{kind}"
+    Image.fromarray(pixels(24, 16)).save(path, exif=exif)
+    with Image.open(path) as plain:
+        stored = np.asarray(plain.convert("RGB"))
+        pillow = np.asarray(ImageOps.exif_transpose(plain).convert("RGB"))
+    found = np.asarray(read_picture(str(path)))
+    np.testing.assert_array_equal(found, UPRIGHT[orientation](stored))
+    np.testing.assert_array_equal(found, pillow)
+
+
+def test_exif_that_cannot_be_read_says_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    Image.fromarray(pixels(24, 16)).save(path, exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12")
+    assert np.asarray(read_picture(str(path))).shape == (16, 24, 3)
+
+
+def test_pictures_that_are_too_large_or_damaged(tmp_path: Path) -> None:
+    """A PNG of 400 megapixels in a few bytes, and files that end or change somewhere."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", 20000, 20000, 8, 2, 0, 0, 0)
+    large = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    (tmp_path / "large.png").write_bytes(large)
+    with pytest.raises(UsageError, match=r"cannot read .*large\.png.*400000000 pixels"):
+        read_picture(str(tmp_path / "large.png"))
+    for kind in ("jpg", "png", "gif", "bmp", "tif", "webp"):
+        path, rng = tmp_path / f"x.{kind}", np.random.default_rng(5)
+        Image.fromarray(pixels(24, 16)).save(path)
+        whole = path.read_bytes()
+        for _ in range(20):
+            data = bytearray(whole[: rng.integers(0, len(whole) + 1)])
+            for place in rng.integers(0, max(len(data), 1), 3 if data else 0):
+                data[place] = rng.integers(0, 256)
+            path.write_bytes(bytes(data))
+            with suppress(UsageError):
+                read_picture(str(path))

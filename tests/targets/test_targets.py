@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -326,3 +328,22 @@ def test_board_types_are_frozen() -> None:
         assert dataclasses.is_dataclass(kind)
     with pytest.raises(dataclasses.FrozenInstanceError):
         targets.load("rk3399").threads = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_a_changed_target_file_is_read_or_refused(tmp_path: Path, seed: int) -> None:
+    """Some bytes changed, or another value of a key."""
+    rng = random.Random(seed)
+    text = (Path(targets.__file__).parent / "rk3399.toml").read_bytes()
+    lines, data = text.split(b"\n"), bytearray(text)
+    if seed % 3 == 0:
+        for _ in range(rng.randint(1, 4)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+    else:
+        number = rng.choice([n for n, line in enumerate(lines) if b"=" in line])
+        values = b'0 -1 1e400 nan "" [] [[1]] {} true 99999999999999999999 [-1] [1.5]'.split()
+        lines[number] = lines[number].partition(b"=")[0] + b"= " + rng.choice(values)
+        data[:] = b"\n".join(lines)
+    (tmp_path / "rk3399.toml").write_bytes(data)
+    with suppress(TargetFileError):
+        targets.load(str(tmp_path / "rk3399.toml")).tvm_target()

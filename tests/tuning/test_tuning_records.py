@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import resource
 import signal
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -127,7 +129,6 @@ def test_log_cut_short_in_its_header_starts_anew(folder: Path, cut: int) -> None
     [
         lambda line: line.replace(b"ok", b"0k", 1),  # content does not match its hash
         lambda line: line[:-10],  # cut in the middle of the file
-        lambda _: b"",
         lambda _: b"<<<<<<< HEAD",
         lambda _: b"\x00\xff\x00",
         lambda _: b"[1, 2]",
@@ -314,3 +315,54 @@ def test_promote_merges_the_best_into_the_committed_log(folder: Path) -> None:
     store = RecordStore(folder)
     assert [(r.knobs["tile"], r.threads) for r in store.records] == [(2, 1), (4, 2)]
     assert promote(folder) == store.records  # nothing new: nothing changes
+
+
+def test_what_editors_leave_behind(folder: Path) -> None:
+    """A byte-order mark, blank lines, and the line ends of another system."""
+    path = fill(folder, trial(1, 2.0), trial(2, 1.0))
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\xef\xbb\xbf" + b"\r\n\r\n".join(lines) + b"\r\n  \r\n\n ")
+    store = RecordStore(folder)
+    assert [r.knobs["tile"] for r in store.records] == [1, 2]
+    assert not store.notes
+    fill(folder, trial(4, 3.0))
+    assert [r.knobs["tile"] for r in RecordStore(folder).records] == [1, 2, 4]
+    repair(folder)
+    mended = [line.strip() for line in path.read_bytes().splitlines()]
+    assert mended == [*lines, trial(4, 3.0).encode().strip()]
+
+
+def test_a_newer_schema_is_said_before_its_hash(folder: Path) -> None:
+    """Which it may compute in another way."""
+    path = fill(folder, trial(1, 2.0))
+    header, *rest = path.read_bytes().splitlines()
+    newer = json.dumps({**json.loads(header), "schema": 99, "sha": "another"}).encode()
+    path.write_bytes(b"\n".join([newer, *rest]) + b"\n")
+    with pytest.raises(RecordError, match=r"newer version of tvm-flow \(schema 99\).*Fix: move"):
+        RecordStore(folder)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_damaged_logs_are_refused_or_read(folder: Path, seed: int) -> None:
+    path = fill(folder, trial(1, 2.0), trial(2, 1.0))
+    rng, data = random.Random(seed), bytearray(path.read_bytes())
+    for _ in range(rng.randint(1, 4)):
+        data[rng.randrange(len(data))] = rng.randrange(256)
+    path.write_bytes(bytes(data))
+    for read in (RecordStore, repair):
+        with suppress(RecordError):
+            read(folder)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[" * 100_000, b'{"kind": "trial"}', b'{"kind": "header", "schema": true}', b"null",
+        b'{"kind": "trial", "sha": 3, "problem": []}', b"\xff\xfe\x00", b"1e999", b"{}",
+    ],
+)  # fmt: skip
+def test_lines_that_are_none(folder: Path, line: bytes) -> None:
+    path = fill(folder, trial(1, 2.0))
+    path.write_bytes(path.read_bytes() + line + b"\n")
+    with pytest.raises(RecordError, match=r"jsonl:3 is not a valid tuning record"):
+        RecordStore(folder)

@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from tvm_flow.api.compile import compile
@@ -27,7 +27,7 @@ def compare(
     target: TargetLike = "native",
     threads: Sequence[int] = (1,),
     records: str | Path | None = None,
-    inputs: Sequence[NDArray[np.float32]] = (),
+    inputs: Sequence[NDArray[Any] | Sequence[NDArray[Any]]] = (),
     rounds: int = ROUNDS,
     round_s: float = ROUND_S,
 ) -> list[CompareResult]:
@@ -40,7 +40,8 @@ def compare(
         is compiled for each number of threads with the records there are.
     target, records: for that compilation, as for :func:`tvm_flow.compile`.
     threads: numbers of threads, one comparison each; both sides get the same cores.
-    inputs: further inputs whose results are compared, besides the sample and random ones.
+    inputs: further inputs whose results are compared, besides the sample and random ones; of a
+        network that takes several an array for each.
     rounds, round_s: undisturbed rounds wanted, and seconds per competitor in each.
 
     Raises :class:`UsageError`, :class:`ModelError`, :class:`BundleError`, :class:`CompileError`
@@ -56,9 +57,13 @@ def compare(
     for count in threads:
         quiet_cores(count)  # refuse before minutes are spent compiling
     against = partial(
-        compare_bundle, given.source, weights=given.weights, inputs=inputs, rounds=rounds,
+        compare_bundle,
+        given.source,
+        weights=given.weights,
+        inputs=inputs,
+        rounds=rounds,
         round_s=round_s,
-    )  # fmt: skip
+    )
     if bundle is not None:
         return against(bundle, threads=threads)
     results = []

@@ -20,6 +20,7 @@ from tvm_flow.api.values import (
     tracker_value,
 )
 from tvm_flow.frontend.export import export
+from tvm_flow.frontend.forward import ByPlace
 from tvm_flow.frontend.quiet import quiet
 from tvm_flow.remote.client import boards_of
 from tvm_flow.remote.compare import RUNS, compare_on_board
@@ -93,9 +94,9 @@ def _program(loaded: LoadedModel, path: Path) -> Path | None:
     if loaded.onnx is not None:
         return None
     program = loaded.program
-    if program is None:
+    if program is None or not loaded.plain:
         assert loaded.module is not None
-        program = export(loaded.module, loaded.input_shape)
+        program = export(ByPlace(loaded.module, loaded.keywords), loaded.sample)
     with quiet():
         torch.export.save(program, path)
     return path

@@ -76,7 +76,7 @@ def compile(
     from tvm_flow.bundle.write import BundleOptions  # noqa: PLC0415
 
     backend, loaded = backend_of(device), load_model(model)
-    recipe = None if format == TVM else recipe_for(loaded.input_shape, picture)
+    recipe = None if format == TVM else recipe_for(loaded.picture_shape, picture)
     return network_to_bundle.build(
         loaded, Path(output), board, store,
         backend=backend, layout=layout,

@@ -71,7 +71,7 @@ def compile_all(
 
     network_to_bundle.require_no_bundle(folder)
     loaded = load_model(model)
-    options = BundleOptions(labels=labels, picture=recipe_for(loaded.input_shape, picture))
+    options = BundleOptions(labels=labels, picture=recipe_for(loaded.picture_shape, picture))
     results = []
     for board, device in zip(boards, devices, strict=True):
         if on_start:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tvm_flow.api.check import CheckReport
 from tvm_flow.api.choose import RecordChooser
 from tvm_flow.api.compile_report import CompileReport
 from tvm_flow.api.dump import Dump
 from tvm_flow.api.networks import LoadedModel, optimised
+from tvm_flow.api.sample import sample_for
 from tvm_flow.api.values import BUNDLE, SINGLE_FILE, TVM
 from tvm_flow.api.verify import verify
 from tvm_flow.backends import Backend
@@ -28,8 +26,6 @@ from tvm_flow.targets import Board
 from tvm_flow.toolchain.c_compiler import MUSL
 from tvm_flow.tuning.records.store import RecordStore
 
-Array = NDArray[np.float32]
-SAMPLE_SEED = 0
 #: How a user sees whether it runs on another machine.
 _HOW = {
     (BUNDLE, True): ": ./install.sh there",
@@ -63,14 +59,14 @@ def build(
         require_kernels(lowered)
     if dumped:
         dumped.kernels(lowered, backend)
-    sample, expected = _sample(loaded, lowered)
+    sample, expected = sample_for(loaded, lowered)
     verdicts: list[CheckReport] = []
     foreign = _foreign(board, options.libc)
     write = {SINGLE_FILE: write_single_file, TVM: write_tvm_library}.get(format, write_bundle)
     path = write(
         lowered,
         output,
-        sample=[sample],
+        sample=sample,
         expected=expected,
         options=options,
         accept=(
@@ -133,24 +129,3 @@ def require_no_bundle(folder: Path) -> None:
             why="every target gets a bundle below --output",
             fix="choose another --output",
         )
-
-
-def _sample(loaded: LoadedModel, lowered: Lowered) -> tuple[Array, list[Array]]:
-    """A random input, the same for every compilation, and the reference outputs, as the bundle
-    takes and gives them."""
-    rng = np.random.default_rng(SAMPLE_SEED)
-    sample = rng.standard_normal(loaded.input_shape, np.float32)
-    expected = [output.astype(np.float32, copy=False) for output in loaded.run(sample)]
-    if not all(np.isfinite(output).all() for output in expected):
-        raise UsageError(
-            f"{loaded.name} gives NaN or infinity for a random input",
-            why="its weights may be broken, or its input is not what it was trained on",
-            fix="check the weights with PyTorch",
-        )
-    if lowered.layout == "NHWC":
-        sample, expected = _nhwc(sample), [_nhwc(output) for output in expected]
-    return sample, expected
-
-
-def _nhwc(array: Array) -> Array:
-    return np.ascontiguousarray(array.transpose(0, 2, 3, 1)) if array.ndim == 4 else array

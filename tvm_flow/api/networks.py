@@ -5,9 +5,7 @@ from __future__ import annotations
 from tvm_flow.api.values import ModelLike, model_value
 from tvm_flow.backends import Backend
 from tvm_flow.frontend.export import import_model, to_graph
-from tvm_flow.frontend.forward import check_forward
-from tvm_flow.frontend.model import DEFAULT_SHAPE, LoadedModel, load
-from tvm_flow.frontend.weights import check_tensors, named_tensors
+from tvm_flow.frontend.model import LoadedModel, from_module, load
 from tvm_flow.passes.phases import Observer
 from tvm_flow.support.errors import UsageError
 from tvm_flow.targets import Board
@@ -19,24 +17,22 @@ __all__ = ["LoadedModel", "load_model", "optimised", "to_graph"]
 def load_model(model: ModelLike) -> LoadedModel:
     """A spec as :func:`tvm_flow.frontend.model.load` takes it, or a module.
 
-    A module is switched to eval mode; its input shape is the one given, else its own
-    ``example_input_shape``, else 1x3x224x224. Raises :class:`UsageError`, :class:`ModelError`.
+    A module is switched to eval mode; its inputs are those given, else its own, as there. Raises
+    :class:`UsageError`, :class:`ModelError`.
     """
     given = model_value(model)
+    shape, inputs, sample = given.input_shape, given.inputs, given.sample
     module = given.source
     if isinstance(module, str):
-        return load(module, weights=given.weights, input_shape=given.input_shape)
+        return load(module, weights=given.weights, input_shape=shape, inputs=inputs, sample=sample)
     if given.weights is not None:
         raise UsageError(
             "weights cannot be used with a module",
             why="a module already has some",
             fix="load them with module.load_state_dict",
         )
-    shape = given.input_shape or tuple(getattr(module, "example_input_shape", DEFAULT_SHAPE))
-    check_tensors(named_tensors(module.eval()))
-    check_forward(module, shape)
     name = type(module).__name__
-    return LoadedModel(module, None, None, shape, name, name)
+    return from_module(module, name, input_shape=shape, inputs=inputs, sample=sample)
 
 
 def optimised(
@@ -53,4 +49,4 @@ def optimised(
     :class:`CompileError`.
     """
     phases = backend.phases(board, layout)
-    return verified_graph(lambda: import_model(loaded), phases, layout, observe)
+    return verified_graph(lambda: import_model(loaded), phases, layout, observe, loaded.sample)

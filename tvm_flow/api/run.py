@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,14 @@ from tvm_flow.support.publish import write_file
 
 @dataclass(frozen=True)
 class RunReport:
-    """``outputs``: all of the network's, ``output`` the first; ``top``: the classes with the
-    largest logits of its first row as (index, softmax probability, label); ``timing`` of further
-    runs, if asked for."""
+    """``outputs``: all of the network's, with their ``names``, ``output`` the first; ``top``: the
+    classes with the largest logits of its first row as (index, softmax probability, label);
+    ``timing`` of further runs, if asked for."""
 
     model: str
     threads: int
     outputs: tuple[NDArray[Any], ...]
+    names: tuple[str, ...]
     top: tuple[tuple[int, float, str], ...]
     timing: Timing | None
 
@@ -46,12 +48,19 @@ class RunReport:
                 write_file(place, content.getvalue(), "--save")
 
     def to_json(self) -> dict[str, Any]:
-        """All but the outputs themselves, of the first of which the shape is given."""
+        """All but the outputs' values. A probability is null where the network's are no numbers."""
         return {
             "model": self.model,
             "threads": self.threads,
             "output_shape": list(self.output.shape),
-            "top": [{"index": i, "probability": p, "label": name} for i, p, name in self.top],
+            "outputs": [
+                {"name": name, "shape": list(output.shape), "dtype": str(output.dtype)}
+                for name, output in zip(self.names, self.outputs, strict=True)
+            ],
+            "top": [
+                {"index": i, "probability": p if isfinite(p) else None, "label": name}
+                for i, p, name in self.top
+            ],
             "timing": {**self.timing.to_json(), "runs": self.timing.runs} if self.timing else None,
         }
 
@@ -101,6 +110,7 @@ def run(
         model=loaded.model,
         threads=loaded.threads,
         outputs=outputs,
+        names=tuple(spec.name for spec in loaded.outputs),
         top=tuple(top_k(row, top, loaded.labels)),
         timing=loaded.time(runs) if runs else None,
     )

@@ -11,6 +11,7 @@ from tvm_flow.api.values import ModelLike
 from tvm_flow.backends import backend_of
 from tvm_flow.ir.generic import GenericOperator, generic_operators, remark
 from tvm_flow.ir.graph import Graph
+from tvm_flow.ir.inputs import InputSpec
 from tvm_flow.ir.summary import Summary, summarise
 from tvm_flow.ir.tasks import Task, one_way
 
@@ -28,7 +29,7 @@ class TraceReport:
     """
 
     model: str
-    input_shape: tuple[int, ...]
+    inputs: tuple[InputSpec, ...]
     layout: str
     before: Summary
     after: Summary
@@ -44,6 +45,11 @@ class TraceReport:
         return tuple(remark(self.generic, self.macs))
 
     @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of the first input."""
+        return self.inputs[0].shape
+
+    @property
     def copies_removed(self) -> int:
         return self.before.copies - self.after.copies
 
@@ -52,6 +58,7 @@ class TraceReport:
         return {
             "model": self.model,
             "input_shape": list(self.input_shape),
+            "inputs": [asdict(spec) for spec in self.inputs],
             "layout": self.layout,
             "before": asdict(self.before),
             "after": asdict(self.after),
@@ -107,7 +114,7 @@ def trace(
     generic = generic_operators(graph, lambda node: bool(backend.ways(node, backend.typical)))
     return TraceReport(
         model=graph.name,
-        input_shape=graph.inputs[0].shape if layout == "NHWC" else loaded.input_shape,
+        inputs=tuple(InputSpec(node.shape, node.dtype, node.name) for node in graph.inputs),
         layout=layout,
         before=before,
         after=summarise(graph),

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from tvm_flow.ir.inputs import InputSpec as Input
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -23,12 +25,17 @@ class Model:
 
     ``source``: a name of the zoo, ``file.py:factory``, ``model.pt2``, ``model.onnx``, or a module.
     ``weights``: a ``.safetensors`` or ``.pth`` file; not for a module, which has its own.
-    ``input_shape``: batch first, NCHW; by default the model's own, or 1x3x224x224.
+    ``input_shape``: batch first, NCHW; by default the model's own, or 1x3x224x224. ``inputs``: of a
+    network that takes several, or other types than fp32, instead. ``sample``: a ``.npy`` or
+    ``.npz`` file of inputs that it is checked with, where random ones are outside its domain; it
+    says shapes and types where nothing else does.
     """
 
     source: str | nn.Module
     weights: str | None = None
     input_shape: tuple[int, ...] | None = None
+    inputs: tuple[Input, ...] = ()
+    sample: str | Path | None = None
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,9 @@ class CpuBackend(Backend[Cpu]):
         choose = choose or self.default_choice(cpu)
         graph = choose_mbconv(graph, cpu, choose)
         mod, kernels = emit(graph, cpu, choose, partial(ways, device=cpu))
+        names = graph.output_names or [
+            f"output{number or ''}" for number in range(len(graph.outputs))
+        ]
         mod = schedule_rest(fuse_rest()(mod), cpu.lanes, cpu.threads)
         return Lowered(
             mod=mod,
@@ -128,8 +131,8 @@ class CpuBackend(Backend[Cpu]):
             model_name=graph.name,
             inputs=[TensorInfo(node.name or "input", node.shape, node.dtype)
                     for node in graph.inputs],
-            outputs=[TensorInfo(f"output{i}" if i else "output", node.shape, node.dtype)
-                     for i, node in enumerate(graph.outputs)],
+            outputs=[TensorInfo(name, node.shape, node.dtype)
+                     for name, node in zip(names, graph.outputs, strict=True)],
             layout=layout,
             kernels=kernels,
             generic=generic_operators(graph, lambda node: bool(ways(node, cpu))),

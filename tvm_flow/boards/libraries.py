@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import platform
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 from tvm_flow.support.cache import cached_folder
+from tvm_flow.support.child import SAFE_PATH
 from tvm_flow.support.errors import EnvironmentFault
 from tvm_flow.toolchain.elf import elf_arch
 
@@ -77,7 +79,12 @@ def _download(arch: str, folder: Path) -> None:
     command += ["--python-version", version, "--dest", str(folder), *wanted]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S, check=False
+            command,
+            capture_output=True,
+            text=True,
+            timeout=DOWNLOAD_TIMEOUT_S,
+            check=False,
+            env={**os.environ, **SAFE_PATH},
         )
         failure = _cause(done.stderr) if done.returncode else ""
     except subprocess.TimeoutExpired:

@@ -143,7 +143,7 @@ class _Writer:
         board, libc = self.lowered.board, self.options.libc or self.lowered.board.glibc_floor
         for what, arrays in (("input", sample), ("expected", expected)):
             for name, array in zip(sample_names(what, len(arrays)), arrays, strict=True):
-                np.save(self.directory / name, np.ascontiguousarray(array))
+                np.save(self.directory / name, np.asarray(array, order="C"))
         library = self.directory / LIBRARY
         self.backend.export(self.built, library, board, libc)
         deploy.require_libc(library, board.name, libc)

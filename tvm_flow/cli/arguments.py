@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,16 +13,23 @@ from tvm_flow import targets
 from tvm_flow.api import values
 from tvm_flow.support.errors import UsageError
 
+_INPUT = re.compile(
+    r"((?P<name>.+)=)?(?P<shape>scalar|[1-9]\d{0,8}(x[1-9]\d{0,8})*)(:(?P<dtype>\w+))?"
+)
 
-def shape(text: str) -> tuple[int, ...]:
-    """``1x3x224x224`` -> (1, 3, 224, 224). Raises :class:`UsageError`."""
-    if not re.fullmatch(r"[1-9]\d{0,8}(x[1-9]\d{0,8})*", text):
+
+def input_spec(text: str) -> values.Input:
+    """``1x3x224x224``, ``ids=1x16:int64`` or ``scale=scalar``. Raises :class:`UsageError`."""
+    found = _INPUT.fullmatch(text)
+    if found is None:
         raise UsageError(
             f"{text!r} is not a shape",
-            why="positive sizes joined by x were expected, batch first",
-            fix="write it like --input 1x3x224x224",
+            why="positive sizes joined by x were expected, batch first, or scalar",
+            fix="write it like --input 1x3x224x224, or --input ids=1x16:int64",
         )
-    return tuple(int(size) for size in text.split("x"))
+    shape = found["shape"]
+    sizes = () if shape == "scalar" else tuple(int(size) for size in shape.split("x"))
+    return values.Input(sizes, found["dtype"] or "", found["name"] or "")
 
 
 def thread_counts(text: str) -> tuple[int, ...]:
@@ -46,10 +54,19 @@ def model_of(positional: str | None, option: str | None) -> str:
 
 
 def given_model(
-    positional: str | None, option: str | None, weights: str | None, shape_text: str | None
+    positional: str | None,
+    option: str | None,
+    weights: str | None,
+    inputs: Sequence[str] | None,
+    sample: Path | None = None,
 ) -> values.Model:
     """The model that a command line names. Raises :class:`UsageError`."""
-    return values.Model(model_of(positional, option), weights, shape_or_none(shape_text))
+    return values.Model(
+        model_of(positional, option),
+        weights,
+        inputs=tuple(map(input_spec, inputs or ())),
+        sample=sample,
+    )
 
 
 def given_tracker(tracker: str | None, key: str | None) -> values.Tracker | None:
@@ -91,11 +108,21 @@ Weights = Annotated[
     ),
 ]
 Input = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--input",
-        metavar="SHAPE",
-        help="Input shape, such as 1x3x224x224; by default the model's own.",
+        metavar="[NAME=]SHAPE[:TYPE]",
+        help="Input shape, such as 1x3x224x224 or ids=1x16:int64; once per input, by default the "
+        "model's own.",
+        show_default=False,
+    ),
+]
+Sample = Annotated[
+    Path | None,
+    typer.Option(
+        "--sample",
+        metavar="FILE",
+        help="Inputs to check the network with, .npy or .npz, instead of random ones.",
         show_default=False,
     ),
 ]
@@ -171,7 +198,3 @@ Records = Annotated[
 BundleArgument = Annotated[
     Path, typer.Argument(metavar="DIR", help="A bundle that tvm-flow compile wrote.")
 ]
-
-
-def shape_or_none(text: str | None) -> tuple[int, ...] | None:
-    return None if text is None else shape(text)

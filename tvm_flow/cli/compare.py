@@ -16,6 +16,7 @@ from tvm_flow.cli.arguments import (
     ModelArgument,
     ModelOption,
     Records,
+    Sample,
     Target,
     ThreadList,
     Tracker,
@@ -67,6 +68,7 @@ def compare(
     threads: ThreadList = "1",
     weights: Weights = None,
     input: Input = None,
+    sample: Sample = None,
     records: Records = None,
     rounds: Annotated[
         int, typer.Option("--rounds", metavar="N", help="Undisturbed rounds to take.")
@@ -80,7 +82,7 @@ def compare(
     meanwhile. A comparison disturbed by other load says so and is not valid. With --tracker both
     run on a board of --target; PyTorch only if it is installed there.
     """
-    given = given_model(model, model_option, weights, input)
+    given = given_model(model, model_option, weights, input, sample)
     there = given_tracker(tracker, key)
     counts = thread_counts(threads)
     if there is not None:

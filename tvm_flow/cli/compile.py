@@ -17,6 +17,7 @@ from tvm_flow.cli.arguments import (
     ModelArgument,
     ModelOption,
     Records,
+    Sample,
     Target,
     Threads,
     Weights,
@@ -62,6 +63,7 @@ def compile(
     threads: Threads = None,
     weights: Weights = None,
     input: Input = None,
+    sample: Sample = None,
     layout: Layout = "nchw",
     records: Records = None,
     labels: Annotated[
@@ -120,7 +122,7 @@ def compile(
     """
     from tvm_flow.api.compile import compile as compiled  # noqa: PLC0415 - imports TVM
 
-    given = given_model(model, model_option, weights, input)
+    given = given_model(model, model_option, weights, input, sample)
     if output is None:
         raise UsageError("No output is named", fix=f"add -o build/{Path(str(given.source)).stem}")
     report = compiled(

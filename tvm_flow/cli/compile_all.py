@@ -16,6 +16,7 @@ from tvm_flow.cli.arguments import (
     ModelArgument,
     ModelOption,
     Records,
+    Sample,
     Weights,
     given_model,
 )
@@ -61,6 +62,7 @@ def compile_all(
     ] = None,
     weights: Weights = None,
     input: Input = None,
+    sample: Sample = None,
     layout: Layout = "nchw",
     records: Records = None,
     resize: Resize = None,
@@ -76,7 +78,7 @@ def compile_all(
     from tvm_flow.api.compile_all import compile_all as compiled  # noqa: PLC0415
 
     results = compiled(
-        given_model(model, model_option, weights, input),
+        given_model(model, model_option, weights, input, sample),
         output=output,
         targets=None if only is None else [n.strip() for n in only.split(",") if n.strip()],
         layout=layout,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import RenderableType
 
-from tvm_flow.cli.arguments import shape
+from tvm_flow.cli.arguments import input_spec
 from tvm_flow.cli.command import Answer, verb
 from tvm_flow.cli.text import line, table
 
@@ -35,7 +35,7 @@ def list_models(
     """List the networks of the zoo."""
     from tvm_flow import models  # noqa: PLC0415 - imports torch
 
-    size = shape(input)
+    size = input_spec(input).shape
     rows: list[dict[str, Any]] = [{"name": name} for name in models.NAMES]
     if costs:
         for row in rows:

@@ -12,6 +12,7 @@ from tvm_flow.cli.arguments import (
     Input,
     ModelOption,
     Records,
+    Sample,
     Target,
     Threads,
     Weights,
@@ -53,10 +54,11 @@ def profile(
     threads: Threads = None,
     weights: Weights = None,
     input: Input = None,
+    sample: Sample = None,
     records: Records = None,
 ) -> Answer:
     """Show where the time of a compiled network goes, kernel by kernel and module by module."""
-    given = given_model(model, model_option, weights, input)
+    given = given_model(model, model_option, weights, input, sample)
     from tvm_flow.api.profile import profile as profiled  # noqa: PLC0415 - imports torch
 
     report = profiled(

@@ -13,6 +13,7 @@ from tvm_flow.cli.arguments import (
     Layout,
     ModelArgument,
     ModelOption,
+    Sample,
     Weights,
     given_model,
 )
@@ -39,13 +40,14 @@ def trace(
     model_option: ModelOption = None,
     weights: Weights = None,
     input: Input = None,
+    sample: Sample = None,
     layout: Layout = "nchw",
     graph: Annotated[
         bool, typer.Option("--graph", help="List both graphs node by node as well.")
     ] = False,
 ) -> Answer:
     """Show what the passes make of a model: operators, copies and bytes, before and after."""
-    given = given_model(model, model_option, weights, input)
+    given = given_model(model, model_option, weights, input, sample)
     from tvm_flow.api.trace import trace as traced  # noqa: PLC0415 - imports TVM
 
     report = traced(
@@ -55,10 +57,15 @@ def trace(
     return Answer(report.to_json(), lambda: show(report, graph))
 
 
+def _inputs(report: TraceReport) -> str:
+    only = len(report.inputs) == 1 and report.inputs[0].dtype == "float32"
+    return shape_text(report.input_shape) if only else " ".join(map(str, report.inputs))
+
+
 def show(report: TraceReport, graph: bool = False) -> Iterable[RenderableType]:
     """The report as tables."""
     yield line(
-        f"{report.model}, input {shape_text(report.input_shape)}, {report.layout} at the border, "
+        f"{report.model}, input {_inputs(report)}, {report.layout} at the border, "
         f"{count(report.macs)} MACs",
         "bold",
     )

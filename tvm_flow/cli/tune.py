@@ -15,6 +15,7 @@ from tvm_flow.cli.arguments import (
     ModelArgument,
     ModelOption,
     Records,
+    Sample,
     Target,
     Tracker,
     Weights,
@@ -64,6 +65,7 @@ def tune(
     ] = 1,
     weights: Weights = None,
     input: Input = None,
+    sample: Sample = None,
     records: Records = None,
     tracker: Tracker = None,
     key: Key = None,
@@ -85,7 +87,7 @@ def tune(
     from tvm_flow.api.tune import bench_of, prepare  # noqa: PLC0415
     from tvm_flow.api.tune import tune as tuned  # noqa: PLC0415
 
-    given = given_model(model, model_option, weights, input)
+    given = given_model(model, model_option, weights, input, sample)
     there = given_tracker(tracker, key)
     # refuses before the imports below
     board, _ = prepare(target, trials, minutes, threads, records)

@@ -27,9 +27,10 @@ from tvm_flow.support.errors import CompileError
 
 @dataclass(frozen=True)
 class CompiledLibrary:
-    """Machine code, the plan that calls it, and the values of the weights in the plan's order."""
+    """Machine code (``None`` where there is nothing to compute), the plan that calls it, and the
+    values of the weights in the plan's order."""
 
-    module: Any
+    module: Any | None
     plan: Plan
     weights: tuple[Array, ...]
     target: Target
@@ -48,7 +49,9 @@ def compile_library(lowered: Lowered) -> CompiledLibrary:
                 for var, func in calls.functions.items()
                 if isinstance(func, tirx.PrimFunc)
             }
-            module = tirx.build(tvm.IRModule(kernels), target=target, pipeline=PLAIN_PIPELINE)
+            module = None
+            if kernels:
+                module = tirx.build(tvm.IRModule(kernels), target=target, pipeline=PLAIN_PIPELINE)
     except CompileError:
         raise
     except Exception as error:  # TVM raises many types; none of them is the user's to catch
@@ -64,8 +67,10 @@ def write_objects(built: CompiledLibrary, folder: Path) -> list[Path]:
     """What is to be linked into the library: an object file, and the C source of the table of
     kernels. There must be space for them: LLVM aborts the whole process where it cannot write."""
     kernels, table = folder / "kernels.o", folder / "module.c"
-    built.module.write_to_file(str(kernels), "o")
     table.write_text(module_source(built.plan.kernels), encoding="ascii")
+    if built.module is None:
+        return [table]
+    built.module.write_to_file(str(kernels), "o")
     return [kernels, table]
 
 

@@ -83,8 +83,8 @@ class _Planner:
         if fields := self._fields(value):
             self.tuples[var] = fields
             return
-        if isinstance(value, relax.Var):
-            self.memory[var] = self.memory[value]
+        if isinstance(value, relax.Var | tvm.ir.Constant):
+            self.memory[var] = self._of(value)[0]
             return
         if isinstance(value, tvm.ir.Call):
             name = getattr(value.op, "name", "")

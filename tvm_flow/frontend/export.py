@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import tvm
-from torch import nn
+from torch import fx, nn
 from torch.export import ExportedProgram
 
 from tvm_flow.frontend import onnx as onnx_frontend
-from tvm_flow.frontend.forward import Shape, shape_text
+from tvm_flow.frontend.forward import reference_mode
+from tvm_flow.frontend.inputs import Array
 from tvm_flow.frontend.model import LoadedModel
 from tvm_flow.frontend.operators import calls, check_operators, user_line, where
 from tvm_flow.frontend.quiet import quiet
@@ -17,6 +20,7 @@ from tvm_flow.frontend.source import Imported, ProgramSource
 from tvm_flow.frontend.torch_importer import Importer
 from tvm_flow.frontend.weights import first_line
 from tvm_flow.ir.graph import Graph
+from tvm_flow.ir.inputs import InputSpec
 from tvm_flow.support.errors import ImportUnsupportedError, ModelError
 
 
@@ -36,26 +40,58 @@ def import_model(model: LoadedModel) -> Imported:
     import it.
     """
     if model.onnx is not None:
-        return onnx_frontend.import_onnx(model.onnx, model.name)
-    program = model.program
-    if program is None:
-        assert model.module is not None
-        program = export(model.module, model.input_shape)
-    return import_program(program, model.name)
+        imported = onnx_frontend.import_onnx(model.onnx, model.name)
+    else:
+        program = model.program
+        if program is None:
+            assert model.module is not None
+            program = export(model.module, model.sample, model.keywords)
+        imported = import_program(program, model.name)
+    graph = imported.graph
+    for node, spec in zip(graph.inputs, model.inputs, strict=True):
+        node.name = spec.name
+    if len(graph.outputs) != len(model.outputs):
+        raise ImportUnsupportedError(
+            f"The model returns {len(model.outputs)} tensors, and {len(graph.outputs)} when it is "
+            "exported",
+            fix="return the same ones whatever the input is",
+        )
+    graph.output_names = model.outputs
+    _require_elements(graph)
+    return imported
 
 
-def export(module: nn.Module, shape: Shape) -> ExportedProgram:
-    """``torch.export`` for one fp32 input of ``shape``.
+def _require_elements(graph: Graph) -> None:
+    """Raise :class:`ImportUnsupportedError` for a tensor of which there is nothing to compute."""
+    for node in graph.nodes():
+        if 0 in node.shape:
+            place = f" in {node.modules[0]}" if node.modules else ""
+            raise ImportUnsupportedError(
+                f"The model computes a tensor without elements{place}",
+                why=f"{node.op} gives the shape {node.shape} for this input",
+                fix="pass a larger --input, or leave that part of the model out",
+            )
+
+
+def export(
+    module: nn.Module, sample: Sequence[Array], keywords: Sequence[str] = ()
+) -> ExportedProgram:
+    """``torch.export`` for inputs like ``sample``, of which the last, ``keywords``, are passed by
+    their names.
 
     Raises :class:`ModelError` when the graph depends on data or cannot be traced.
     """
+    tensors = [torch.tensor(array) for array in sample]
+    count = len(tensors) - len(keywords)
+    named = dict(zip(keywords, tensors[count:], strict=True))
     try:
-        with quiet(), torch.no_grad():
-            return torch.export.export(module, (torch.zeros(shape),), strict=False)
+        with quiet(), reference_mode():
+            return torch.export.export(module, tuple(tensors[:count]), named, strict=False)
     except Exception as error:
         place = user_line(str(error))
+        shapes = " and ".join(str(InputSpec(a.shape, str(a.dtype))) for a in sample)
         raise ModelError(
-            f"PyTorch cannot export the model for an input of {shape_text(shape)}",
+            f"PyTorch cannot export the model for an input of {shapes}",
             why=f"{type(error).__name__}: {first_line(error)}" + (f" at {place}" if place else ""),
             fix="make the forward pass independent of the values of tensors; torch.export.export "
             "on the model shows the whole report",
@@ -64,8 +100,9 @@ def export(module: nn.Module, shape: Shape) -> ExportedProgram:
 
 def import_program(program: ExportedProgram, name: str) -> Imported:
     """Exported program -> graph. Raises as :func:`import_model` does."""
-    with quiet():
+    with quiet(), reference_mode():
         program = program.run_decompositions()
+    _leave_none_out(program)
     _check_stateless(program)
     importer = Importer()
     check_operators(program, importer.convert_map)
@@ -93,6 +130,17 @@ def _translate(importer: Importer, program: ExportedProgram) -> tvm.IRModule:
             why=f"{type(error).__name__}: {first_line(error)}",
             fix="write that part of the model in another way",
         ) from error
+
+
+def _leave_none_out(program: ExportedProgram) -> None:
+    """Of what it returns: a tensor is what there is to compute."""
+    (returned,) = (node for node in program.graph.nodes if node.op == "output")
+    specs = program.graph_signature.output_specs
+    pairs = [
+        pair for pair in zip(returned.args[0], specs, strict=True) if isinstance(pair[0], fx.Node)
+    ]
+    returned.args = (tuple(value for value, _ in pairs),)
+    specs[:] = [spec for _, spec in pairs]
 
 
 def _check_stateless(program: ExportedProgram) -> None:

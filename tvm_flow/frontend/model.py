@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import nn
 from torch.export import ExportedProgram
 
 from tvm_flow import models
 from tvm_flow.frontend import pt2
-from tvm_flow.frontend.forward import Shape, check_forward, shape_text, tensors_of
-from tvm_flow.frontend.user_file import call_factory
+from tvm_flow.frontend.forward import check_forward, outputs_of
+from tvm_flow.frontend.inputs import Array, Asked, Shape, asked, fitted
+from tvm_flow.frontend.signature import examples, module_inputs
+from tvm_flow.frontend.user_file import call_factory, free_of_inference_mode
 from tvm_flow.frontend.weights import SUFFIXES, apply_weights, check_tensors, named_tensors
+from tvm_flow.ir.inputs import InputSpec
+from tvm_flow.schedules.contract.dtypes import FLOAT32
 from tvm_flow.support.errors import ModelError, UsageError
 
 if TYPE_CHECKING:  # PyTorch's models are loaded, and run in a comparison, without TVM
     import onnx
-
-DEFAULT_SHAPE: Shape = (1, 3, 224, 224)
 
 
 @dataclass
@@ -31,31 +31,54 @@ class LoadedModel:
     """A model that passed every check that does not need the compiler.
 
     ``module`` is in eval mode (``None`` for ONNX); ``program`` is there for a ``.pt2`` and
-    ``onnx`` for an ``.onnx``. ``input_shape`` is that of the one fp32 input; ``name`` is short
-    and safe in file names; ``spec`` is what the user wrote.
+    ``onnx`` for an ``.onnx``. ``inputs`` have names and types; the last of them, ``keywords``, are
+    passed to the module by their names. ``sample``: an array for each of them. ``outputs``: names.
+    ``name`` is short and safe in file names; ``spec`` is what the user wrote.
     """
 
     module: nn.Module | None
     program: ExportedProgram | None
     onnx: onnx.ModelProto | None
-    input_shape: Shape
+    inputs: tuple[InputSpec, ...]
     name: str
     spec: str
+    sample: tuple[Array, ...]
+    outputs: tuple[str, ...]
+    keywords: tuple[str, ...] = ()
 
-    def run(self, x: NDArray[np.float32]) -> list[np.ndarray]:
-        """Reference outputs for one input of ``input_shape``: PyTorch eager, or for ONNX the
-        reference evaluator (plain numpy, slow)."""
+    @property
+    def input_shape(self) -> Shape:
+        """Of the first input."""
+        return self.inputs[0].shape
+
+    @property
+    def plain(self) -> bool:
+        """Whether the program, if there is one, takes one tensor after the other."""
+        return not isinstance(self.module, pt2.Packed)
+
+    @property
+    def picture_shape(self) -> Shape:
+        """Of the first input where it could hold a picture, and empty where its type says no."""
+        return self.input_shape if self.inputs[0].dtype == FLOAT32 else ()
+
+    def run(self, *arrays: Array) -> list[Array]:
+        """Reference outputs for one array per input: PyTorch eager, or for ONNX the reference
+        evaluator (plain numpy, slow)."""
         if self.onnx is not None:
             from tvm_flow.frontend.onnx import run  # noqa: PLC0415 - imports TVM
 
-            return run(self.onnx, x)
+            return run(self.onnx, arrays)
         assert self.module is not None
-        with torch.no_grad():
-            return [t.numpy() for t in tensors_of(self.module(torch.from_numpy(x)))]
+        return outputs_of(self.module, arrays, self.keywords)
 
 
 def load(
-    spec: str, *, weights: str | None = None, input_shape: Shape | str | None = None
+    spec: str,
+    *,
+    weights: str | None = None,
+    input_shape: Shape | str | None = None,
+    inputs: Sequence[InputSpec] = (),
+    sample: str | Path | None = None,
 ) -> LoadedModel:
     """Load and check a model.
 
@@ -63,14 +86,17 @@ def load(
     ----------
     spec: a name of the zoo, ``path/to/file.py:factory``, ``model.pt2`` or ``model.onnx``.
     weights: checkpoint for a zoo name or a factory, see :func:`apply_weights`.
-    input_shape: of the one input, as integers or ``"1x3x224x224"``. Defaults to what the model
-        says (``example_input_shape`` of a factory's module, the program, the ONNX graph), else
-        to 1x3x224x224.
+    input_shape: of the one input, as integers or ``"1x3x224x224"``.
+    inputs: of several, or of other types, instead. By default what the model says
+        (``example_inputs`` or ``example_input_shape`` of a factory's module, the program, the ONNX
+        graph), else one of 1x3x224x224.
+    sample: a ``.npy`` or ``.npz`` file with inputs of the model's own domain; it says their shapes
+        where nothing else does.
 
     Raises :class:`UsageError` for arguments without meaning and :class:`ModelError` for a model
     that cannot be used; both say what to do.
     """
-    shape = parse_shape(input_shape) if isinstance(input_shape, str) else input_shape
+    given = asked(input_shape, inputs, sample)
     path, colon, factory = spec.rpartition(":")
     suffix = Path(spec).suffix
     if suffix in (".pt2", ".onnx"):
@@ -80,25 +106,16 @@ def load(
                 why=f"a {suffix} file carries its weights",
                 fix="leave --weights away",
             )
-        return _load_pt2(spec, shape) if suffix == ".pt2" else _load_onnx(spec, shape)
+        return _load_pt2(spec, given) if suffix == ".pt2" else _load_onnx(spec, given)
     if colon and path.endswith(".py"):
         module = call_factory(Path(path), factory)
     elif spec in models.NAMES:
         factory, module = spec, models.create(spec)
     else:
         raise _unknown(spec)
-    return from_module(module, factory, spec=spec, weights=weights, input_shape=shape)
-
-
-def parse_shape(text: str) -> Shape:
-    """``"1x3x224x224"`` -> (1, 3, 224, 224). Raises :class:`UsageError` for anything else."""
-    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", text.strip()):
-        raise UsageError(
-            f"{text!r} is not a shape",
-            why="positive integers joined by x were expected",
-            fix="write it like --input 1x3x224x224",
-        )
-    return tuple(int(size) for size in text.strip().split("x"))
+    if weights is not None:
+        apply_weights(module, weights)
+    return checked(module, factory, spec, given)
 
 
 def _unknown(spec: str) -> Exception:
@@ -131,60 +148,49 @@ def from_module(
     module: nn.Module,
     name: str,
     *,
-    spec: str = "",
-    weights: str | None = None,
     input_shape: Shape | None = None,
+    inputs: Sequence[InputSpec] = (),
+    sample: str | Path | None = None,
 ) -> LoadedModel:
-    """Check a module, switching it to eval mode; ``weights`` are loaded into it first.
+    """Check a module, switching it to eval mode; the rest as in :func:`load`."""
+    return checked(module, name, name, asked(input_shape, inputs, sample))
 
-    The input shape is ``input_shape``, else the module's own ``example_input_shape``, else
-    1x3x224x224. Raises :class:`UsageError` and :class:`ModelError` as :func:`load` does.
-    """
-    if weights is not None:
-        apply_weights(module, weights)
-    module.eval()
+
+def checked(module: nn.Module, name: str, spec: str, given: Asked) -> LoadedModel:
+    """Raises :class:`UsageError` and :class:`ModelError` as :func:`load` does."""
+    free_of_inference_mode(module.eval())
     check_tensors(named_tensors(module))
-    shape = input_shape or tuple(getattr(module, "example_input_shape", DEFAULT_SHAPE))
-    _check_shape(shape)
-    check_forward(module, shape)
-    return LoadedModel(module, None, None, shape, _short(name), spec or name)
+    inputs, keywords = module_inputs(module, given)
+    sample = given.sample
+    if sample is None and not given.inputs:
+        sample = {str(n): x.detach().numpy() for n, x in enumerate(examples(module))}
+    arrays, outputs = check_forward(module, inputs, sample, keywords)
+    return LoadedModel(
+        module, None, None, inputs, _short(name), spec or name, arrays, outputs, keywords
+    )
 
 
-def _load_pt2(spec: str, shape: Shape | None) -> LoadedModel:
+def _load_pt2(spec: str, given: Asked) -> LoadedModel:
     program = pt2.load_program(Path(spec))
-    own = pt2.input_shape(program)
-    _check_fixed(spec, own, shape)
-    module = program.module()
+    inputs = pt2.inputs(program)
+    fitted(inputs, given, spec)
+    module = pt2.plain_module(program)
     check_tensors(named_tensors(module))
-    check_forward(module, own)
-    return LoadedModel(module, program, None, own, _short(Path(spec).stem), spec)
+    arrays, outputs = check_forward(module, inputs, given.sample)
+    return LoadedModel(
+        module, program, None, inputs, _short(Path(spec).stem), spec, arrays, outputs
+    )
 
 
-def _load_onnx(spec: str, shape: Shape | None) -> LoadedModel:
+def _load_onnx(spec: str, given: Asked) -> LoadedModel:
     from tvm_flow.frontend import onnx as onnx_frontend  # noqa: PLC0415 - imports TVM
 
-    model = onnx_frontend.load_onnx(Path(spec), shape)
-    own = onnx_frontend.input_shape(model)
-    _check_fixed(spec, own, shape)
-    return LoadedModel(None, None, model, own, _short(Path(spec).stem), spec)
-
-
-def _check_shape(shape: Shape) -> None:
-    if not shape or not all(isinstance(size, int) and size > 0 for size in shape):
-        raise UsageError(
-            f"{shape} is not a shape",
-            why="positive integers were expected",
-            fix="pass a tuple such as (1, 3, 224, 224)",
-        )
-
-
-def _check_fixed(spec: str, own: Shape, asked: Shape | None) -> None:
-    if asked is not None and asked != own:
-        raise ModelError(
-            f"{spec} cannot take an input of {shape_text(asked)}",
-            why=f"it was exported for {shape_text(own)}",
-            fix=f"leave --input away, or export the model again for {shape_text(asked)}",
-        )
+    model = onnx_frontend.load_onnx(Path(spec), given.specs)
+    inputs = onnx_frontend.inputs(model)
+    fitted(inputs, given, spec)
+    arrays = onnx_frontend.runnable_sample(model, inputs, given.sample)
+    outputs = onnx_frontend.output_names(model)
+    return LoadedModel(None, None, model, inputs, _short(Path(spec).stem), spec, arrays, outputs)
 
 
 def _short(name: str) -> str:

@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import tvm
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from tvm_flow.frontend.inputs import BOUNDS, placed, sample_of
 from tvm_flow.frontend.onnx_fold import fold_constants
 from tvm_flow.frontend.onnx_importer import Importer
 from tvm_flow.frontend.onnx_reference import CORRECTED
 from tvm_flow.frontend.quiet import quiet
 from tvm_flow.frontend.relax_import import from_relax
 from tvm_flow.frontend.source import Imported, OnnxSource
-from tvm_flow.frontend.weights import ONE_TENSOR, ONLY_FLOAT32, first_line, not_finite
+from tvm_flow.frontend.weights import ONLY_FLOAT32, first_line, not_finite
+from tvm_flow.ir.inputs import INPUT_TYPES, InputSpec
 from tvm_flow.schedules.contract.dtypes import FLOAT32
 from tvm_flow.support.errors import ImportUnsupportedError, ModelError
 
 _EXPORT = f"export the {FLOAT32} model again with a fixed input shape"
 
 
-def load_onnx(path: Path, shape: tuple[int, ...] | None = None) -> onnx.ModelProto:
+def load_onnx(path: Path, given: Sequence[InputSpec] = ()) -> onnx.ModelProto:
     """Read and check ``path``; weights in files beside it are read too.
 
-    ``shape`` replaces sizes that the file leaves open (batch, height, width); fixed sizes stay.
+    ``given`` inputs replace sizes that the file leaves open (batch, height, width); fixed sizes
+    stay.
     Raises :class:`ModelError` for a file that is not there, not a valid ONNX graph, or has
     weights that are not fp32 or not finite.
     """
@@ -38,17 +41,22 @@ def load_onnx(path: Path, shape: tuple[int, ...] | None = None) -> onnx.ModelPro
     try:
         model = onnx.load(path)
         onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError, OSError, ValueError) as error:
+        tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    except Exception as error:  # what is wrong in a damaged file decides who notices
         raise ModelError(
             f"The file {path} is not a valid ONNX model",
             why=first_line(error),
             fix="export or download it again, with its external data beside it",
         ) from error
-    for tensor in model.graph.initializer:
-        _check_tensor(tensor.name, numpy_helper.to_array(tensor))
+    for name, value in tensors.items():
+        _check_tensor(name, value)
     _leave_valid_out(model)
-    if shape is not None:
-        _fix_shape(model, shape)
+    # files of older versions list initialisers among the inputs, as their defaults
+    kept = [value for value in model.graph.input if value.name not in tensors]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+    for spec, number in zip(given, placed(given, [v.name for v in kept], str(path)), strict=True):
+        _fix_shape(model.graph.input[number], spec.shape)
     return model
 
 
@@ -62,54 +70,86 @@ def _leave_valid_out(model: onnx.ModelProto) -> None:
             node.attribute.extend(kept)
 
 
-def input_names(model: onnx.ModelProto) -> list[str]:
-    """Names of the inputs that no initialiser fills."""
-    filled = {tensor.name for tensor in model.graph.initializer}
-    return [value.name for value in model.graph.input if value.name not in filled]
+def inputs(model: onnx.ModelProto) -> tuple[InputSpec, ...]:
+    """What it takes.
 
-
-def input_shape(model: onnx.ModelProto) -> tuple[int, ...]:
-    """Shape of the one input.
-
-    Raises :class:`ModelError` for several inputs, one that is not fp32, and open sizes.
+    Raises :class:`ModelError` for a graph without inputs, other types, and open sizes.
     """
-    names = input_names(model)
-    if len(names) != 1:
+    if not model.graph.input:
         raise ModelError(
-            f"The ONNX model takes {len(names)} inputs"
-            + (f" ({', '.join(names)})" if names else ""),
-            why=ONE_TENSOR,
-            fix="export a model with one input",
+            "The ONNX model takes no input",
+            why="a network without input is a constant",
+            fix="export a model that takes a tensor",
         )
-    kind = _input(model).type.tensor_type
-    if kind.elem_type != onnx.TensorProto.FLOAT:
+    return tuple(map(_input, model.graph.input))
+
+
+def _input(value: onnx.ValueInfoProto) -> InputSpec:
+    kind = value.type.tensor_type
+    dtype = _type_name(value)
+    if dtype not in INPUT_TYPES:
         raise ModelError(
-            f"The input {names[0]} of the ONNX model is "
-            f"{onnx.TensorProto.DataType.Name(kind.elem_type).lower()}",
-            why=ONE_TENSOR,
+            f"The input {value.name} of the ONNX model is {dtype}",
+            why=f"inputs are {', '.join(INPUT_TYPES)}",
             fix=_EXPORT,
         )
     sizes = tuple(int(dim.dim_value) for dim in kind.shape.dim)
-    if not sizes or min(sizes) <= 0:
+    if not kind.HasField("shape") or min(sizes, default=1) <= 0:
         shown = "x".join(str(dim.dim_value or dim.dim_param or "?") for dim in kind.shape.dim)
         raise ModelError(
-            f"The input {names[0]} of the ONNX model has no fixed shape",
+            f"The input {value.name} of the ONNX model has no fixed shape",
             why=f"it is {shown}" if shown else "",
             fix="pass all its sizes with --input, such as --input 1x3x224x224",
         )
-    return sizes
+    return InputSpec(sizes, dtype, value.name)
 
 
-def run(model: onnx.ModelProto, x: np.ndarray) -> list[np.ndarray]:
-    """Outputs for ``x`` by ONNX's reference evaluator: plain numpy, slow."""
-    found = all_values(model, [x])
-    return [found[value.name] for value in model.graph.output]
+def _type_name(value: onnx.ValueInfoProto) -> str:
+    if value.type.WhichOneof("value") != "tensor_type":
+        return f"a {value.type.WhichOneof('value') or 'thing without type'}"
+    try:
+        return str(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+    except (KeyError, ValueError):
+        return "of an unknown type"
+
+
+def output_names(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Raises :class:`ModelError` for sequences and the like."""
+    for value in model.graph.output:
+        if value.type.WhichOneof("value") not in ("tensor_type", None):
+            raise ModelError(
+                f"The output {value.name} of the ONNX model is {_type_name(value)}",
+                why="only tensors can be compiled",
+                fix="export a model that returns tensors",
+            )
+    return tuple(value.name for value in model.graph.output)
+
+
+def run(model: onnx.ModelProto, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Outputs for one array per input by ONNX's reference evaluator: plain numpy, slow."""
+    found = all_values(model, [array.copy() for array in arrays])
+    return [np.asarray(found[value.name]) for value in model.graph.output]
+
+
+def runnable_sample(
+    model: onnx.ModelProto, specs: Sequence[InputSpec], given: Mapping[str, np.ndarray] | None
+) -> tuple[np.ndarray, ...]:
+    """An array per input, with integers that are small enough for the model's tables; whatever
+    else is wrong with the model shows when it is compiled."""
+    if given or all(np.dtype(spec.dtype).kind in "fb" for spec in specs):
+        return sample_of(specs, given)
+    for bound in BOUNDS:
+        sample = sample_of(specs, given, bound)
+        with suppress(Exception):
+            run(model, sample)
+            return sample
+    return sample
 
 
 def all_values(model: onnx.ModelProto, inputs: Sequence[np.ndarray]) -> dict[str, Any]:
     """Everything that the reference evaluator computes, by name."""
     evaluator = ReferenceEvaluator(model, new_ops=list(CORRECTED))
-    feeds = dict(zip(input_names(model), inputs, strict=True))
+    feeds = {value.name: x for value, x in zip(model.graph.input, inputs, strict=True)}
     found: dict[str, Any] = evaluator.run(None, feeds, intermediate=True)
     return found
 
@@ -129,7 +169,7 @@ def import_onnx(model: onnx.ModelProto, name: str) -> Imported:
             why=first_line(error),
             fix=_EXPORT,
         ) from error
-    importer = Importer({}, FLOAT32, keep_params_in_input=True)
+    importer = Importer({}, {}, keep_params_in_input=True)
     try:
         with quiet():
             mod = importer.from_onnx(model.graph, _opset(model))
@@ -196,15 +236,8 @@ def _check_tensor(name: str, value: np.ndarray) -> None:
         raise not_finite(name, bad, value.size)
 
 
-def _input(model: onnx.ModelProto) -> onnx.ValueInfoProto:
-    (name,) = input_names(model)
-    return next(value for value in model.graph.input if value.name == name)
-
-
-def _fix_shape(model: onnx.ModelProto, shape: tuple[int, ...]) -> None:
-    if len(input_names(model)) != 1:
-        return  # :func:`input_shape` says so
-    dims = _input(model).type.tensor_type.shape.dim
+def _fix_shape(value: onnx.ValueInfoProto, shape: tuple[int, ...]) -> None:
+    dims = value.type.tensor_type.shape.dim
     if len(dims) == len(shape):
         for dim, size in zip(dims, shape, strict=True):
             if dim.dim_value <= 0:

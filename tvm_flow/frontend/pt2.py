@@ -6,12 +6,14 @@ import zipfile
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
+from torch.export.graph_signature import InputKind, TensorArgument
+from torch.utils import _pytree as pytree
 
-from tvm_flow.frontend.forward import several_inputs
 from tvm_flow.frontend.quiet import quiet
-from tvm_flow.frontend.weights import ONE_TENSOR, TORCH_FLOAT32, first_line
+from tvm_flow.frontend.weights import first_line
+from tvm_flow.ir.inputs import INPUT_TYPES, InputSpec
 from tvm_flow.support.errors import ModelError
 
 # Position of the flag that says "training" among the arguments.
@@ -32,33 +34,83 @@ def load_program(path: Path) -> ExportedProgram:
         raise _corrupt(path, f"{type(error).__name__}: {first_line(error)}") from error
 
 
-def input_shape(program: ExportedProgram) -> tuple[int, ...]:
-    """Shape of the one input.
+def inputs(program: ExportedProgram) -> tuple[InputSpec, ...]:
+    """The tensors it takes, in its order.
 
-    Raises :class:`ModelError` for several inputs, one that is not fp32, dynamic sizes, and a
-    program exported in training mode.
+    Raises :class:`ModelError` for a program without inputs, inputs of other types, dynamic sizes,
+    and a program exported in training mode.
     """
-    names = [s.arg.name for s in program.graph_signature.input_specs
-             if s.kind is InputKind.USER_INPUT]  # fmt: skip
-    if len(names) != 1:
-        raise several_inputs(names)
-    node = next(n for n in program.graph.nodes if n.name == names[0])
-    value = node.meta["val"]
-    if not isinstance(value, torch.Tensor) or value.dtype != TORCH_FLOAT32:
-        kind = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    found = [_input(name, values.get(name)) for name in _tensors(program)]
+    if not found:
         raise ModelError(
-            f"The input {names[0]} of the program is {kind}",
-            why=ONE_TENSOR,
+            "The program takes no tensor",
+            why="a network without input is a constant",
+            fix="export a module that takes a tensor",
+        )
+    _check_eval(program)
+    return tuple(found)
+
+
+def _tensors(program: ExportedProgram) -> list[str]:
+    return [
+        spec.arg.name
+        for spec in program.graph_signature.input_specs
+        if spec.kind is InputKind.USER_INPUT and isinstance(spec.arg, TensorArgument)
+    ]
+
+
+def _input(name: str, value: object) -> InputSpec:
+    dtype = str(value.dtype if isinstance(value, torch.Tensor) else type(value).__name__)
+    if not isinstance(value, torch.Tensor) or dtype.removeprefix("torch.") not in INPUT_TYPES:
+        raise ModelError(
+            f"The input {name} of the program is {dtype}",
+            why=f"inputs are {', '.join(INPUT_TYPES)}",
             fix="convert to the other type inside the model and export again",
         )
     if not all(isinstance(size, int) for size in value.shape):
         raise ModelError(
             "The program was exported with dynamic shapes",
-            why=f"its input {names[0]} is {'x'.join(map(str, value.shape))}",
+            why=f"its input {name} is {'x'.join(map(str, value.shape))}",
             fix="export it again without dynamic_shapes",
         )
-    _check_eval(program)
-    return tuple(value.shape)
+    if not value.numel():
+        raise ModelError(
+            f"The input {name} of the program has no elements",
+            why=f"its shape is {tuple(value.shape)}",
+            fix="export it again for an input that has some",
+        )
+    return InputSpec(tuple(value.shape), dtype.removeprefix("torch."), name)
+
+
+def plain_module(program: ExportedProgram) -> nn.Module:
+    """A module that takes the tensors of :func:`inputs` one after the other, however the program
+    wants them packed."""
+    module, spec = program.module(), program.call_spec.in_spec
+    if spec is None:
+        return module
+    arguments, keywords = pytree.tree_unflatten([*range(spec.num_leaves)], spec)
+    count = len(_tensors(program))
+    if not keywords and tuple(arguments) == tuple(range(count)):
+        return module
+    return Packed(module, program, spec)
+
+
+class Packed(nn.Module):
+    """A program that takes tensors in dicts, lists or by name, as one that takes them by place."""
+
+    def __init__(self, module: nn.Module, program: ExportedProgram, spec: pytree.TreeSpec) -> None:
+        super().__init__()
+        self.module, self.spec = module, spec
+        user = [s for s in program.graph_signature.input_specs if s.kind is InputKind.USER_INPUT]
+        #: Values that the program was exported for; ``...`` where a tensor comes.
+        self.leaves = [getattr(s.arg, "value", ...) for s in user]
+
+    def forward(self, *tensors: torch.Tensor) -> object:
+        rest = iter(tensors)
+        leaves = [next(rest) if leaf is ... else leaf for leaf in self.leaves]
+        arguments, keywords = pytree.tree_unflatten(leaves, self.spec)
+        return self.module(*arguments, **keywords)
 
 
 def _check_eval(program: ExportedProgram) -> None:

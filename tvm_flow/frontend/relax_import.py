@@ -7,7 +7,7 @@ belong to.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -55,8 +55,12 @@ def from_relax(
             reader.read(binding)
     result = reader.value(main.body.body)
     outputs = result if isinstance(result, list) else [result]
-    graph = Graph(inputs, [node for node in outputs if isinstance(node, Node)], name)
-    return graph, reader.origins(env)
+    return Graph(inputs, list(_flat(outputs)), name), reader.origins(env)
+
+
+def _flat(values: list[Any]) -> Iterator[Node]:
+    for value in values:
+        yield from _flat(value) if isinstance(value, list) else [value]
 
 
 class _Reader:

@@ -66,7 +66,9 @@ def _ints(values: Any) -> tuple[int, ...]:
 
 def _conv2d(reader: Reader, var: Any, call: Any) -> Value | None:
     a, x, w = call.attrs, reader.node(call.args[0]), reader.node(call.args[1])
-    if w.op != "const" or a.data_layout != "NCHW" or a.kernel_layout != "OIHW":
+    if w.op != "const" or x.dtype != FLOAT32:
+        return None
+    if a.data_layout != "NCHW" or a.kernel_layout != "OIHW":
         return None
     weight = w.weights["value"]
     attrs = {
@@ -80,7 +82,7 @@ def _conv2d(reader: Reader, var: Any, call: Any) -> Value | None:
 def _batch_norm(reader: Reader, var: Any, call: Any) -> Value | None:
     a, x = call.attrs, reader.node(call.args[0])
     rest = [reader.node(arg) for arg in call.args[1:]]
-    if int(a.axis) != 1 or any(node.op != "const" for node in rest):
+    if int(a.axis) != 1 or x.dtype != FLOAT32 or any(node.op != "const" for node in rest):
         return None
     gamma, beta, mean, variance = (node.weights["value"].astype(np.float64) for node in rest)
     scale = (gamma if a.scale else 1.0) / np.sqrt(variance + float(a.epsilon))
@@ -110,7 +112,7 @@ def _binary(op: str) -> Callable[[Reader, Any, Any], Value | None]:
         a, b = reader.node(call.args[0]), reader.node(call.args[1])
         if FLOAT32 not in (a.dtype, b.dtype):
             return None
-        return Node(op, [a, b], shape_of(var))
+        return Node(op, [a, b], shape_of(var), dtype=dtype_of(var))
 
     return read
 
@@ -220,7 +222,7 @@ def _permute(reader: Reader, var: Any, call: Any) -> Value | None:
 
 def _matmul(reader: Reader, var: Any, call: Any) -> Value | None:
     x, w = reader.node(call.args[0]), reader.node(call.args[1])
-    if w.op != "const" or len(w.shape) != 2 or x.op == "const":
+    if w.op != "const" or len(w.shape) != 2 or x.op == "const" or x.dtype != FLOAT32:
         return None
     weight = np.ascontiguousarray(w.weights["value"].T)
     weights = {"weight": weight, "bias": np.zeros(weight.shape[0], weight.dtype)}
@@ -231,7 +233,7 @@ def _pool(op: str) -> Callable[[Reader, Any, Any], Value | None]:
     def read(reader: Reader, var: Any, call: Any) -> Value | None:
         a, x, shape = call.attrs, reader.node(call.args[0]), shape_of(var)
         kernel, strides, pad = _ints(a.pool_size), _ints(a.strides), _ints(a.padding)
-        plain = _ints(a.dilation) == (1, 1) and pad[:2] == pad[2:]
+        plain = x.dtype == FLOAT32 and _ints(a.dilation) == (1, 1) and pad[:2] == pad[2:]
         fits = tuple((x.shape[2 + i] + 2 * pad[i] - kernel[i]) // strides[i] + 1 for i in (0, 1))
         counted = op == "max_pool" or bool(a.count_include_pad) or not any(pad)
         if not plain or shape[2:] != fits or not counted:  # ceil_mode may add a partial window
@@ -243,7 +245,7 @@ def _pool(op: str) -> Callable[[Reader, Any, Any], Value | None]:
 
 def _mean(reader: Reader, var: Any, call: Any) -> Value | None:
     x = reader.node(call.args[0])
-    if call.attrs.axis is None or len(x.shape) != 4:
+    if call.attrs.axis is None or len(x.shape) != 4 or x.dtype != FLOAT32:
         return None
     if sorted(int(a) % 4 for a in call.attrs.axis) != [2, 3]:
         return None
@@ -255,7 +257,8 @@ def _mean(reader: Reader, var: Any, call: Any) -> Value | None:
 
 def _adaptive(reader: Reader, var: Any, call: Any) -> Value | None:
     x, shape = reader.node(call.args[0]), shape_of(var)
-    return Node("global_pool", [x], shape) if shape[2:] == (1, 1) else None
+    plain = shape[2:] == (1, 1) and x.dtype == FLOAT32
+    return Node("global_pool", [x], shape) if plain else None
 
 
 def _broadcast(reader: Reader, var: Any, call: Any) -> Value | None:

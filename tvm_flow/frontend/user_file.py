@@ -16,7 +16,9 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
+from tvm_flow.frontend.weights import article
 from tvm_flow.support.errors import ModelError, TvmFlowError
 
 _OFFERED = 8  # names of factories in an error message
@@ -36,7 +38,7 @@ def call_factory(path: Path, factory: str) -> nn.Module:
         raise ModelError(
             f"The file {path} does not exist", fix="check the path before the colon of --model"
         )
-    with _beside(path), torch.random.fork_rng(devices=[]):
+    with _beside(path), torch.random.fork_rng(devices=[]), _usual_modes():
         torch.manual_seed(0)
         user = _execute(path)
         make = _find(user, path, factory)
@@ -48,11 +50,40 @@ def call_factory(path: Path, factory: str) -> nn.Module:
             raise _failure(f"{factory}() in {path} failed", error, path) from error
     if not isinstance(model, nn.Module):
         raise ModelError(
-            f"{factory}() in {path} returned {_article(type(model).__name__)}",
+            f"{factory}() in {path} returned {article(type(model).__name__)}",
             why="a torch.nn.Module was expected",
             fix=f"return the model from {factory}()",
         )
     return model
+
+
+@contextmanager
+def _usual_modes() -> Iterator[None]:
+    """Whatever the file switches ends with it."""
+    dtype = torch.get_default_dtype()
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+
+
+def free_of_inference_mode(module: nn.Module) -> None:
+    """Replace tensors that were made in inference mode by plain ones: PyTorch exports no others.
+    Shared ones stay shared."""
+    plain: dict[int, torch.Tensor] = {}
+    with torch.inference_mode(False):
+        for part in module.modules():
+            stores: tuple[Any, Any] = part._parameters, part._buffers
+            for tensors in stores:
+                for name, old in tensors.items():
+                    if old is None or is_lazy(old) or not old.is_inference():
+                        continue
+                    if id(old) not in plain:
+                        copy = old.clone()
+                        parameter = isinstance(old, nn.Parameter)
+                        plain[id(old)] = nn.Parameter(copy, False) if parameter else copy
+                    tensors[name] = plain[id(old)]
 
 
 @contextmanager
@@ -100,7 +131,7 @@ def _find(user: ModuleType, path: Path, factory: str) -> Any:
         )
     if isinstance(make, nn.Module) or not callable(make):
         raise ModelError(
-            f"{factory} in {path} is {_article(type(make).__name__)}, not a function",
+            f"{factory} in {path} is {article(type(make).__name__)}, not a function",
             why="it is called, without arguments, to make the model",
             fix="wrap it in a function that returns the model",
         )
@@ -149,7 +180,3 @@ def describe(error: BaseException, path: Path) -> str:
     own = [frame for frame in frames if Path(frame.filename).resolve() == path.resolve()]
     place = (own or list(frames))[-1]
     return f"{type(error).__name__}: {error} at {place.filename}:{place.lineno}"
-
-
-def _article(noun: str) -> str:
-    return f"{'an' if noun[0].lower() in 'aeiou' else 'a'} {noun}"

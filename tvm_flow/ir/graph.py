@@ -69,12 +69,14 @@ class Node:
 @dataclass
 class Graph:
     """Inputs and outputs; the nodes are whatever the outputs reach. ``layout`` is the order of its
-    4-D tensors where an operator has a channel axis and does not say which."""
+    4-D tensors where an operator has a channel axis and does not say which. ``output_names``: as
+    many as outputs, or none."""
 
     inputs: list[Node]
     outputs: list[Node]
     name: str = "model"
     layout: str = NCHW
+    output_names: tuple[str, ...] = ()
 
     def nodes(self) -> list[Node]:
         """All reachable nodes, producers before consumers."""

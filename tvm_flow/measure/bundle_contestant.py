@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tvm_flow.runtime.bundle import Bundle, load
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]
 
 
 class BundleRun:
@@ -17,12 +17,12 @@ class BundleRun:
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
-        self._input = bundle.buffers[0]
+        self._buffers = bundle.buffers
 
-    def set_input(self, array: Array) -> None:
-        if self._bundle.inputs[0].layout == "NHWC":
-            array = array.transpose(0, 2, 3, 1)
-        np.copyto(self._input, array)
+    def set_input(self, *arrays: Array) -> None:
+        for array, spec, buffer in zip(arrays, self._bundle.inputs, self._buffers, strict=True):
+            nhwc = spec.layout == "NHWC"
+            np.copyto(buffer, array.transpose(0, 2, 3, 1) if nhwc else array)
 
     def run(self) -> object:
         return self._bundle.run()
@@ -37,7 +37,7 @@ class BundleRun:
 
 def _nchw(result: Any, layout: str) -> Array:
     made: Array = result.transpose(0, 3, 1, 2) if layout == "NHWC" else result
-    return np.ascontiguousarray(made)
+    return np.asarray(made, order="C")
 
 
 def contestant(*, threads: int, directory: str) -> BundleRun:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import fx, nn
 from torch.fx.experimental import optimization
 
+from tvm_flow.frontend.forward import call, named_outputs
+from tvm_flow.ir.inputs import InputSpec
 from tvm_flow.support.errors import ModelError
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]
 VARIANTS = ("eager", "eager_bn_folded", "eager_channels_last")
 
 
@@ -37,27 +39,30 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
 
 
 def load_module(
-    spec: str, *, weights: str | None = None, input_shape: tuple[int, ...] | None = None
-) -> nn.Module:
-    """The PyTorch module of a model specification. Raises what the frontend raises, and
-    :class:`ModelError` for ONNX."""
+    spec: str,
+    *,
+    weights: str | None = None,
+    inputs: Sequence[InputSpec] = (),
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """The PyTorch module of a model specification, and the names of the inputs, the last, that it
+    takes by their names. Raises what the frontend raises, and :class:`ModelError` for ONNX."""
     # Here and not above: a pickled module has no need of it.
     from tvm_flow.frontend.model import load  # noqa: PLC0415
 
-    module = load(spec, weights=weights, input_shape=input_shape).module
-    if module is None:
+    loaded = load(spec, weights=weights, inputs=inputs)
+    if loaded.module is None:
         raise ModelError(
             f"{spec} cannot be compared with PyTorch eager",
             why="an ONNX file has no PyTorch module",
             fix="pass the PyTorch model it was exported from",
         )
-    return module
+    return loaded.module, loaded.keywords
 
 
 class EagerRun:
-    """One eager variant with its input in place; a ``Runnable`` of ``timing_worker``."""
+    """One eager variant with its inputs in place; a ``Runnable`` of ``timing_worker``."""
 
-    def __init__(self, module: nn.Module, variant: str) -> None:
+    def __init__(self, module: nn.Module, variant: str, keywords: Sequence[str] = ()) -> None:
         self._format = torch.contiguous_format
         if variant != "eager":
             module = fold_batch_norm(module)
@@ -65,20 +70,28 @@ class EagerRun:
             self._format = torch.channels_last
         # Torch's own stubs lack this overload of Module.to.
         self._module = module.eval().to(memory_format=self._format)  # type: ignore[call-overload]
-        self._input = torch.empty(0)
+        self._keywords = keywords
+        self._inputs: list[torch.Tensor] = []
 
-    def set_input(self, array: Array) -> None:
-        self._input = torch.from_numpy(array).contiguous(memory_format=self._format)
+    def set_input(self, *arrays: Array) -> None:
+        self._inputs = [self._placed(torch.from_numpy(array)) for array in arrays]
+
+    def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Only tensors of four dimensions can have their channels last."""
+        four = tensor.ndim == 4
+        return tensor.contiguous(memory_format=self._format if four else torch.contiguous_format)
 
     @torch.inference_mode()
     def run(self) -> Any:
-        return self._module(self._input)
+        return call(self._module, self._inputs, self._keywords)
 
+    @torch.inference_mode()
     def output(self) -> list[Array]:
-        """All outputs: the model returns one tensor, or a flat tuple or list of them."""
-        result = self.run()
-        parts = result if isinstance(result, tuple | list) else [result]
-        return [part.contiguous().numpy() for part in parts]
+        """All outputs, in the order of the bundle's. The inputs stay as they are, also where the
+        model writes to them."""
+        given = [tensor.clone() for tensor in self._inputs]
+        result = call(self._module, given, self._keywords)
+        return [part.contiguous().numpy() for _, part in named_outputs(result)]
 
 
 def contestant(
@@ -87,19 +100,21 @@ def contestant(
     variant: str,
     spec: str = "",
     weights: str | None = None,
-    input_shape: list[int] | None = None,
+    inputs: Sequence[Sequence[Any]] = (),
+    keywords: Sequence[str] = (),
     pickled: str = "",
 ) -> EagerRun:
     """Make one of :data:`VARIANTS` in this process, limited to ``threads``.
 
     The module comes from ``pickled`` (a file ``torch.save`` wrote in this very comparison) or from
-    the model ``spec`` as the frontend understands it.
+    the model ``spec`` as the frontend understands it, for ``inputs`` (shape, type and name of
+    each). The last of them, ``keywords``, are passed by their names.
     """
     torch.set_num_threads(threads)
     torch.set_num_interop_threads(1)
     if pickled:
         module = torch.load(Path(pickled), weights_only=False)
     else:
-        shape = tuple(input_shape) if input_shape else None
-        module = load_module(spec, weights=weights, input_shape=shape)
-    return EagerRun(module, variant)
+        given = [InputSpec(tuple(shape), dtype, name) for shape, dtype, name in inputs]
+        module, _ = load_module(spec, weights=weights, inputs=given)
+    return EagerRun(module, variant, keywords)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from tvm_flow.runtime import Bundle
 from tvm_flow.support import manifest
+from tvm_flow.support.child import SAFE_PATH
 from tvm_flow.support.errors import MeasurementError
 
 # The peak is read by the process itself: the one in its parent's rusage starts at the parent's
@@ -65,7 +67,9 @@ def memory_report(bundle: Bundle) -> MemoryReport:
 def _peak(bundle: Path, *arguments: str) -> int:
     """Peak resident bytes of a process that runs :data:`_REPORT` with the bundle's own runtime."""
     command = [sys.executable, "-c", _REPORT, str(bundle.absolute() / "python"), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, **SAFE_PATH}
+    )
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         raise MeasurementError(

@@ -33,7 +33,7 @@ from tvm_flow.support import channel, errors, machine
 from tvm_flow.support.child import child_environment
 from tvm_flow.support.errors import MeasurementError, UsageError
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]
 START_TIMEOUT_S = 300.0
 RUN_TIMEOUT_S = 600.0
 ROUND_S = 0.3
@@ -122,11 +122,12 @@ class Worker:
         self._stop()
         return reply
 
-    def outputs(self, array: Array) -> list[Array]:
-        """All outputs of the network, in its order, for ``array``, which stays its input."""
-        given, made = (str(Path(self._folder.name) / name) for name in ("input.npy", "outputs.npz"))
-        np.save(given, array)
-        self.ask({"do": "output", "input": given, "outputs": made})
+    def outputs(self, *arrays: Array) -> list[Array]:
+        """All outputs of the network, in its order, for ``arrays``, which stay its inputs."""
+        folder = Path(self._folder.name)
+        given, made = (str(folder / name) for name in ("inputs.npz", "outputs.npz"))
+        np.savez(given, *arrays)
+        self.ask({"do": "output", "inputs": given, "outputs": made})
         with np.load(made) as results:
             return [results[name] for name in results.files]
 
@@ -202,9 +203,10 @@ class Race:
     ) -> None:
         self._stack.close()
 
-    def outputs_of(self, name: str, array: Array) -> list[Array]:
-        """All outputs of one competitor; ``array`` is also what it is timed on from now on."""
-        return self.workers[name].outputs(array)
+    def outputs_of(self, name: str, *arrays: Array) -> list[Array]:
+        """All outputs of one competitor; ``arrays``, one per input, are also what it is timed on
+        from now on."""
+        return self.workers[name].outputs(*arrays)
 
     def measure(self, rounds: int = 20, round_s: float = ROUND_S) -> Measurement:
         """Time until ``rounds`` undisturbed rounds are taken, at most twice as many in all.

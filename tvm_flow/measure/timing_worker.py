@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,14 +29,14 @@ _WARM_UP_RUNS = 2  # after another contestant had the caches
 
 
 class Runnable(Protocol):
-    """What a factory returns: a network with its input in place."""
+    """What a factory returns: a network with its inputs in place."""
 
-    def set_input(self, array: NDArray[np.float32]) -> None: ...
+    def set_input(self, *arrays: NDArray[Any]) -> None: ...
 
     def run(self) -> object:
         """One run, timed as it is."""
 
-    def output(self) -> NDArray[np.float32] | Sequence[NDArray[np.float32]]:
+    def output(self) -> NDArray[Any] | Sequence[NDArray[Any]]:
         """Run once and return the result, or all of them where the network has several."""
 
 
@@ -68,7 +68,8 @@ def _build(message: channel.Message) -> Runnable:
 def _answer(runnable: Runnable, message: channel.Message) -> channel.Message:
     if message["do"] == "round":
         return {"times": timed_round(runnable, message["seconds"])}
-    runnable.set_input(np.load(message["input"]))
+    with np.load(message["inputs"]) as given:
+        runnable.set_input(*(given[name] for name in given.files))
     if message["do"] == "output":
         result = runnable.output()
         np.savez(message["outputs"], *(result if isinstance(result, tuple | list) else [result]))

@@ -21,6 +21,7 @@ def main(program: str, given: str, result: str, threads: str, runs: str, cores: 
         os.sched_setaffinity(0, wanted)
     import numpy as np  # noqa: PLC0415 - after the cores are chosen: its threads inherit them
     import torch  # noqa: PLC0415
+    from torch.utils import _pytree as pytree  # noqa: PLC0415
 
     torch.set_num_threads(int(threads))
     module = torch.export.load(program).module()
@@ -28,13 +29,15 @@ def main(program: str, given: str, result: str, threads: str, runs: str, cores: 
         inputs = [torch.from_numpy(saved[name]) for name in saved.files]
     seconds = []
     with torch.inference_mode():
+        # a network may write to its inputs: the result is that of what was given
+        y = module(*(value.clone() for value in inputs))
         for _ in range(WARM_UP):
-            y = module(*inputs)
+            module(*inputs)
         for _ in range(int(runs)):
             start = time.perf_counter()
-            y = module(*inputs)
+            module(*inputs)
             seconds.append(time.perf_counter() - start)
-    outputs = y if isinstance(y, (tuple, list)) else [y]
+    outputs = [leaf for leaf in pytree.tree_flatten(y)[0] if leaf is not None]
     np.savez(result, *(output.numpy() for output in outputs))
     print(json.dumps({"torch": torch.__version__, "seconds": seconds}))
 

@@ -14,6 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from tvm_flow.frontend.inputs import Asked, sample_of
+from tvm_flow.frontend.signature import module_inputs
+from tvm_flow.ir.inputs import InputSpec
 from tvm_flow.measure.eager import VARIANTS, fold_batch_norm, load_module
 from tvm_flow.measure.rounds import Measurement
 from tvm_flow.measure.stats import worst_rel_error
@@ -22,7 +25,7 @@ from tvm_flow.runtime.timing import Timing
 from tvm_flow.support import manifest
 from tvm_flow.support.errors import ModelError, UsageError
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]
 RANDOM_INPUTS = 3
 
 
@@ -96,7 +99,7 @@ def compare(
     *,
     threads: Sequence[int] = (1, 2),
     weights: str | None = None,
-    inputs: Sequence[Array] = (),
+    inputs: Sequence[Array | Sequence[Array]] = (),
     rounds: int = 20,
     round_s: float = ROUND_S,
 ) -> list[CompareResult]:
@@ -106,8 +109,8 @@ def compare(
     ----------
     model: what ``compile`` took (a name of the zoo, a file, ``package:function``), or a module,
         which is pickled and must therefore be importable.
-    inputs: further inputs (NCHW, of the bundle's shape) whose results are compared, besides the
-        stored sample and three random ones.
+    inputs: further inputs (NCHW; of a network that takes several an array for each) whose results
+        are compared, besides the stored sample and three random ones.
     rounds: undisturbed rounds wanted; each competitor runs ``round_s`` seconds in each.
 
     Raises :class:`UsageError`, :class:`BundleError`, :class:`ModelError`,
@@ -115,18 +118,24 @@ def compare(
     """
     directory = Path(bundle_dir)
     info = manifest.verify(directory)
-    arrays = _inputs(directory, info, inputs)
+    further = [[one] if isinstance(one, np.ndarray) else list(one) for one in inputs]
+    arrays = _inputs(directory, info, further)
+    specs = [
+        InputSpec(array.shape, str(array.dtype), entry["name"])
+        for array, entry in zip(arrays[0], info.data["inputs"], strict=True)
+    ]
     with ExitStack() as stack:
         options: dict[str, Any]
-        module: nn.Module
         if isinstance(model, nn.Module):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tvm-flow-compare-"))
             options = {"pickled": str(Path(folder) / "module.pt")}
             torch.save(model, options["pickled"])
-            module = model
+            module, (_, keywords) = model, module_inputs(model, Asked(tuple(specs)))
         else:
-            options = {"spec": model, "weights": weights, "input_shape": list(arrays[0].shape)}
-            module = load_module(model, weights=weights, input_shape=arrays[0].shape)
+            shapes = [(spec.shape, spec.dtype, spec.name) for spec in specs]
+            options = {"spec": model, "weights": weights, "inputs": shapes}
+            module, keywords = load_module(model, weights=weights, inputs=specs)
+        options["keywords"] = keywords
         contestants = {
             name: Contestant("tvm_flow.measure.eager:contestant", {**options, "variant": name})
             for name in _possible_variants(module)
@@ -140,13 +149,13 @@ def compare(
             with Race(contestants, threads=count) as race:
                 # The sample comes last, so that it is what is timed.
                 outputs = {
-                    name: [race.outputs_of(name, a) for a in reversed(arrays)]
+                    name: [race.outputs_of(name, *given) for given in reversed(arrays)]
                     for name in contestants
                 }
                 _require_alike(outputs["bundle"][0], outputs["eager"][0])
                 measured = race.measure(rounds, round_s)
             agreement = numerics(outputs["bundle"], outputs["eager"])
-            results.append(_result(info, count, arrays[0].shape, measured, agreement))
+            results.append(_result(info, count, specs[0].shape, measured, agreement))
         return results
 
 
@@ -158,21 +167,47 @@ def _possible_variants(module: nn.Module) -> tuple[str, ...]:
     return VARIANTS
 
 
-def _inputs(directory: Path, info: manifest.Manifest, extra: Sequence[Array]) -> list[Array]:
-    """The sample, random inputs and ``extra``, all NCHW and fp32."""
-    sample = np.load(directory / info.data["sample"]["inputs"][0])
-    if info.layout == "NHWC" and sample.ndim == 4:
-        sample = np.ascontiguousarray(sample.transpose(0, 3, 1, 2))
-    for array in extra:
-        if array.shape != sample.shape:
+def _inputs(
+    directory: Path, info: manifest.Manifest, extra: list[list[Array]]
+) -> list[list[Array]]:
+    """The sample, random inputs and ``extra``, one array per input, all NCHW.
+
+    Where the sample is not random itself, it says what the network takes: then the others are its
+    values in another order.
+    """
+    sample = [_nchw(np.load(directory / name), info) for name in info.data["sample"]["inputs"]]
+    for arrays in extra:
+        given, wanted = ([(a.shape, a.dtype) for a in some] for some in (arrays, sample))
+        if given != wanted:
+            shown = ", ".join(f"{shape} {dtype}" for shape, dtype in given)
             raise UsageError(
-                f"an input to compare has shape {array.shape}",
-                why=f"the bundle was compiled for {sample.shape}",
-                fix="pass inputs of the bundle's shape",
+                f"an input to compare is {shown}",
+                why="the bundle was compiled for "
+                + ", ".join(f"{shape} {dtype}" for shape, dtype in wanted),
+                fix="pass inputs of the bundle's shapes and types",
             )
     rng = np.random.default_rng(0)
-    random = [rng.standard_normal(sample.shape, np.float32) for _ in range(RANDOM_INPUTS)]
-    return [sample, *random, *(array.astype(np.float32) for array in extra)]
+    specs = [InputSpec(array.shape, str(array.dtype)) for array in sample]
+    usual = [
+        array.dtype.kind == "f" and np.array_equal(array, random)
+        for array, random in zip(sample, sample_of(specs, None), strict=True)
+    ]
+
+    def another() -> list[Array]:
+        return [
+            rng.standard_normal(array.shape, np.float32).astype(array.dtype)
+            if plain
+            else rng.permutation(array.ravel()).reshape(array.shape)
+            for array, plain in zip(sample, usual, strict=True)
+        ]
+
+    return [sample, *(another() for _ in range(RANDOM_INPUTS)), *extra]
+
+
+def _nchw(array: Array, info: manifest.Manifest) -> Array:
+    if info.layout != "NHWC" or array.ndim != 4:
+        return array
+    return np.ascontiguousarray(array.transpose(0, 3, 1, 2))
 
 
 def _result(
@@ -221,6 +256,7 @@ def numerics(actual: Sequence[Sequence[Array]], expected: Sequence[Sequence[Arra
             x, y = a.astype(np.float64).ravel(), e.astype(np.float64).ravel()
             norms = float(np.linalg.norm(x) * np.linalg.norm(y))
             cosines.append(float(x @ y) / norms if norms else float(norms == 0))
-        same.append(made[0].argmax(-1).ravel() == wanted[0].argmax(-1).ravel())
+        first, right = (np.atleast_1d(outputs[0]) for outputs in (made, wanted))
+        same.append(first.argmax(-1).ravel() == right.argmax(-1).ravel())
     agreement = float(np.concatenate(same).mean())
     return Numerics(max(errors), min(cosines), agreement, len(expected), len(expected[0]))

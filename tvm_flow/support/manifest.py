@@ -91,6 +91,13 @@ def _digest(data: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+#: What is read of a manifest; lists are of objects.
+_FIELDS: dict[str, type] = {
+    "model": str, "layout": str, "target": dict, "sample": dict, "files": dict, "memory": dict,
+    "inputs": list, "outputs": list, "kernels": list, "calls": list,
+}  # fmt: skip
+
+
 def is_bundle(directory: Place) -> bool:
     """Whether ``directory`` holds a manifest of this format, of any schema and in any state."""
     try:
@@ -121,7 +128,7 @@ def read(directory: Place) -> Manifest:
             why="it has neither the manifest nor the sample of a bundle",
             fix="compile a bundle, without --single-file",
         ) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"cannot read {path}", why=str(error), fix=REWRITE) from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise BundleError(f"{path} is not the manifest of a tvm-flow bundle", fix=REWRITE)
@@ -133,6 +140,11 @@ def read(directory: Place) -> Manifest:
         )
     if data.get("manifest_sha256") != _digest(data):
         raise BundleError(f"{path} was changed after it was written", fix=REWRITE)
+    for key, kind in _FIELDS.items():
+        value: Any = data.get(key)
+        sound = isinstance(value, kind)
+        if not sound or (kind is list and not all(isinstance(item, dict) for item in value)):
+            raise BundleError(f"{path} says nothing sound of {key!r}", fix=REWRITE)
     return Manifest(data)
 
 

@@ -51,8 +51,10 @@ def verified_graph(
     phases: Sequence[Phase],
     layout: str = "NCHW",
     observe: Observer | None = None,
+    given: Sequence[np.ndarray] | None = None,
 ) -> VerifiedGraph:
-    """Import, run ``phases``, and compare both with the model.
+    """Import, run ``phases``, and compare both with the model on the inputs ``given``, by default
+    random ones.
 
     ``layout`` is that of 4-D inputs and outputs after the phases; ``observe`` sees the graph as
     ``imported`` and after each phase. ``imported`` is called again to find a wrong pass.
@@ -65,7 +67,11 @@ def verified_graph(
         observe("imported", first.graph)
     start = time.perf_counter()
     with one_thread():
-        inputs = sample(first.graph)
+        inputs = (
+            sample(first.graph)
+            if given is None
+            else [torch.from_numpy(np.array(array)) for array in given]
+        )
         places, expected = verify_import(first, inputs)
     seconds = time.perf_counter() - start
     graph = run_phases(first.graph, phases, observe)

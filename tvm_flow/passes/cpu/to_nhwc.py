@@ -31,11 +31,12 @@ _RULED = _ELEMENTWISE | {
 def to_nhwc(graph: Graph, *, border: str = "NCHW") -> Graph:
     """Convert; 4-D inputs and outputs keep NCHW unless ``border`` is ``"NHWC"``."""
     converter = _Converter(border)
-    for node in graph.nodes():
+    for node in [*graph.inputs, *graph.nodes()]:  # also inputs that nothing reads
         converter.convert(node)
     outputs = [converter.result(node) for node in graph.outputs]
-    inputs = [converter.new[id(node)] for node in graph.inputs if id(node) in converter.new]
-    return rewrite(Graph(inputs, outputs, graph.name, NHWC), cancel_permutes)
+    inputs = [converter.new[id(node)] for node in graph.inputs]
+    made = Graph(inputs, outputs, graph.name, NHWC, graph.output_names)
+    return rewrite(made, cancel_permutes)
 
 
 def nhwc_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -51,6 +52,8 @@ class _Converter:
         self.permuted: dict[tuple[int, bool], Node] = {}
 
     def convert(self, node: Node) -> None:
+        if id(node) in self.new:
+            return
         four = len(node.shape) == 4
         if node.op == "input":
             nhwc = four and self.border == "NHWC"
@@ -95,7 +98,9 @@ class _Converter:
             shape = tuple(new.shape[a] for a in axes)
             if new.op == "const":
                 value = np.ascontiguousarray(new.weights["value"].transpose(axes))
-                self.permuted[key] = Node("const", [], shape, weights={"value": value})
+                self.permuted[key] = Node(
+                    "const", [], shape, weights={"value": value}, dtype=new.dtype
+                )
             else:
                 self.permuted[key] = Node("permute", [new], shape, {"axes": axes}, dtype=new.dtype)
         return self.permuted[key]

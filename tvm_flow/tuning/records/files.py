@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from codecs import BOM_UTF8
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,19 +54,21 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_log(path: Path, target: str) -> LogFile:
-    """Read and check one log. Only a torn last line is tolerated.
+    """Read and check one log. Only a torn last line is tolerated, and what editors leave behind: a
+    byte-order mark, and blank lines.
 
     Raises :class:`RecordError` naming file, line and remedy on anything else that is wrong.
     """
     log = LogFile(path)
     data = read_bytes(path)
-    body, newline, tail = data.rpartition(b"\n")
+    body, newline, tail = data.removeprefix(BOM_UTF8).rpartition(b"\n")
     for number, line in enumerate(body.split(b"\n") if newline else [], start=1):
         try:
-            _accept(log, line, target)
+            if line.strip():
+                _accept(log, line, target)
         except BadLine as error:
             raise _bad_line(path, number, error) from error
-    if tail:
+    if tail.strip():
         try:
             _accept(log, tail, target)
             log.open_end = True
@@ -214,7 +217,9 @@ def _sort_lines(path: Path, target: str) -> tuple[list[bytes], list[bytes]]:
     trials: list[bytes] = []
     bad: list[bytes] = []
     data = read_bytes(path)
-    for number, line in enumerate(data.removesuffix(b"\n").split(b"\n") if data else [], start=1):
+    for number, line in enumerate(data.removeprefix(BOM_UTF8).split(b"\n"), start=1):
+        if not line.strip():
+            continue
         try:
             entry = decode(line, target)
         except ForeignLine as error:

@@ -180,7 +180,7 @@ def decode(line: bytes, target: str) -> Record | Header:
     """One line of a log of board ``target``. Raises :class:`BadLine`."""
     try:
         entry = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
-    except ValueError as error:  # also undecodable bytes
+    except (ValueError, RecursionError) as error:  # also undecodable bytes
         raise BadLine(f"not JSON ({error})") from error
     if not isinstance(entry, dict):
         raise BadLine("not a JSON object")
@@ -188,16 +188,21 @@ def decode(line: bytes, target: str) -> Record | Header:
     if kind not in ("header", "trial"):
         raise BadLine(f"unknown kind {kind!r}")
     stated = entry.pop("sha", None)
+    if kind == "header":
+        _require_known(entry.get("schema"))  # a newer one may be hashed in another way
     if stated != _digest(entry):
         raise BadLine("its content hash does not match: the line was edited or damaged")
     del entry["kind"]
     return _header(entry, target) if kind == "header" else _record(entry)
 
 
+def _require_known(schema: Any) -> None:
+    if _is_int(schema) and schema > SCHEMA:
+        raise ForeignLine(f"written by a newer version of tvm-flow (schema {schema})")
+
+
 def _header(entry: dict[str, Any], target: str) -> Header:
     schema = entry.get("schema")
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise ForeignLine(f"written by a newer version of tvm-flow (schema {schema})")
     if schema not in (schema1.SCHEMA, SCHEMA):
         raise ForeignLine(f"there is no schema {schema!r}")
     try:
@@ -214,7 +219,7 @@ def _record(entry: dict[str, Any]) -> Record:
         return Record(**(schema1.upgraded(entry) if "workload" in entry else entry))
     except BadLine:
         raise
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # whatever wrong types in it lead to
         raise BadLine(f"not a trial ({error})") from error
 
 

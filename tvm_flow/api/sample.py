@@ -1,0 +1,34 @@
+"""The sample that a bundle carries: inputs, and what the reference makes of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_flow.api.networks import LoadedModel
+from tvm_flow.ir.lowered import Lowered
+from tvm_flow.support.errors import UsageError
+
+Array = NDArray[Any]
+
+
+def sample_for(loaded: LoadedModel, lowered: Lowered) -> tuple[list[Array], list[Array]]:
+    """Inputs, the user's or random ones that are the same for every compilation, and the reference
+    outputs, as the bundle takes and gives them. Raises :class:`UsageError` for NaN and infinity."""
+    sample, expected = list(loaded.sample), loaded.run(*loaded.sample)
+    if not all(np.isfinite(output).all() for output in expected):
+        raise UsageError(
+            f"{loaded.name} gives NaN or infinity for its sample",
+            why="its weights may be broken, or the sample is not what it was trained on",
+            fix="check the weights with PyTorch, or pass inputs of its own domain with "
+            "--sample FILE",
+        )
+    if lowered.layout == "NHWC":
+        return [_nhwc(array) for array in sample], [_nhwc(array) for array in expected]
+    return sample, expected
+
+
+def _nhwc(array: Array) -> Array:
+    return np.ascontiguousarray(array.transpose(0, 2, 3, 1)) if array.ndim == 4 else array
