@@ -14,6 +14,8 @@ from typing import Any
 import tvm
 from tvm import relax, te, tirx, topi
 
+from tvm_flow.schedules.contract.dtypes import FLOAT32
+
 Expression = Any
 
 
@@ -136,7 +138,7 @@ def _standardised(x: te.Tensor, axes: Sequence[int], epsilon: float) -> te.Tenso
     def at(statistic: te.Tensor, place: Sequence[Expression]) -> Expression:
         return statistic(*[place[axis] for axis in kept])
 
-    wide = topi.cast(x, "float32") if x.dtype in ("float16", "bfloat16") else x
+    wide = topi.cast(x, FLOAT32.value) if x.dtype in ("float16", "bfloat16") else x
     share = tirx.const(1.0 / count, wide.dtype)
     mean = _sum(wide, axes, kept)
     centred = te.compute(

@@ -16,13 +16,10 @@ from torch.utils._pytree import SequenceKey, tree_flatten_with_path
 
 from tvm_flow.frontend.inputs import BOUNDS, Array, sample_of
 from tvm_flow.frontend.weights import article, first_line
-from tvm_flow.ir.inputs import InputSpec
+from tvm_flow.ir.inputs import INPUT_TYPES, InputSpec
 from tvm_flow.support.errors import ModelError, TvmFlowError
 
-_OUTPUT_TYPES = {
-    torch.float32, torch.float64, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8,
-    torch.bool,
-}  # fmt: skip
+_OUTPUT_TYPES = {getattr(torch, name) for name in INPUT_TYPES}
 
 
 @contextmanager
