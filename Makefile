@@ -19,7 +19,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP
 help:
 	@echo "make demo       set up, then trace, tune, compile, check and compare FasterNet-T0"
 	@echo "make system-packages  install what emulated and modelled boards, and some tests, need (apt-get)"
-	@echo "make test       run the default tests (about eight minutes on 2 cores)"
+	@echo "make test       run the default tests (about seven minutes on 2 cores)"
 	@echo "make test-fast  run the unit tests (under a minute on one core)"
 	@echo "make test-slow SHARD=k/n  run the k-th of n parts of the slow tests; what has passed on the"
 	@echo "                same sources is not run again, unless with AGAIN=1"

@@ -196,7 +196,7 @@ def sample_of(
 def _random(rng: np.random.Generator, spec: InputSpec, bound: int) -> Array:
     dtype = np.dtype(spec.dtype)
     if dtype.kind == "f":
-        return np.asarray(rng.standard_normal(spec.shape, np.float32), dtype)
+        return np.asarray(rng.standard_normal(spec.shape, FLOAT32.numpy), dtype)
     if dtype.kind == "b":
         return np.asarray(rng.integers(0, 2, spec.shape), dtype)
     most = min(bound, int(np.iinfo(dtype).max) + 1)

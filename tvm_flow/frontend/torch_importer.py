@@ -14,6 +14,8 @@ from torch import fx
 from tvm import relax
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
+from tvm_flow.schedules.contract.dtypes import FLOAT32
+
 
 class Importer(ExportedProgramImporter):
     """See the module's text."""
@@ -110,7 +112,7 @@ class Importer(ExportedProgramImporter):
             value = self.env[x]
             if not isinstance(other, float) or "int" not in str(value.ty.dtype):
                 return convert(node)
-            self.env[x] = self._emit(relax.op.astype(value, "float32"))
+            self.env[x] = self._emit(relax.op.astype(value, FLOAT32.value))
             try:
                 return convert(node)
             finally:
