@@ -55,11 +55,7 @@ def compile_library(lowered: Lowered) -> CompiledLibrary:
     except CompileError:
         raise
     except Exception as error:  # TVM raises many types; none of them is the user's to catch
-        raise CompileError(
-            f"cannot compile {lowered.model_name} for {lowered.board.name}",
-            why=last_line(error),
-            fix="run again with --debug and report it",
-        ) from error
+        raise cannot_compile(lowered, error) from error
     return CompiledLibrary(module, plan, tuple(values), target)
 
 
@@ -85,6 +81,15 @@ def calls_with_outputs() -> tvm.transform.Pass:
             transform.RemovePurityChecking(),
             transform.CallTIRRewrite(),
         ]
+    )
+
+
+def cannot_compile(lowered: Lowered, error: Exception) -> CompileError:
+    """What an error of TVM's means to the user."""
+    return CompileError(
+        f"cannot compile {lowered.model_name} for {lowered.board.name}",
+        why=last_line(error),
+        fix="run again with --debug and report it",
     )
 
 

@@ -10,7 +10,7 @@ import tvm
 from tvm import relax
 from tvm.relax import transform
 
-from tvm_flow.codegen.library import calls_with_outputs, last_line
+from tvm_flow.codegen.library import calls_with_outputs, cannot_compile, last_line
 from tvm_flow.ir.lowered import Lowered
 from tvm_flow.schedules.cpu.lowering import PIPELINE, pass_context, target_of
 from tvm_flow.support.errors import CompileError
@@ -32,11 +32,7 @@ def compile_executable(lowered: Lowered) -> Any:
                 planned, target=target, relax_pipeline=_finish(), tir_pipeline=PIPELINE
             )
     except Exception as error:  # TVM raises many types; none of them is the user's to catch
-        raise CompileError(
-            f"cannot compile {lowered.model_name} for {lowered.board.name}",
-            why=last_line(error),
-            fix="run again with --debug and report it",
-        ) from error
+        raise cannot_compile(lowered, error) from error
 
 
 def export_executable(executable: Any, path: Path, board: Board) -> None:
