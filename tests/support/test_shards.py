@@ -71,3 +71,9 @@ def test_every_test_file_has_a_tier() -> None:
     assert [name for name in TIER_OF if not (TESTS / name).exists()] == []
     with pytest.raises(pytest.UsageError, match="has no tier"):
         tier_of(TESTS / "nowhere" / "test_new.py")
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """Python imports a module once: of two files by one name, pytest collects the first."""
+    names = [path.name for path in TESTS.rglob("test_*.py")]
+    assert sorted({name for name in names if names.count(name) > 1}) == []

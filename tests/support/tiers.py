@@ -81,7 +81,7 @@ TIER_OF = {
     "tuning/test_old_records.py": "unit",
     "tuning/test_tuning_records.py": "unit",
     "verify": "compile",
-    "verify/test_compare.py": "unit",
+    "verify/test_differences.py": "unit",
 }
 
 
