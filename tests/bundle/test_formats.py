@@ -148,7 +148,7 @@ def test_a_library_for_users_of_tvm(
 def test_where_a_file_may_be_written(tmp_path: Path) -> None:
     (tmp_path / "thesis.so").write_text("precious")
     (tmp_path / "folder").mkdir()
-    for name in ("thesis.so", "folder"):
+    for name in ("thesis.so", "folder", "net", "net.txt"):
         for kind in ("single-file", "tvm"):
             with pytest.raises(UsageError):
                 tvm_flow.compile(TwoHeads(), output=tmp_path / name, format=kind)

@@ -88,11 +88,14 @@ def write_tvm_library(
 
 
 def require_library_place(path: Path) -> None:
-    """Raise :class:`UsageError` where a library would take the place of something else."""
+    """Raise :class:`UsageError` where a library would take the place of something else, or has a
+    name that neither TVM nor a dynamic linker takes for one."""
     if path.is_dir():
         raise UsageError(
             f"{path} is a directory", why="a single file is to be written", fix=f"-o {path}.so"
         )
+    if path.suffix != ".so":
+        raise UsageError(f"{path} does not end in .so", fix=f"-o {path}.so")
     try:
         if path.exists():
             machine_of(path)
