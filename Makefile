@@ -88,7 +88,7 @@ SHARD ?= 1/1
 
 test-slow: venv
 	$(if $(AGAIN),rm -rf build/slow)
-	$(BIN)/python -m pytest -m "slow and not board and not gpu" --shard $(SHARD) --resume build/slow
+	$(BIN)/python -m pytest -m "slow and not board and not gpu" --shard=$(SHARD) --resume=build/slow
 
 # What bundles carry runs under the Pythons of boards.
 ON_BOARDS := tvm_flow/runtime tvm_flow/support/errors.py examples/embedding

@@ -77,3 +77,13 @@ def test_no_two_test_files_have_one_name() -> None:
     """Python imports a module once: of two files by one name, pytest collects the first."""
     names = [path.name for path in TESTS.rglob("test_*.py")]
     assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
+def test_the_folder_of_what_has_passed_is_no_place_of_tests() -> None:
+    """Once it exists, pytest would take it for the place to look for tests and options in, if it
+    stood by itself on the command line."""
+    shown = subprocess.run(
+        ["make", "-n", "test-slow", "SHARD=2/3"],
+        cwd=TESTS.parent, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert "--shard=2/3 --resume=build/slow" in shown
