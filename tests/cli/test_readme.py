@@ -35,6 +35,13 @@ CONSOLE = [
     block["text"] for block in BLOCKS if block["kind"] == "console" and not block["left_out"]
 ]
 QUICK = ("doctor", "models", "targets")
+#: What is written by a command of an earlier block, and by which.
+MADE_BY = {
+    found[1]: command
+    for block in CONSOLE
+    for command in commands(block)
+    if (found := re.search(r" -o (\S+)", command))
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +65,13 @@ def run(command: str, folder: Path) -> str:
     return done.stdout
 
 
+def prepare(command: str, folder: Path) -> None:
+    """Make what the command reads, where the block that writes it is another shard's."""
+    for word in command.split():
+        if MADE_BY.get(word, command) != command and not (folder / word).exists():
+            run(MADE_BY[word], folder)
+
+
 @pytest.mark.parametrize(
     "block",
     [
@@ -72,6 +86,7 @@ def run(command: str, folder: Path) -> str:
 @pytest.mark.timeout(TIMEOUT_S)
 def test_console_block(block: str, folder: Path) -> None:
     for command in commands(block):
+        prepare(command, folder)
         assert run(command, folder).strip(), f"{command} says nothing"
 
 
