@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 
 from tvm_flow.runtime.bundle import Bundle, load
 from tvm_flow.runtime.classes import top_k
-from tvm_flow.runtime.cli import sample_name
 from tvm_flow.runtime.timing import Timing
 from tvm_flow.support import manifest
-from tvm_flow.support.errors import UsageError
 from tvm_flow.support.publish import write_file
 
 
@@ -88,20 +86,7 @@ def run(
     if not isinstance(bundle, Bundle) and not Path(bundle).is_file():
         manifest.verify(bundle)
     loaded = bundle if isinstance(bundle, Bundle) else load(bundle, threads=threads)
-    given = [value for value in inputs if value is not None]
-    if given and len(given) != len(loaded.inputs):
-        raise UsageError(
-            f"the network takes {len(loaded.inputs)} input(s), {len(given)} given",
-            fix="give " + ", ".join(spec.name for spec in loaded.inputs),
-        )
-    if not given and Path(loaded.directory).is_file():
-        raise UsageError(f"{loaded.directory} is a single file without a sample", fix="add --input")
-    for index in range(len(loaded.inputs)):
-        value = given[index] if given else Path(loaded.directory) / sample_name(index)
-        if isinstance(value, str | Path):
-            loaded.read_input(value, index)
-        else:
-            loaded.set_input(value, index)
+    loaded.set_inputs(*(value for value in inputs if value is not None))
     output = loaded.run()
     outputs = output if isinstance(output, tuple) else (output,)
     first = outputs[0]

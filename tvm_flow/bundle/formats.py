@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tvm_flow.bundle.plan_file import NAME as PLAN
-from tvm_flow.bundle.write import WEIGHTS, Array, BundleOptions, compiled_bundle
+from tvm_flow.bundle.write import WEIGHTS, Array, BundleOptions, fill_bundle
 from tvm_flow.codegen.library import write_objects
 from tvm_flow.codegen.vm_executable import compile_executable, export_executable
 from tvm_flow.ir.lowered import Lowered
 from tvm_flow.support.elf_header import NotElf, machine_of
 from tvm_flow.support.errors import CompileError, UsageError
+from tvm_flow.support.publish import beside
 from tvm_flow.toolchain.c_compiler import link_library
 from tvm_flow.toolchain.runtime_library import EXPORTS, library_sources, sources, version_flag
 
@@ -47,9 +48,10 @@ def write_single_file(
     (``tvmf_load(NULL, ...)``). Raises as :func:`tvm_flow.bundle.write.write_bundle`."""
     require_library_place(path)
     libc = options.libc or lowered.board.glibc_floor
-    with _folder(path) as name:
-        folder = Path(name)
-        bundle, built = compiled_bundle(lowered, folder / "bundle", sample, expected, options)
+    with _beside(path) as folder:
+        bundle = folder / "bundle"
+        bundle.mkdir()
+        built = fill_bundle(bundle, lowered, sample, expected, options)
         embedded = folder / "embedded.S"
         parts = {"plan": bundle / PLAN, "weights": bundle / WEIGHTS}
         text = "".join(_EMBED.format(name=part, path=file) for part, file in parts.items())
@@ -78,9 +80,10 @@ def write_tvm_library(
     """A library for ``tvm.runtime.load_module`` and ``relax.VirtualMachine``: ``main`` takes the
     inputs. Raises as :func:`tvm_flow.bundle.write.write_bundle`."""
     require_library_place(path)
-    with _folder(path) as name:
-        folder = Path(name)
-        bundle, _ = compiled_bundle(lowered, folder / "bundle", sample, expected, options)
+    with _beside(path) as folder:
+        bundle = folder / "bundle"
+        bundle.mkdir()
+        fill_bundle(bundle, lowered, sample, expected, options)
         made = folder / path.name
         export_executable(compile_executable(lowered), made, lowered.board)
         _publish(made, path, bundle, accept)
@@ -107,25 +110,22 @@ def require_library_place(path: Path) -> None:
         ) from None
 
 
-def _folder(path: Path) -> tempfile.TemporaryDirectory[str]:
-    """Beside ``path``, so that the result is moved in one step."""
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A folder beside ``path``, so that the result is moved in one step. Raises
+    :class:`CompileError` for an ``OSError``."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent)
+        with beside(path) as folder:
+            yield folder
     except OSError as error:
-        raise _unwritable(path, error) from error
+        cause = error.strerror or str(error)
+        raise CompileError(
+            f"cannot write {path}", why=cause, fix="choose another --output"
+        ) from error
 
 
 def _publish(made: Path, path: Path, bundle: Path, accept: Accept | None) -> None:
     if accept is not None:
         accept(made, bundle)
-    try:
-        made.chmod(0o644)
-        made.replace(path)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> CompileError:
-    cause = error.strerror or str(error)
-    return CompileError(f"cannot write {path}", why=cause, fix="choose another --output")
+    made.chmod(0o644)
+    made.replace(path)

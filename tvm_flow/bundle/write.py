@@ -21,6 +21,7 @@ from tvm_flow.codegen.constants import write_weights
 from tvm_flow.codegen.library import CompiledLibrary
 from tvm_flow.ir.lowered import Lowered
 from tvm_flow.ir.picture import PictureRecipe
+from tvm_flow.runtime.bundle import sample_name
 from tvm_flow.support import elf_header, manifest
 from tvm_flow.support.errors import UsageError
 from tvm_flow.support.publish import refuse_foreign, replaced
@@ -80,32 +81,27 @@ def write_bundle(
     """
     target = Path(out_dir).absolute()
     refuse_foreign(target, "bundle", manifest.is_bundle)
-    _require_sample(lowered, sample, expected)
-    backend = backend_of(lowered.device)
-    built = backend.compile(lowered)
     with replaced(target, "bundle") as staging:
-        writer = _Writer(staging, lowered, built, backend, options or BundleOptions())
-        writer.write(sample, expected)
+        fill_bundle(staging, lowered, sample, expected, options or BundleOptions())
         if accept is not None:
             accept(staging, staging)
     return target
 
 
-def compiled_bundle(
-    lowered: Lowered,
+def fill_bundle(
     folder: Path,
+    lowered: Lowered,
     sample: Sequence[Array],
     expected: Sequence[Array],
     options: BundleOptions,
-) -> tuple[Path, CompiledLibrary]:
-    """A bundle in a folder that somebody else deletes, and what it was made from. Raises as
+) -> CompiledLibrary:
+    """Compile ``lowered`` into a bundle in the empty ``folder``; what it was made from. Raises as
     :func:`write_bundle`."""
     _require_sample(lowered, sample, expected)
     backend = backend_of(lowered.device)
     built = backend.compile(lowered)
-    folder.mkdir()
     _Writer(folder, lowered, built, backend, options).write(sample, expected)
-    return folder, built
+    return built
 
 
 def _require_sample(lowered: Lowered, sample: Sequence[Array], expected: Sequence[Array]) -> None:
@@ -126,9 +122,8 @@ def _require_sample(lowered: Lowered, sample: Sequence[Array], expected: Sequenc
 
 
 def sample_names(what: str, count: int) -> list[str]:
-    """File names of the sample's tensors: ``what`` is ``input`` or ``expected``. The runtime knows
-    them by the same rule."""
-    return [f"sample_{what}{f'_{n}' if n > 1 else ''}.npy" for n in range(1, count + 1)]
+    """File names of the sample's tensors: ``what`` is ``input`` or ``expected``."""
+    return [sample_name(index, what) for index in range(count)]
 
 
 @dataclass(frozen=True)

@@ -98,8 +98,7 @@ def profile(
     info = manifest.verify(bundle)
     loaded = load(bundle, threads=threads)
     _require_same_calls(loaded, info.data)
-    for index, name in enumerate(info.data["sample"]["inputs"]):
-        loaded.read_input(Path(loaded.directory) / name, index)
+    loaded.set_inputs()
     probe = LoadProbe(loaded.cores, os.getpid())
     before = probe.snapshot()
     plain, table = _measure(loaded, runs)

@@ -76,7 +76,7 @@ def copied(seen: "Any") -> "Any":
     flat: Any = memoryview(bytearray(seen))
     if seen.format == "B" and seen.ndim == 1:
         return flat
-    return flat.cast(seen.format, seen.shape) if seen.shape else flat.cast(seen.format)
+    return _cast(flat, seen.format, seen.shape or ())
 
 
 def _shaped(spec: TensorSpec, memory: "Any") -> "Any":
@@ -87,11 +87,12 @@ def _shaped(spec: TensorSpec, memory: "Any") -> "Any":
     flat: Any = memoryview(memory).cast("B")
     if not spec.bytes or spec.dtype not in _FORMATS:
         return flat
-    return (
-        flat.cast(_FORMATS[spec.dtype], spec.shape)
-        if spec.shape
-        else flat.cast(_FORMATS[spec.dtype])
-    )
+    return _cast(flat, _FORMATS[spec.dtype], spec.shape)
+
+
+def _cast(flat: "Any", kind: str, shape: "tuple[int, ...]") -> "Any":
+    """Bytes as elements of a format; a scalar stays a row of one."""
+    return flat.cast(kind, shape) if shape else flat.cast(kind)
 
 
 def _width(spec: TensorSpec) -> int:

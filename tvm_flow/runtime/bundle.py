@@ -124,15 +124,35 @@ class Bundle:
         memory view where there is no NumPy. Raises :class:`UsageError` for a wrong number, shape or
         type, or NaN and infinity.
         """
+        self._require_count(values)
+        with self._mine():
+            for index, (spec, value) in enumerate(zip(self.inputs, values)):
+                arrays.fill(spec, self._library.input(self._instance, index), value)
+            return self._run()
+
+    def _require_count(self, values: "Sequence[Any]") -> None:
         if len(values) != len(self.inputs):
             raise UsageError(
                 f"the network takes {len(self.inputs)} input(s), {len(values)} given",
                 fix="pass " + ", ".join(spec.name for spec in self.inputs),
             )
-        with self._mine():
-            for index, (spec, value) in enumerate(zip(self.inputs, values)):
-                arrays.fill(spec, self._library.input(self._instance, index), value)
-            return self._run()
+
+    def set_inputs(self, *values: "Any") -> None:
+        """Fill every input: with an array as in calling the bundle, or from a file that is named
+        (see :meth:`read_input`); without ``values`` with the bundle's own sample. Raises
+        :class:`UsageError`."""
+        if values:
+            self._require_count(values)
+        elif os.path.isfile(self.directory):
+            raise UsageError(
+                f"{self.directory} is a single file without a sample", fix="pass an --input"
+            )
+        for index in range(len(self.inputs)):
+            value = values[index] if values else os.path.join(self.directory, sample_name(index))
+            if isinstance(value, str) or hasattr(value, "__fspath__"):
+                self.read_input(value, index)
+            else:
+                self.set_input(value, index)
 
     def set_input(self, value: "Any", index: int = 0) -> None:
         """Copy an array, or what can be made one, into input ``index``. Raises
@@ -242,6 +262,12 @@ class Bundle:
                 )
             )
         return error.value
+
+
+def sample_name(index: int, what: str = "input") -> str:
+    """The file with input number ``index`` of the sample in a bundle's directory; ``what`` may be
+    ``"expected"``, of an output. The library knows them by the same rule."""
+    return "sample_{}{}.npy".format(what, "" if index == 0 else f"_{index + 1}")
 
 
 def load(

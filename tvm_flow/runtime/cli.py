@@ -5,9 +5,9 @@ import os
 import sys
 
 from tvm_flow.runtime import arrays
-from tvm_flow.runtime.bundle import Bundle, load
+from tvm_flow.runtime.bundle import load
 from tvm_flow.runtime.classes import top_k
-from tvm_flow.support.errors import TvmFlowError, UsageError
+from tvm_flow.support.errors import TvmFlowError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _answer(directory: str, options: argparse.Namespace) -> int:
         error = bundle.check()
         text = "check passed: max relative error {:.2e} (tolerance {:.0e})"
         _say(text.format(error, bundle.tolerance))
-    read_inputs(bundle, options.input)
+    bundle.set_inputs(*options.input)
     made = bundle.run()
     first = made[0] if isinstance(made, tuple) else made
     for index, probability, label in top_k(first, options.top, bundle.labels):
@@ -66,23 +66,6 @@ def _answer(directory: str, options: argparse.Namespace) -> int:
         said = text.format(bundle.model, bundle.threads, batch, spec.dtype, timing)
         _say(said + (" EMULATED: says nothing about a board" if _emulated() else ""))
     return 0
-
-
-def read_inputs(bundle: Bundle, files: "list[str]") -> None:
-    """Read a file into each input, the bundle's own sample where none is named."""
-    if files and len(files) != len(bundle.inputs):
-        raise UsageError(
-            f"the network takes {len(bundle.inputs)} input(s), {len(files)} file(s) given",
-            fix="name " + ", ".join(spec.name for spec in bundle.inputs),
-        )
-    for index in range(len(bundle.inputs)):
-        name = files[index] if files else os.path.join(bundle.directory, sample_name(index))
-        bundle.read_input(name, index)
-
-
-def sample_name(index: int) -> str:
-    """The file with input number ``index`` of the sample, in a bundle's directory."""
-    return "sample_input.npy" if index == 0 else f"sample_input_{index + 1}.npy"
 
 
 def _emulated() -> bool:

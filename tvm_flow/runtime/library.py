@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 NAME = "libtvm_flow.so"
-API_VERSION = 1
 USAGE, BUSY, BUNDLE, NUMERICS, ENVIRONMENT = 2, 3, 7, 8, 10
 SHARED_WEIGHTS = 1
-PIN, UNCHECKED = 1, 2
+PIN = 1
 
 _ERRORS: "dict[int, type[TvmFlowError]]" = {
     USAGE: UsageError,
