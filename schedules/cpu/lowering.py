@@ -12,6 +12,7 @@ from tvm.s_tir import pipeline as s_tir_pipeline
 from tvm.tirx import compilation_pipeline
 
 from tvm_flow.schedules.cpu.plain_functions import plain_functions
+from tvm_flow.support import ctrl_c as _ctrl_c  # noqa: F401 - for its effect
 
 #: Storage rewrite merges the accumulator arrays of different microkernels into one allocation
 #: with mixed vector widths, which LLVM then keeps in memory instead of registers. Kernels allocate

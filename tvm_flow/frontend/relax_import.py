@@ -23,6 +23,7 @@ from tvm_flow.frontend.relax_operators import (
     unsupported,
 )
 from tvm_flow.ir.graph import Graph, Node
+from tvm_flow.support import ctrl_c as _ctrl_c  # noqa: F401 - for its effect
 
 
 def from_relax(

@@ -15,6 +15,8 @@ import tvm
 from numpy.typing import NDArray
 from tvm import rpc
 
+from tvm_flow.support import ctrl_c as _ctrl_c  # noqa: F401 - for its effect
+
 Array = NDArray[Any]
 _TRIPLE = "target.llvm_get_system_triple"
 _WORKPATH = "tvm.rpc.server.workpath"

@@ -12,6 +12,7 @@ import importlib.util
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -211,6 +212,8 @@ def run_tool(
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CompileError(f"{task} failed", why=str(error), fix="tvm-flow doctor") from error
+    if done.returncode == -signal.SIGINT:  # the terminal tells every process of the job
+        raise KeyboardInterrupt
     if done.returncode:
         raise CompileError(f"{task} failed", why=_first_complaint(done), fix="tvm-flow doctor")
 
