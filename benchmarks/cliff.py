@@ -58,7 +58,9 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="tvm-flow-cliff-") as folder:
         bundle = Path(folder) / "bundle"
         tvm_flow.compile(module, output=bundle, runner=False)
-        found = tvm_flow.compare(module, bundle=bundle, threads=threads, rounds=rounds, round_s=seconds)
+        found = tvm_flow.compare(
+            module, bundle=bundle, threads=threads, rounds=rounds, round_s=seconds
+        )
     return [Row(kind, layer, macs, result) for result in found]
 
 

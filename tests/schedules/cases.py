@@ -287,6 +287,18 @@ TRANSPOSE = [
 ]
 
 
+SHUFFLE = [
+    _direct(Problem.make("channel_shuffle", n=n, h=h, w=h, c=c, groups=groups))
+    for n, h, c, groups in (
+        (1, 5, 60, 3),
+        (2, 3, 240, 4),
+        (1, 3, 58, 2),
+        (1, 4, 84, 6),
+        (1, 1, 5, 5),
+    )
+]
+
+
 def _pointwise_nchw(n: int, h: int, w: int, ci: int, co: int, act: str = "none") -> Workload:
     return _conv(n, h, ci, co, w=w, act=act, layout=NCHW)
 
@@ -345,6 +357,6 @@ for _workload in [
     *DEPTHWISE, *POOL,
     *(_global(*given) for given in ((1, 7, 10), (3, 15, 58), (1, 1, 232), (3, 7, 122), (1, 2, 1))),
     *PARTIAL, *POINTWISE, *BLOCK, *WINOGRAD, *MBCONV, *MBCONV_WHOLE, *TRANSPOSE,
-    *POINTWISE_NCHW, *DEPTHWISE_NCHW,
+    *POINTWISE_NCHW, *DEPTHWISE_NCHW, *SHUFFLE,
 ]:  # fmt: skip
     CASES.setdefault(generator_of(_workload), []).append(_workload)
