@@ -209,6 +209,8 @@ PARTIAL = [
     _partial("pconv", 1, 7, 3, 122, 1),
     _partial("pconv", 1, 7, 7, 10, 3, 1),
     _partial("pconv", 1, 4, 4, 11, 11, 7),
+    _partial("pconv", 2, 7, 9, 40, 10, first=7, d=2, inner="relu"),
+    _partial("pconv", 1, 5, 4, 20, 5, first=15),
 ]
 POINTWISE = [
     _partial("pconv_pointwise", 1, 7, 7, 40, 10, co=80, act="relu", res="none"),
@@ -217,6 +219,7 @@ POINTWISE = [
     _partial("pconv_pointwise", 1, 1, 1, 116, 29, co=116, act="relu", res="pre"),
     _partial("pconv_pointwise", 1, 7, 4, 10, 10, 5, co=20, act="hardswish", res="none"),
     _partial("pconv_pointwise", 3, 2, 7, 232, 58, 1, co=58, act="relu6", res="none"),
+    _partial("pconv_pointwise", 1, 9, 7, 40, 10, first=7, d=3, co=22, act="relu", res="pre"),
 ]
 BLOCK = [
     _partial("pconv_block", 1, 7, 7, 40, 10, hidden=80, act="relu", res="pre"),
@@ -225,6 +228,7 @@ BLOCK = [
     _partial("pconv_block", 1, 1, 1, 116, 29, hidden=232, act="gelu", res="pre"),
     _partial("pconv_block", 1, 5, 7, 122, 30, 5, hidden=10, act="none", res="pre"),
     _partial("pconv_block", 1, 3, 7, 12, 12, 3, hidden=24, act="silu", res="none"),
+    _partial("pconv_block", 1, 6, 7, 20, 5, d=2, hidden=58, act="relu", res="pre", inner="silu"),
 ]
 WINOGRAD = [
     _winograd(1, 7, 7, 10, 20, 4, act="relu"),
@@ -235,6 +239,7 @@ WINOGRAD = [
     _winograd(3, 6, 4, 1, 3, 4, act="hardswish"),
     _partial("pconv", 1, 7, 7, 40, 10, by="winograd4"),
     _partial("pconv", 3, 5, 6, 58, 14, by="winograd2"),
+    _partial("pconv", 1, 5, 6, 58, 14, first=44, inner="relu", by="winograd2"),
     _partial("pconv_pointwise", 1, 7, 7, 40, 10, co=22, act="relu", res="pre", by="winograd4"),
     _partial("pconv_pointwise", 1, 1, 2, 11, 11, co=20, act="relu6", res="none", by="winograd2"),
     _partial("pconv_block", 1, 9, 7, 40, 10, hidden=22, act="relu", res="pre", by="winograd4"),

@@ -157,7 +157,7 @@ _PLAIN: dict[str, Operator] = {
 
 #: Operators with a channel axis, which the graph's layout says, on NCHW tensors.
 _CHANNELS: dict[str, Operator] = {
-    "pconv": lambda node, s, w: partial_convolution(s[0], w),
+    "pconv": lambda node, s, w: partial_convolution(s[0], w, node.attrs),
     "channel_shuffle": lambda node, s, _: F.channel_shuffle(s[0], node.attrs["groups"]),
     "concat_shuffle": lambda node, s, _: F.channel_shuffle(torch.cat(s, 1), 2),
 }

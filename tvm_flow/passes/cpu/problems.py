@@ -70,6 +70,7 @@ def _global_pool(node: Node) -> Problem:
 def _pconv(node: Node) -> Problem:
     a, (n, h, w, c) = node.attrs, node.inputs[0].shape
     given = {"n": n, "h": h, "w": w, "c": c, "cc": a["cc"], "k": a["k"]}
+    given |= {k: a[k] for k in ("first", "d", "inner") if k in a}
     if node.op != "pconv":
         given |= {"act": a["act"], "res": a["res"]}
         width = "hidden" if node.op == "pconv_block" else "co"
