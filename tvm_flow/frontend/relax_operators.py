@@ -79,6 +79,24 @@ def _conv2d(reader: Reader, var: Any, call: Any) -> Value | None:
     return Node("conv2d", [x], shape_of(var), attrs, weights, w.modules)
 
 
+def _conv_transpose(reader: Reader, var: Any, call: Any) -> Value | None:
+    a, x, w = call.attrs, reader.node(call.args[0]), reader.node(call.args[1])
+    if w.op != "const" or x.dtype != FLOAT32:
+        return None
+    if a.data_layout != "NCHW" or a.kernel_layout != "IOHW":
+        return None
+    weight, groups = w.weights["value"], int(a.groups)
+    ci, co, *window = weight.shape
+    split = weight.reshape(groups, ci // groups, co, *window).swapaxes(1, 2)
+    weight = np.ascontiguousarray(split.reshape(groups * co, ci // groups, *window))
+    attrs = {
+        "strides": _ints(a.strides), "padding": _ints(a.padding)[:2], "groups": groups,
+        "dilation": _ints(a.dilation),
+    }  # fmt: skip
+    weights = {"weight": weight, "bias": np.zeros(groups * co, weight.dtype)}
+    return Node("conv_transpose", [x], shape_of(var), attrs, weights, w.modules)
+
+
 def _batch_norm(reader: Reader, var: Any, call: Any) -> Value | None:
     a, x = call.attrs, reader.node(call.args[0])
     rest = [reader.node(arg) for arg in call.args[1:]]
@@ -268,6 +286,7 @@ def _broadcast(reader: Reader, var: Any, call: Any) -> Value | None:
 
 HANDLERS: dict[str, Callable[[Reader, Any, Any], Value | None]] = {
     "relax.nn.conv2d": _conv2d,
+    "relax.nn.conv2d_transpose": _conv_transpose,
     "relax.nn.batch_norm": _batch_norm,
     "relax.nn.relu": _unary("relu"),
     "relax.nn.gelu": _unary("gelu"),

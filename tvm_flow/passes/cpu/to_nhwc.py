@@ -23,7 +23,7 @@ TRANSPOSED_CHANNELS, TRANSPOSED_CHANNELS_1X1 = 16, 192
 _AXIS = {0: 0, 1: 3, 2: 1, 3: 2}
 _ELEMENTWISE = {"act", "clip", "add", "multiply", "subtract", "divide", "affine"}
 _RULED = _ELEMENTWISE | {
-    "conv2d", "concat", "slice", "max_pool", "avg_pool", "global_pool", "pconv",
+    "conv2d", "conv_transpose", "concat", "slice", "max_pool", "avg_pool", "global_pool", "pconv",
     "channel_shuffle", "concat_shuffle",
 }  # fmt: skip
 
@@ -78,6 +78,8 @@ class _Converter:
     def _convertible(self, node: Node) -> bool:
         if node.op == "conv2d":
             return _supported_conv(node)
+        if node.op == "conv_transpose":
+            return bool(node.attrs["groups"] == 1)
         if node.op in _ELEMENTWISE:
             return all(len(s.shape) == 4 or (s.op == "const" and s.weights["value"].size == 1)
                        for s in node.inputs)  # fmt: skip
@@ -112,6 +114,8 @@ class _Converter:
         op, weights, shape = node.op, node.weights, nhwc_shape(node.shape)
         if op == "conv2d":
             return self._conv(node, shape)
+        if op == "conv_transpose":
+            return self._conv_transpose(node, shape)
         sources = [
             self._get(s, True) if len(s.shape) == 4 else self.new[id(s)] for s in node.inputs
         ]
@@ -138,6 +142,14 @@ class _Converter:
         x = self.new[id(source)] if direct else self._get(source, True)
         attrs |= {"layout": NCHW_TO_NHWC if direct else NHWC, "act": "none", "res": "none"}
         return Node("conv2d", [x], shape, attrs, node.weights, node.modules)
+
+    def _conv_transpose(self, node: Node, shape: tuple[int, ...]) -> Node:
+        a = node.attrs
+        attrs = _window(node.weights["weight"].shape[2:], a["strides"], a["padding"])
+        attrs |= {"layout": NHWC, "act": "none", "res": "none"}
+        attrs |= {"dh": a["dilation"][0], "dw": a["dilation"][1]}
+        source = self._get(node.inputs[0], True)
+        return Node("conv_transpose", [source], shape, attrs, node.weights, node.modules)
 
     def _dense(self, node: Node) -> Node:
         """[..., in] -> [..., out] as a 1x1 convolution over the leading axes as pixels."""
