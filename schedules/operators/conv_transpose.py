@@ -30,6 +30,7 @@ from tvm_flow.schedules.contract.operator import Operator
 from tvm_flow.schedules.contract.problem import Problem
 from tvm_flow.schedules.contract.tensor import Array, TensorSpec
 from tvm_flow.schedules.operators import reference
+from tvm_flow.schedules.operators.sliding import window_params
 
 
 def problem(**given: int | str) -> Problem:
@@ -38,10 +39,7 @@ def problem(**given: int | str) -> Problem:
         "kh": 2, "kw": 2, "sh": 2, "sw": 2, "ph": 0, "pw": 0, "ic0": 0, "icp": given["ci"],
         "act": "none", "res": "none", **given,
     }  # fmt: skip
-    for name in ("dh", "dw"):
-        if full.get(name) == 1:
-            del full[name]
-    return Problem.of("conv_transpose", full)
+    return Problem.of("conv_transpose", window_params(full))
 
 
 @dataclass(frozen=True)

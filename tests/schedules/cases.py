@@ -138,6 +138,22 @@ FIRST_LAYER = [
     _conv(1, 9, 2, 10, 2, 2, layout=NCHW_TO_NHWC, icp=4, ic0=1),
     _conv(1, 9, 3, 10, w=11, kh=5, kw=2, sh=2, sw=1, ph=1, pw=1, layout=NCHW_TO_NHWC),
 ]
+GROUPED = [
+    _conv(1, 7, 30, 60, 3, 1, 1, groups=3, act="relu"),
+    _conv(2, 7, 48, 96, 3, 2, 1, groups=3, res="pre", act="relu"),
+    _conv(1, 7, 60, 240, groups=3),
+    _conv(2, 5, 20, 58, groups=2, res="post", icp=30, ic0=3),
+    _conv(1, 7, 10, 20, groups=2, mix=1, bcp=30, bc0=2),
+    _conv(1, 9, 6, 20, 3, 1, 1, groups=2, dw=2, pb=2, pr=0, layout=NCHW_TO_NHWC),
+    _conv(1, 9, 6, 20, 3, groups=2, dw=2, layout=NCHW_TO_NHWC),
+]
+DILATED = [
+    _conv(1, 9, 10, 20, 3, 1, 2, dh=2, dw=2, act="relu"),
+    _conv(1, 9, 10, 20, 3, dh=2, dw=3, icp=12, ic0=1),
+    _conv(1, 9, 10, 20, 3, 2, 1, pb=2, pr=0),
+    _conv(1, 9, 10, 20, 3, pb=1, pr=2),
+    _conv(1, 2, 5, 6, 3, 1, 24, dh=24, dw=24),
+]
 ACTIVATED = [
     make(act)
     for act in ACTIVATIONS
@@ -164,6 +180,9 @@ DEPTHWISE = [
     _depthwise(1, 1, 10, 3, 1, ph=3, pw=3),
     _depthwise(1, 4, 1, 3, 1),
     _depthwise(1, 5, 20, 3, 1, w=12, kh=1, kw=5, ph=0, pw=2, sw=2),
+    _depthwise(1, 9, 58, 3, 1, dh=2, dw=2, ph=2, pw=2),
+    _depthwise(2, 9, 20, 3, 2, dh=3, ph=2, pw=0, pb=1, pr=1),
+    _depthwise(1, 14, 10, 5, 1, dh=5, dw=6, ph=10, pw=10),
 ]
 POOL = [
     _pool("max", 1, 15, 10, 3, 2, 1),
@@ -319,6 +338,8 @@ DEPTHWISE_NCHW = [
     _depthwise_nchw(1, 1, 2, 10, 7, 1, ph=5, pw=5),
     _depthwise_nchw(1, 5, 64, 20, 3, 1, kh=1, kw=5, ph=0, pw=2, sw=2),
     _depthwise_nchw(1, 90, 60, 58, 3, 2),
+    _depthwise_nchw(1, 14, 20, 10, 3, 1, dh=2, dw=2, ph=2, pw=2),
+    _depthwise_nchw(1, 14, 40, 10, 3, 2, dh=2, dw=3, ph=2, pw=1, pr=0, pb=3),
 ]
 
 
@@ -331,7 +352,8 @@ CASES: dict[str, list[Workload]] = {}
 """Workloads by :func:`generator_of`."""
 
 for _workload in [
-    *FLAT, *MIXED, *DIRECT, *PADDED, *FIRST_LAYER, *ACTIVATED, *DEPTHWISE, *POOL,
+    *FLAT, *MIXED, *DIRECT, *PADDED, *FIRST_LAYER, *GROUPED, *DILATED, *ACTIVATED, *DEPTHWISE,
+    *POOL,
     *(_global(*given) for given in ((1, 7, 10), (3, 15, 58), (1, 1, 232), (3, 7, 122), (1, 2, 1))),
     *PARTIAL, *POINTWISE, *BLOCK, *WINOGRAD, *MBCONV, *MBCONV_WHOLE, *TRANSPOSE, *TRANSPOSED,
     *POINTWISE_NCHW, *DEPTHWISE_NCHW,

@@ -151,7 +151,6 @@ def _global_pool(node: Node, args: list[Tensor], _weights: Weights) -> Tensor:
 _PLAIN: dict[str, Operator] = {
     "const": lambda node, _, w: w["value"],
     "conv2d": _conv2d,
-    "general_conv2d": _conv2d,
     "conv_transpose": _conv_transpose,
     "dense": lambda node, s, w: F.linear(s[0], w["weight"], w["bias"]),
     "affine": _affine,

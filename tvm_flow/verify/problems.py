@@ -45,9 +45,18 @@ def _window(w: Problem) -> dict[str, Any]:
     return {"stride": (w["sh"], w["sw"]), "padding": (w["ph"], w["pw"])}
 
 
+def _convolution(w: Problem, x: Tensor, kernel: Tensor, bias: Tensor, groups: int) -> Tensor:
+    """Of NCHW, with all that the windows of problems may have."""
+    top, left = w["ph"], w["pw"]
+    x = F.pad(x, (left, w.get("pr", left), top, w.get("pb", top)))
+    dilation = (w.get("dh", 1), w.get("dw", 1))
+    return F.conv2d(x, kernel, bias, (w["sh"], w["sw"]), 0, dilation, groups)
+
+
 def _conv2d(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
     x = inputs[0][:, w["ic0"] : w["ic0"] + w["ci"]]
-    return _finish(w, F.conv2d(x, weights["weight"], weights["bias"], **_window(w)), inputs[1:])
+    y = _convolution(w, x, weights["weight"], weights["bias"], w.get("groups", 1))
+    return _finish(w, y, inputs[1:])
 
 
 def _conv_transpose(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
@@ -98,7 +107,7 @@ def _mbconv(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
 def _depthwise(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
     x = inputs[0][:, w["c0"] : w["c0"] + w["c"]]
     kernel = weights["weight"].unsqueeze(1)
-    y = F.conv2d(x, kernel, weights["bias"], groups=w["c"], **_window(w))
+    y = _convolution(w, x, kernel, weights["bias"], w["c"])
     return ACTIVATIONS[w.text("act")](y)
 
 

@@ -95,7 +95,7 @@ class RowSweep:
         s = self.shape
         ends = list(accumulate(sizes))
         return [
-            (end - size) * s.sw >= s.pw and (end - 1) * s.sw - s.pw + s.kw <= s.w
+            (end - size) * s.sw >= s.pw and (end - 1) * s.sw - s.pw + s.span_w <= s.w
             for size, end in zip(sizes, ends, strict=True)
         ]
 
@@ -114,7 +114,9 @@ class RowSweep:
         acc = registers(tile.pixels * width, dtype_of(how.start(channel, width)))
         for i in range(tile.pixels):
             store(acc, how.start(channel, width), i * width, width)
-        for y in range((tile.rows - 1) * s.sh + s.kh):
+        for y in range((tile.rows - 1) * s.sh + s.span_h):
+            if s.idle_row(y, tile.rows):
+                continue
             with where_row_exists(s, row, y, tile.rows):
                 self._input_row(acc, tile, column, row, y, inside, channel, width)
         for i in range(tile.rows):
@@ -131,17 +133,21 @@ class RowSweep:
         s = self.shape
         start = self.in_row(row * s.sh - s.ph + y) + column * s.sw - s.pw
         line = T.bind(start * s.cp + s.c0 + channel)
-        for x in range((tile.cols - 1) * s.sw + s.kw):
+        for x in range((tile.cols - 1) * s.sw + s.span_w):
             if not inside and not 0 <= int(column) * s.sw - s.pw + x < s.w:
                 continue
+            taps = [
+                ((i * tile.cols + j) * width, dy, dx)
+                for i, j in product(range(tile.rows), range(tile.cols))
+                if (dy := s.tap_row(y - i * s.sh)) is not None
+                and (dx := s.tap_column(x - j * s.sw)) is not None
+            ]
+            if not taps:
+                continue
             value = bind(load(self.x, line + x * s.cp, width), width)
-            for i, j in product(range(tile.rows), range(tile.cols)):
-                dy, dx = y - i * s.sh, x - j * s.sw
-                if 0 <= dy < s.kh and 0 <= dx < s.kw:
-                    slot = (i * tile.cols + j) * width
-                    total = load(acc, slot, width)
-                    total = self.how.tap(total, value(), dy, dx, channel, width)
-                    store(acc, total, slot, width)
+            for slot, dy, dx in taps:
+                total = load(acc, slot, width)
+                store(acc, self.how.tap(total, value(), dy, dx, channel, width), slot, width)
 
 
 def sweep(

@@ -10,6 +10,8 @@ from tvm_flow.schedules.contract.problem import AXES, NCHW, NHWC, Problem, Workl
 from tvm_flow.schedules.operators import conv2d, conv_transpose, depthwise, pooling, transpose
 
 _WINDOW = ("kh", "kw", "sh", "sw", "ph", "pw")
+#: Of convolutions, where they are not what a problem leaves out.
+_MORE = ("dh", "dw", "pb", "pr", "groups")
 
 
 def problem_of(node: Node) -> Problem | None:
@@ -40,8 +42,9 @@ def _conv2d(node: Node) -> Problem:
     a = node.attrs
     n, h, w, _ = _pixels(node, nchw=a["layout"] != NHWC)
     co, ci = node.weights["weight"].shape[:2]
+    ci *= a.get("groups", 1)
     given = {k: a[k] for k in (*_WINDOW, "act", "res")}
-    given |= {k: a[k] for k in ("icp", "ic0", "mix", "bcp", "bc0") if k in a}
+    given |= {k: a[k] for k in (*_MORE, "icp", "ic0", "mix", "bcp", "bc0") if k in a}
     return conv2d.problem(layout=a["layout"], n=n, h=h, w=w, ci=ci, co=co, **given)
 
 
@@ -56,7 +59,7 @@ def _conv_transpose(node: Node) -> Problem:
 def _depthwise(node: Node) -> Problem:
     a, layout = node.attrs, node.attrs.get("layout", NHWC)
     n, h, w, c = _pixels(node, nchw=layout == NCHW)
-    given = {k: a[k] for k in (*_WINDOW, "cp", "c0") if k in a}
+    given = {k: a[k] for k in (*_WINDOW, *_MORE, "cp", "c0") if k in a}
     given |= {"act": a.get("act", "none")}
     return depthwise.problem(layout=layout, n=n, h=h, w=w, c=a.get("channels", c), **given)
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from tvm_flow.ir.graph import Graph, Node, rewrite
 from tvm_flow.schedules.contract.problem import AXES, NCHW, NCHW_TO_NHWC, NHWC
+from tvm_flow.schedules.operators.sliding import window_params
 
 #: From this many channels on an NCHW input is transposed before a convolution reads it. Windows of
 #: several taps have much to gain, since Winograd needs NHWC; a 1x1 gains only easier access
@@ -70,14 +71,11 @@ class _Converter:
         else:
             nhwc = False
             sources = [self._get(source, False) for source in node.inputs]
-            op = "general_conv2d" if node.op == "conv2d" else node.op
-            new = Node(op, sources, node.shape, node.attrs, node.weights, node.modules,
+            new = Node(node.op, sources, node.shape, node.attrs, node.weights, node.modules,
                        node.dtype, node.name)  # fmt: skip
         self.new[id(node)], self.in_nhwc[id(node)] = new, nhwc
 
     def _convertible(self, node: Node) -> bool:
-        if node.op == "conv2d":
-            return _supported_conv(node)
         if node.op == "conv_transpose":
             return bool(node.attrs["groups"] == 1)
         if node.op in _ELEMENTWISE:
@@ -131,9 +129,9 @@ class _Converter:
 
     def _conv(self, node: Node, shape: tuple[int, ...]) -> Node:
         a, weight = node.attrs, node.weights["weight"]
-        attrs = _window(weight.shape[2:], a["strides"], a["padding"])
+        attrs = _window(weight.shape[2:], a["strides"], a["padding"], a["dilation"])
         source = node.inputs[0]
-        if a["groups"] > 1:
+        if a["groups"] == source.shape[1] == weight.shape[0] > 1:
             weights = {"weight": weight[:, 0], "bias": node.weights["bias"]}
             return Node("depthwise", [self._get(source, True)], shape, attrs | {"act": "none"},
                         weights, node.modules)  # fmt: skip
@@ -141,13 +139,14 @@ class _Converter:
         direct = border and source.shape[1] < _transposed_from(weight.shape)
         x = self.new[id(source)] if direct else self._get(source, True)
         attrs |= {"layout": NCHW_TO_NHWC if direct else NHWC, "act": "none", "res": "none"}
+        attrs |= {"groups": a["groups"]} if a["groups"] > 1 else {}
         return Node("conv2d", [x], shape, attrs, node.weights, node.modules)
 
     def _conv_transpose(self, node: Node, shape: tuple[int, ...]) -> Node:
         a = node.attrs
-        attrs = _window(node.weights["weight"].shape[2:], a["strides"], a["padding"])
+        kernel = node.weights["weight"].shape[2:]
+        attrs = _window(kernel, a["strides"], a["padding"], a["dilation"])
         attrs |= {"layout": NHWC, "act": "none", "res": "none"}
-        attrs |= {"dh": a["dilation"][0], "dw": a["dilation"][1]}
         source = self._get(node.inputs[0], True)
         return Node("conv_transpose", [source], shape, attrs, node.weights, node.modules)
 
@@ -176,20 +175,15 @@ def _window(
     kernel: tuple[int, ...],
     strides: tuple[int, int] = (1, 1),
     padding: tuple[int, ...] = (0, 0),
+    dilation: tuple[int, int] = (1, 1),
 ) -> dict[str, Any]:
-    return {
+    """``padding`` above, on the left and, unless it is the same, below and on the right. What is as
+    usual is left out, as in problems."""
+    attrs = {
         "kh": int(kernel[0]), "kw": int(kernel[1]), "sh": strides[0], "sw": strides[1],
-        "ph": padding[0], "pw": padding[1],
-    }  # fmt: skip
-
-
-def _supported_conv(node: Node) -> bool:
-    """Dense or depthwise, undilated, symmetric padding; others keep their Relax form."""
-    a, weight = node.attrs, node.weights["weight"]
-    channels = node.inputs[0].shape[1]
-    depthwise = a["groups"] == channels == weight.shape[0] and weight.shape[1] == 1
-    symmetric = a["padding"][:2] == a["padding"][2:]
-    return (a["groups"] == 1 or depthwise) and a["dilation"] == (1, 1) and symmetric
+        "ph": padding[0], "pw": padding[1], "dh": dilation[0], "dw": dilation[1],
+    } | dict(zip(("pb", "pr"), padding[2:], strict=False))  # fmt: skip
+    return window_params(attrs)
 
 
 def cancel_permutes(node: Node, users: dict[int, list[Node]]) -> Node | None:
