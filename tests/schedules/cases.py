@@ -12,7 +12,7 @@ from tvm_flow.schedules.contract.problem import (
     Problem,
     Workload,
 )
-from tvm_flow.schedules.operators import conv2d, depthwise, pooling
+from tvm_flow.schedules.operators import conv2d, conv_transpose, depthwise, pooling
 from tvm_flow.schedules.operators.reference import ACTIVATIONS
 
 
@@ -64,6 +64,17 @@ def _mbconv(n: int, size: int, ci: int, hid: int, co: int, k: int = 3, **more: A
     epilogue = {"act": "none", "res": "none", "mix": 0, "bcp": 0, "bc0": 0}
     acts = {"act1": "relu", "act2": "none", "icp": ci, "ic0": 0}
     return Workload(Problem.of("mbconv", {**given, **epilogue, **acts, **more}), "rows")
+
+
+def _transposed(
+    n: int, size: int, ci: int, co: int, k: int = 2, s: int = 2, p: int = 0, more: int = 0,
+    **given: Any,
+) -> Workload:  # fmt: skip
+    """``more``: rows and columns of output padding."""
+    out = (size - 1) * s - 2 * p + k + more
+    window = {"kh": k, "kw": k, "sh": s, "sw": s, "ph": p, "pw": p, "oh": out, "ow": out}
+    shape = {"n": n, "h": size, "w": size, "ci": ci, "co": co}
+    return _direct(conv_transpose.problem(**{**shape, **window, **given}))
 
 
 def _global(n: int, size: int, c: int) -> Workload:
@@ -264,6 +275,22 @@ def _transpose(n: int, c: int, h: int, w: int, layout: str) -> Workload:
     return _direct(Problem.make("transpose", n=n, c=c, h=h, w=w, layout=layout))
 
 
+TRANSPOSED = [
+    _transposed(1, 7, 10, 20, act="relu"),
+    _transposed(3, 5, 20, 1, act="sigmoid"),
+    _transposed(2, 4, 10, 58, icp=20, ic0=7, act="hardswish", res="pre"),
+    _transposed(1, 7, 10, 58, 4, 2, 1),
+    _transposed(3, 5, 7, 3, 4, 2, 1, res="post", act="relu"),
+    _transposed(1, 7, 20, 33, 3, 2, 1, 1, act="silu"),
+    _transposed(2, 6, 10, 3, 3, 2, 1),
+    _transposed(1, 5, 10, 6, 5, 3, 0, 1),
+    _transposed(1, 5, 10, 6, 2, 3, 0, 2),
+    _transposed(1, 4, 10, 20, 7, 2, 5),
+    _transposed(1, 6, 10, 20, 3, 2, 2, 1, dh=2, dw=2, oh=11, ow=11),
+    _transposed(1, 5, 6, 10, 3, 1, 1),
+    _transposed(1, 5, 6, 10, kh=1, kw=4, sh=1, sw=2, ph=0, pw=1, oh=5, ow=10),
+    _transposed(1, 3, 6, 10, 2, 2, oh=5, ow=4),
+]
 TRANSPOSE = [
     _transpose(n, c, h, w, layout)
     for layout in (NCHW_TO_NHWC, NHWC_TO_NCHW)
@@ -328,7 +355,7 @@ for _workload in [
     *FLAT, *MIXED, *DIRECT, *PADDED, *FIRST_LAYER, *GROUPED, *DILATED, *ACTIVATED, *DEPTHWISE,
     *POOL,
     *(_global(*given) for given in ((1, 7, 10), (3, 15, 58), (1, 1, 232), (3, 7, 122), (1, 2, 1))),
-    *PARTIAL, *POINTWISE, *BLOCK, *WINOGRAD, *MBCONV, *MBCONV_WHOLE, *TRANSPOSE,
+    *PARTIAL, *POINTWISE, *BLOCK, *WINOGRAD, *MBCONV, *MBCONV_WHOLE, *TRANSPOSE, *TRANSPOSED,
     *POINTWISE_NCHW, *DEPTHWISE_NCHW,
 ]:  # fmt: skip
     CASES.setdefault(generator_of(_workload), []).append(_workload)

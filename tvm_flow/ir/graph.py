@@ -12,6 +12,9 @@ Vocabulary (4-D tensors are NCHW until the layout pass, NHWC after it):
                                       bottom, right), groups, dilation. From the layout pass on
                                       it and ``depthwise`` have the parameters of their problems,
                                       and a ``layout``
+  conv_transpose                      ``weight`` [co, ci / groups, kh, kw], ``bias``; strides,
+                                      padding (rows and columns cut off: top, left), dilation,
+                                      groups; the output's size is the node's shape
   dense                               ``weight`` [out, in], ``bias``; on the last axis
   affine                              ``scale``, ``shift`` per channel: a batch norm that nothing
                                       could absorb

@@ -24,6 +24,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 Weights = Mapping[str, Tensor]
+Pair = tuple[int, int]
 
 
 def compute(problem: Problem, inputs: Sequence[Tensor], weights: Weights) -> Tensor:
@@ -56,6 +57,29 @@ def _conv2d(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
     x = inputs[0][:, w["ic0"] : w["ic0"] + w["ci"]]
     y = _convolution(w, x, weights["weight"], weights["bias"], w.get("groups", 1))
     return _finish(w, y, inputs[1:])
+
+
+def _conv_transpose(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
+    x = inputs[0][:, w["ic0"] : w["ic0"] + w["ci"]]
+    y = transposed_convolution(
+        x, weights, (w["sh"], w["sw"]), (w["ph"], w["pw"]), (w["oh"], w["ow"]),
+        (w.get("dh", 1), w.get("dw", 1)),
+    )  # fmt: skip
+    return _finish(w, y, inputs[1:])
+
+
+def transposed_convolution(
+    x: Tensor, weights: Weights, stride: Pair, cut: Pair, size: Pair, dilation: Pair,
+    groups: int = 1,
+) -> Tensor:  # fmt: skip
+    """NCHW: ``size`` pixels of the result from the corner ``cut`` on. Weights: ``weight``
+    [co, ci / groups, kh, kw] and ``bias``."""
+    kernel = torch.cat([part.transpose(0, 1) for part in weights["weight"].chunk(groups)])
+    full = F.conv_transpose2d(x, kernel, None, stride, 0, 0, groups, dilation)
+    down, across = (max(0, c + n - m) for c, n, m in zip(cut, size, full.shape[2:], strict=True))
+    full = F.pad(full, (0, across, 0, down))
+    y = full[:, :, cut[0] : cut[0] + size[0], cut[1] : cut[1] + size[1]]
+    return y + weights["bias"][:, None, None]
 
 
 def _finish(w: Problem, y: Tensor, rest: list[Tensor]) -> Tensor:
@@ -133,6 +157,7 @@ def _transpose(_w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
 
 _OPERATORS: dict[str, Callable[[Problem, list[Tensor], Weights], Tensor]] = {
     "conv2d": _conv2d,
+    "conv_transpose": _conv_transpose,
     "depthwise": _depthwise,
     "mbconv": _mbconv,
     "pool2d": _pool2d,

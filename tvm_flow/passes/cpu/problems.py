@@ -7,7 +7,7 @@ from tvm_flow.schedules import registry
 from tvm_flow.schedules.contract.device import Device
 from tvm_flow.schedules.contract.dtypes import FLOAT32
 from tvm_flow.schedules.contract.problem import AXES, NCHW, NHWC, Problem, Workload
-from tvm_flow.schedules.operators import conv2d, depthwise, pooling, transpose
+from tvm_flow.schedules.operators import conv2d, conv_transpose, depthwise, pooling, transpose
 
 _WINDOW = ("kh", "kw", "sh", "sw", "ph", "pw")
 #: Of convolutions, where they are not what a problem leaves out.
@@ -46,6 +46,14 @@ def _conv2d(node: Node) -> Problem:
     given = {k: a[k] for k in (*_WINDOW, "act", "res")}
     given |= {k: a[k] for k in (*_MORE, "icp", "ic0", "mix", "bcp", "bc0") if k in a}
     return conv2d.problem(layout=a["layout"], n=n, h=h, w=w, ci=ci, co=co, **given)
+
+
+def _conv_transpose(node: Node) -> Problem:
+    a, (n, h, w, _) = node.attrs, _pixels(node)
+    co, ci = node.weights["weight"].shape[:2]
+    given = {k: a[k] for k in (*_WINDOW, "dh", "dw", "act", "res", "icp", "ic0") if k in a}
+    oh, ow = node.shape[1:3]
+    return conv_transpose.problem(n=n, h=h, w=w, ci=ci, co=co, oh=oh, ow=ow, **given)
 
 
 def _depthwise(node: Node) -> Problem:
@@ -95,6 +103,7 @@ def _mbconv(node: Node) -> Problem:
 
 _MAKERS = {
     "conv2d": _conv2d,
+    "conv_transpose": _conv_transpose,
     "depthwise": _depthwise,
     "pool2d": _pool2d,
     "global_pool": _global_pool,

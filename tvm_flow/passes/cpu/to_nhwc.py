@@ -24,7 +24,7 @@ TRANSPOSED_CHANNELS, TRANSPOSED_CHANNELS_1X1 = 16, 192
 _AXIS = {0: 0, 1: 3, 2: 1, 3: 2}
 _ELEMENTWISE = {"act", "clip", "add", "multiply", "subtract", "divide", "affine"}
 _RULED = _ELEMENTWISE | {
-    "conv2d", "concat", "slice", "max_pool", "avg_pool", "global_pool", "pconv",
+    "conv2d", "conv_transpose", "concat", "slice", "max_pool", "avg_pool", "global_pool", "pconv",
     "channel_shuffle", "concat_shuffle",
 }  # fmt: skip
 
@@ -76,6 +76,8 @@ class _Converter:
         self.new[id(node)], self.in_nhwc[id(node)] = new, nhwc
 
     def _convertible(self, node: Node) -> bool:
+        if node.op == "conv_transpose":
+            return bool(node.attrs["groups"] == 1)
         if node.op in _ELEMENTWISE:
             return all(len(s.shape) == 4 or (s.op == "const" and s.weights["value"].size == 1)
                        for s in node.inputs)  # fmt: skip
@@ -110,6 +112,8 @@ class _Converter:
         op, weights, shape = node.op, node.weights, nhwc_shape(node.shape)
         if op == "conv2d":
             return self._conv(node, shape)
+        if op == "conv_transpose":
+            return self._conv_transpose(node, shape)
         sources = [
             self._get(s, True) if len(s.shape) == 4 else self.new[id(s)] for s in node.inputs
         ]
@@ -137,6 +141,14 @@ class _Converter:
         attrs |= {"layout": NCHW_TO_NHWC if direct else NHWC, "act": "none", "res": "none"}
         attrs |= {"groups": a["groups"]} if a["groups"] > 1 else {}
         return Node("conv2d", [x], shape, attrs, node.weights, node.modules)
+
+    def _conv_transpose(self, node: Node, shape: tuple[int, ...]) -> Node:
+        a = node.attrs
+        kernel = node.weights["weight"].shape[2:]
+        attrs = _window(kernel, a["strides"], a["padding"], a["dilation"])
+        attrs |= {"layout": NHWC, "act": "none", "res": "none"}
+        source = self._get(node.inputs[0], True)
+        return Node("conv_transpose", [source], shape, attrs, node.weights, node.modules)
 
     def _dense(self, node: Node) -> Node:
         """[..., in] -> [..., out] as a 1x1 convolution over the leading axes as pixels."""
