@@ -48,12 +48,18 @@ class _RelaxEmitter:
             with self.builder.dataflow():
                 for node in graph.nodes():
                     if node.op != "input":
-                        self.values[id(node)] = self.builder.emit(self.expression(node))
+                        self.values[id(node)] = self.bound(self.expression(node))
                 outputs = [self.values[id(node)] for node in graph.outputs]
                 result = outputs[0] if len(outputs) == 1 else relax.Tuple(outputs)
                 result = self.builder.emit_output(result)
             self.builder.emit_func_output(result)
         return self.builder.get(), self.kernels
+
+    def bound(self, expression: relax.Expr) -> relax.Expr:
+        """The variable of an expression; a number stays one, and operators take it into theirs."""
+        if isinstance(expression, tvm.ir.Constant) and expression.value.ndim == 0:
+            return expression
+        return self.builder.emit(expression)
 
     def expression(self, node: Node) -> relax.Expr:
         found = self.ways(node)
