@@ -70,9 +70,7 @@ class _Converter:
             nhwc = four and self.border == "NHWC"
             shape = nhwc_shape(node.shape) if nhwc else node.shape
             new = Node("input", [], shape, dtype=node.dtype, name=node.name)
-        elif four and node.op in _RULED and self._convertible(node):
-            nhwc, new = True, self._ruled(node)
-        elif four and node.op in _FOLLOWING and self._follows_nhwc(node):
+        elif four and self._convertible(node):
             nhwc, new = True, self._ruled(node)
         elif node.op == "dense":
             nhwc, new = False, self._dense(node)
@@ -90,12 +88,10 @@ class _Converter:
     def _convertible(self, node: Node) -> bool:
         if node.op == "conv_transpose":
             return bool(node.attrs["groups"] == 1)
-        return node.op not in _ELEMENTWISE or _of_one_layout(node)
-
-    def _follows_nhwc(self, node: Node) -> bool:
-        return _of_one_layout(node) and any(
-            self.in_nhwc[id(s)] for s in node.inputs if s.op != "const"
-        )
+        if node.op in _FOLLOWING:
+            read = (self.in_nhwc[id(source)] for source in node.inputs if source.op != "const")
+            return _of_one_layout(node) and any(read)
+        return node.op in _RULED and (node.op not in _ELEMENTWISE or _of_one_layout(node))
 
     def _pixel(self, node: Node) -> bool:
         """A 4-D tensor of one pixel has the same elements in the same order in both layouts."""
@@ -184,8 +180,7 @@ class _Converter:
 def _of_one_layout(node: Node) -> bool:
     """Whether all inputs have four axes, or are one number."""
     return all(
-        len(s.shape) == 4 or (s.op == "const" and s.weights["value"].size == 1)
-        for s in node.inputs
+        len(s.shape) == 4 or (s.op == "const" and s.weights["value"].size == 1) for s in node.inputs
     )
 
 
