@@ -92,6 +92,11 @@ class Conv3dShape:
         return self.co // self.groups
 
     @property
+    def channelwise(self) -> bool:
+        """Whether every output channel has an input channel of its own."""
+        return self.groups > 1 and self.gi == self.go == 1
+
+    @property
     def k(self) -> int:
         """Length of the reduction."""
         return self.gi * self.kd * self.kh * self.kw

@@ -79,6 +79,11 @@ class TransposedShape:
         """Output channels of one group."""
         return self.co // self.groups
 
+    @property
+    def channelwise(self) -> bool:
+        """Whether every output channel has an input channel of its own."""
+        return self.groups > 1 and self.gi == self.go == 1
+
 
 class ConvTranspose(Operator):
     """See the module's text."""

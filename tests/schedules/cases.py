@@ -292,6 +292,8 @@ VOLUMES = [
     _volume(1, (5, 7, 7), 4, 6, p=2, dd=2, dh=2, dw=2),
     _volume(1, (5, 7, 7), 4, 6, p=0, dd=2, dh=3, dw=3),
     _volume(1, (3, 4, 5), 12, 20, groups=2),
+    _volume(2, (3, 4, 5), 22, 22, groups=22, act="relu"),
+    _volume(1, (5, 5, 7), 22, 22, s=2, p=0, groups=22, icp=30, ic0=3),
 ]
 TRANSPOSED = [
     _transposed(1, 7, 10, 20, act="relu"),
@@ -309,6 +311,8 @@ TRANSPOSED = [
     _transposed(1, 5, 6, 10, kh=1, kw=4, sh=1, sw=2, ph=0, pw=1, oh=5, ow=10),
     _transposed(1, 3, 6, 10, 2, 2, oh=5, ow=4),
     _transposed(2, 4, 12, 20, 3, 2, 1, 1, groups=2),
+    _transposed(2, 4, 22, 22, 4, 2, 1, groups=22, act="relu"),
+    _transposed(1, 4, 22, 22, groups=22, icp=30, ic0=3),
 ]
 TRANSPOSE = [
     _transpose(n, c, h, w, layout)
@@ -374,7 +378,7 @@ for _workload in [
     *FLAT, *MIXED, *DIRECT, *PADDED, *FIRST_LAYER, *GROUPED, *DILATED, *ACTIVATED, *DEPTHWISE,
     *POOL,
     *(_global(*given) for given in ((1, 7, 10), (3, 15, 58), (1, 1, 232), (3, 7, 122), (1, 2, 1))),
-    *PARTIAL, *POINTWISE, *BLOCK, *WINOGRAD, *MBCONV, *MBCONV_WHOLE, *TRANSPOSE, *TRANSPOSED, *VOLUMES,
-    *POINTWISE_NCHW, *DEPTHWISE_NCHW,
+    *PARTIAL, *POINTWISE, *BLOCK, *WINOGRAD, *MBCONV, *MBCONV_WHOLE, *TRANSPOSE, *TRANSPOSED,
+    *VOLUMES, *POINTWISE_NCHW, *DEPTHWISE_NCHW,
 ]:  # fmt: skip
     CASES.setdefault(generator_of(_workload), []).append(_workload)

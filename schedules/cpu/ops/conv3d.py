@@ -1,12 +1,13 @@
 """Dense 3-D convolution by direct summation, group by group.
 
-As in two dimensions, with the planes that a window spans one behind the other in the reduction. With
-padding, the rows that a block of output rows needs of each of them are staged between zeros.
+As in two dimensions, with the planes that a window spans one behind the other in the reduction.
+With padding, the rows that a block of output rows needs of each of them are staged between zeros.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from tvm import tirx
@@ -20,18 +21,15 @@ from tvm_flow.schedules.cpu.algorithm import CpuAlgorithm, packed
 from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.cpu.emit import activations
 from tvm_flow.schedules.cpu.emit.activations import Activation
+from tvm_flow.schedules.cpu.emit.channelwise import Taps, block
 from tvm_flow.schedules.cpu.emit.kernel import prim_func
 from tvm_flow.schedules.cpu.emit.microkernel import (
+    Epilogue,
     Segment,
-    Tile,
     Weights,
-    for_groups,
-    for_rows,
-    microkernel,
     parallel,
 )
 from tvm_flow.schedules.cpu.emit.packing import Panels, even_rows, pack_matrix, pack_vector
-from tvm_flow.schedules.cpu.emit.reduction import Group
 from tvm_flow.schedules.cpu.emit.staging import Source, stage_rows
 from tvm_flow.schedules.cpu.emit.vector import Expr, Value
 from tvm_flow.schedules.cpu.ops.conv2d.emit import finish_and_store
@@ -45,11 +43,14 @@ class Conv3d(CpuAlgorithm):
 
     def weights(self, problem: Problem, device: Cpu) -> list[TensorSpec]:
         s = Conv3dShape.of(problem)
-        padded = s.groups * Panels(s.go, device.lanes).padded
+        padded = s.co if s.channelwise else s.groups * Panels(s.go, device.lanes).padded
         return packed(problem, weight=s.k * padded, bias=padded)
 
     def pack(self, problem: Problem, device: Cpu, weights: Mapping[str, Array]) -> list[Array]:
         s = Conv3dShape.of(problem)
+        if s.channelwise:
+            return [np.ascontiguousarray(weights["weight"].reshape(s.co, -1).T).reshape(-1),
+                    weights["bias"]]  # fmt: skip
         matrices = [
             pack_matrix(part.transpose(2, 3, 4, 1, 0).reshape(s.k, s.go), device.lanes)
             for part in np.split(weights["weight"], s.groups)
@@ -62,6 +63,8 @@ class Conv3d(CpuAlgorithm):
         panels = Panels(s.go, device.lanes)
         nv = min(2, panels.count)
         most = device.tile_pixels(nv, 8 if panels.tail and device.registers >= 32 else 3)
+        if s.channelwise:
+            nv, most = 1, device.registers // 2
         mt = min(s.ow, most)
         mt = -(-s.ow // -(-s.ow // mt))
         th = max(1, min(s.oh, most // mt, 4)) if s.ow == mt else 1
@@ -98,8 +101,10 @@ class _Emitter:
         self, s: Conv3dShape, cpu: Cpu, knobs: Knobs, args: Mapping[str, tirx.Buffer],
         act: Activation, res: str,
     ) -> None:  # fmt: skip
-        self.s, self.cpu, self.knobs, self.args = s, cpu, knobs, args
-        self.act, self.res, self.panels = act, res, Panels(s.go, cpu.lanes)
+        #: channels that have nothing to do with each other are one group, vectors along them
+        self.channelwise, self.s = s.channelwise, replace(s, groups=1) if s.channelwise else s
+        self.cpu, self.knobs, self.args, self.act, self.res = cpu, knobs, args, act, res
+        self.panels = Panels(self.s.go, cpu.lanes)
 
     def emit(self) -> None:
         s, rows = self.s, self.knobs["rb"]
@@ -112,14 +117,9 @@ class _Emitter:
 
     def _block(self, group: Expr, plane: Expr, first: Expr, count: Expr | int) -> None:
         """``count`` rows from ``first`` on of output plane ``plane`` of the n * od there are."""
-        s, knobs, padded = self.s, self.knobs, self.panels.padded
-        window = self._window(group, plane, first)
-        weights = Weights(
-            self.args["weight"], self.args["bias"], self.panels, s.k, group * (s.k * padded),
-            self.cpu.by_lane, bias_base=group * padded,
-        )  # fmt: skip
+        s, window = self.s, self._window(group, plane, first)
 
-        def tile(shape: Tile, y: Expr, x: Expr, panels: Group) -> None:
+        def place(y: Expr, x: Expr) -> tuple[list[Segment], Epilogue]:
             pixel = (plane * s.oh + first + y) * s.ow + x
 
             def epilogue(
@@ -128,20 +128,21 @@ class _Emitter:
                 to = (pixel + i * s.ow + j) * s.co + group * s.go + channel
                 finish_and_store(self.args, value, to, width, valid, self.act, self.res)
 
-            segment = window.at(y * window.row_pitch + x * window.col_pitch)
-            microkernel(shape, [segment], weights, panels, epilogue, knobs["ku"])
+            return [window.at(y * window.row_pitch + x * window.col_pitch)], epilogue
 
-        def over_pixels(body: Callable[[Tile, Expr, Expr], None]) -> None:
-            for_rows(count, knobs["th"], s.ow, knobs["mt"], lambda t, y, x, _: body(t, y, x))
+        block(self._weights(group), count, s.ow, self.knobs, self.cpu.lanes, place)
 
-        nv = knobs["nv"]
-        if knobs["order"]:
-            for_groups(self.panels, nv, lambda g: over_pixels(lambda t, y, x: tile(t, y, x, g)))
-        else:
-            over_pixels(lambda t, y, x: for_groups(self.panels, nv, lambda g: tile(t, y, x, g)))
+    def _weights(self, group: Expr) -> Weights | Taps:
+        s, args, padded = self.s, self.args, self.panels.padded
+        if self.channelwise:
+            return Taps(args["weight"], args["bias"], s.ci)
+        return Weights(
+            args["weight"], args["bias"], self.panels, s.k, group * (s.k * padded),
+            self.cpu.by_lane, bias_base=group * padded,
+        )  # fmt: skip
 
     def _window(self, group: Expr, plane: Expr, first: Expr) -> Segment:
-        """The A operand of output row ``first``, column 0; pitches are per output row and column."""
+        """What output row ``first``, column 0, reads; pitches are per output row and column."""
         s, x, channel = self.s, self.args["x"], group * self.s.gi + self.s.ic0
         image, top = plane // s.od, (plane % s.od) * s.sd - s.pd
         if not s.padded:

@@ -24,8 +24,8 @@ TRANSPOSED_CHANNELS, TRANSPOSED_CHANNELS_1X1 = 16, 192
 _AXIS = {0: 0, 1: 3, 2: 1, 3: 2}
 _ELEMENTWISE = {"act", "clip", "add", "multiply", "subtract", "divide", "affine"}
 _RULED = _ELEMENTWISE | {
-    "conv2d", "conv3d", "conv_transpose", "concat", "slice", "max_pool", "avg_pool", "global_pool", "pconv",
-    "channel_shuffle", "concat_shuffle", "regroup",
+    "conv2d", "conv3d", "conv_transpose", "concat", "slice", "max_pool", "avg_pool", "global_pool",
+    "pconv", "channel_shuffle", "concat_shuffle", "regroup",
 }  # fmt: skip
 
 

@@ -6,8 +6,8 @@ and multiplied by the weights of all phases of rows and of columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tvm import tirx
@@ -21,16 +21,12 @@ from tvm_flow.schedules.cpu.algorithm import CpuAlgorithm, packed
 from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.cpu.emit import activations
 from tvm_flow.schedules.cpu.emit.activations import Activation
+from tvm_flow.schedules.cpu.emit.channelwise import Taps, block
 from tvm_flow.schedules.cpu.emit.kernel import prim_func
 from tvm_flow.schedules.cpu.emit.microkernel import (
     Epilogue,
-    Group,
     Segment,
-    Tile,
     Weights,
-    for_groups,
-    for_rows,
-    microkernel,
     parallel,
 )
 from tvm_flow.schedules.cpu.emit.packing import Panels, even_rows, pack_matrix, pack_vector
@@ -62,7 +58,7 @@ class _Part:
 def _parts(s: TransposedShape, lanes: int) -> Iterator[_Part]:
     base = 0
     groups = column_groups(s, lanes)
-    padded = Panels(s.go * len(groups[0].phases), lanes).padded
+    padded = s.co if s.channelwise else _panels(s, lanes).padded
     for rows in row_phases(s):
         for columns in groups:
             part = _Part(rows, columns, base)
@@ -77,11 +73,14 @@ class Direct(CpuAlgorithm):
 
     def weights(self, problem: Problem, device: Cpu) -> list[TensorSpec]:
         s = TransposedShape.of(problem)
-        padded = s.groups * _panels(s, device.lanes).padded
+        padded = s.co if s.channelwise else s.groups * _panels(s, device.lanes).padded
         return packed(problem, weight=_rows(s, device.lanes) * padded, bias=padded)
 
     def pack(self, problem: Problem, device: Cpu, weights: Mapping[str, Array]) -> list[Array]:
         s, lanes = TransposedShape.of(problem), device.lanes
+        if s.channelwise:
+            taps = [part.columns.taps(weights["weight"], part.rows) for part in _parts(s, lanes)]
+            return [np.concatenate(taps).reshape(-1), weights["bias"]]
         matrices = [
             pack_matrix(part.columns.matrix(weight, part.rows), lanes)
             for weight in np.split(weights["weight"], s.groups)
@@ -100,6 +99,8 @@ class Direct(CpuAlgorithm):
         panels, columns = _panels(s, device.lanes), -(-s.ow // s.sw)
         nv = min(2, panels.count)
         most = device.tile_pixels(nv, 8 if panels.tail and device.registers >= 32 else 3)
+        if s.channelwise:
+            nv, most = 1, device.registers // 2
         mt = min(columns, most)
         mt = -(-columns // -(-columns // mt))
         rows = -(-s.oh // s.sh)
@@ -157,9 +158,11 @@ class _Emitter:
         self, s: TransposedShape, cpu: Cpu, knobs: Knobs, args: Mapping[str, tirx.Buffer],
         act: Activation, res: str,
     ) -> None:  # fmt: skip
-        self.s, self.cpu, self.knobs, self.args = s, cpu, knobs, args
-        self.act, self.res = act, res
+        self.cpu, self.knobs, self.args, self.act, self.res = cpu, knobs, args, act, res
         self.parts = list(_parts(s, cpu.lanes))
+        #: channels that have nothing to do with each other are one group, vectors along them
+        self.channelwise, s = s.channelwise, replace(s, groups=1) if s.channelwise else s
+        self.s = s
         reached = [part for part in self.parts if part.k(s.gi)]
         self.top = min(part.rows.offset for part in reached)
         self.bottom = max(part.rows.last for part in reached)
@@ -175,26 +178,26 @@ class _Emitter:
         self.rows = max(part.rows.count for part in self.parts)
 
     def emit(self) -> None:
-        s, block = self.s, self.knobs["rb"]
-        blocks = -(-self.rows // block)
+        s, rows = self.s, self.knobs["rb"]
+        blocks = -(-self.rows // rows)
         shares = s.n * blocks
         with parallel(s.groups * shares, self.cpu.threads) as task:
             group = task // shares if s.groups > 1 else 0
-            image, first = task % shares // blocks, (task % blocks) * block
-            window = self._window(group, image, first, block)
+            image, first = task % shares // blocks, (task % blocks) * rows
+            window = self._window(group, image, first, rows)
             for part in self.parts:
-                even = part.rows.count % block == 0 and part.rows.count == self.rows
-                count = block if even else tirx.Min(part.rows.count - first, block)
+                even = part.rows.count % rows == 0 and part.rows.count == self.rows
+                count = rows if even else tirx.Min(part.rows.count - first, rows)
                 self._part(part, group, window, image, first, count)
 
-    def _window(self, group: Expr, image: Expr, first: Expr, block: int) -> _Window:
+    def _window(self, group: Expr, image: Expr, first: Expr, count: int) -> _Window:
         """Input rows of a block: where they are, or staged with zero borders."""
         s = self.s
         channel = group * s.gi + s.ic0
         if not self.bordered:
             base = (image * s.h + first) * (s.w * s.icp) + channel
             return _Window(self.args["x"], base, s.w * s.icp, s.icp)
-        need = block + self.bottom - self.top
+        need = count + self.bottom - self.top
         before = max(0, -self.left)
         source = Source(
             self.args["x"], s.h, s.w, s.icp, channel, s.gi, before, right=self.after
@@ -209,28 +212,19 @@ class _Emitter:
         count: Expr | int,
     ) -> None:  # fmt: skip
         """Output pixels of one part for ``count`` input rows from ``first`` on."""
-        knobs, weights = self.knobs, self._weights(part, group)
 
-        def over_pixels(body: Callable[[Tile, Expr, Expr], None]) -> None:
-            for_rows(
-                count, knobs["th"], part.columns.count, knobs["mt"],
-                lambda shape, y, x, _: body(shape, y, x),
-            )  # fmt: skip
-
-        def tile(shape: Tile, y: Expr, x: Expr, panels: Group) -> None:
+        def place(y: Expr, x: Expr) -> tuple[list[Segment], Epilogue]:
             at = y * window.row_pitch + x * window.col_pitch
             epilogue = self._epilogue(part, group, image, first + y, x)
-            segments = self._segments(part, window, at)
-            microkernel(shape, segments, weights, panels, epilogue, knobs["ku"])
+            return self._segments(part, window, at), epilogue
 
-        panels, nv = weights.panels, knobs["nv"]
-        if knobs["order"]:
-            for_groups(panels, nv, lambda group: over_pixels(lambda t, y, x: tile(t, y, x, group)))
-        else:
-            over_pixels(lambda t, y, x: for_groups(panels, nv, lambda group: tile(t, y, x, group)))
+        weights = self._weights(part, group)
+        block(weights, count, part.columns.count, self.knobs, self.cpu.lanes, place)
 
-    def _weights(self, part: _Part, group: Expr) -> Weights:
+    def _weights(self, part: _Part, group: Expr) -> Weights | Taps:
         s, lanes = self.s, self.cpu.lanes
+        if self.channelwise:
+            return Taps(self.args["weight"], self.args["bias"], s.ci, part.base)
         panels = _panels(s, lanes)
         return Weights(
             self.args["weight"], self.args["bias"], panels, part.k(s.gi),

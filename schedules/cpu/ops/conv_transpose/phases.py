@@ -90,6 +90,12 @@ class ColumnGroup:
                     made[row, start + at, :, number] = weight[:, :, a, b].T
         return made.reshape(-1, len(self.phases) * co)
 
+    def taps(self, weight: Array, rows: Phase) -> Array:
+        """[c, 1, kh, kw] -> [taps of ``rows`` * taps of the only phase of columns, c]."""
+        (columns,) = self.phases
+        chosen = weight[:, 0][:, rows.taps][:, :, columns.taps]
+        return np.ascontiguousarray(chosen.reshape(len(weight), -1).T)
+
 
 def column_groups(s: TransposedShape, lanes: int) -> list[ColumnGroup]:
     """All phases in one group where that takes fewer vector products, else one each.
