@@ -42,13 +42,11 @@ class Sliding:
     @classmethod
     def of(cls, problem: Problem) -> Self:
         """The problem's parameters of these names; those that have a default may be absent."""
-        found = {}
-        for given in fields(cls):
-            optional = given.default is not MISSING
-            found[given.name] = (
-                problem.get(given.name, given.default) if optional else problem[given.name]
-            )
-        return cls(**found)
+        return cls(**{
+            given.name: problem[given.name] if given.default is MISSING
+            else problem.get(given.name, int(given.default))
+            for given in fields(cls)
+        })  # fmt: skip
 
     @property
     def oh(self) -> int:

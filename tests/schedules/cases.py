@@ -156,12 +156,28 @@ GROUPED = [
     _conv(1, 9, 6, 20, 3, 1, 1, groups=2, dw=2, pb=2, pr=0, layout=NCHW_TO_NHWC),
     _conv(1, 9, 6, 20, 3, groups=2, dw=2, layout=NCHW_TO_NHWC),
 ]
+NARROW = [
+    Workload(case.problem, "narrow")
+    for case in (
+        _conv(1, 7, 32, 32, 3, 1, 1, groups=8, act="relu"),
+        _conv(2, 6, 40, 40, 3, 2, 1, groups=10, res="pre", act="relu"),
+        _conv(1, 9, 18, 18, 3, 1, 2, groups=6, dh=2, dw=2, act="silu"),
+        _conv(1, 7, 12, 36, 3, 1, 1, groups=12),
+        _conv(1, 7, 10, 20, 5, 1, 2, groups=10, icp=25, ic0=7),
+        _conv(1, 5, 24, 6, groups=6, res="post", act="relu"),
+        _conv(1, 7, 6, 8, groups=2, mix=1, bcp=30, bc0=2),
+        _conv(1, 9, 14, 14, 3, 1, 1, groups=7, pb=0, pr=2),
+        _conv(1, 3, 34, 34, groups=17),
+    )
+]
 DILATED = [
     _conv(1, 9, 10, 20, 3, 1, 2, dh=2, dw=2, act="relu"),
     _conv(1, 9, 10, 20, 3, dh=2, dw=3, icp=12, ic0=1),
     _conv(1, 9, 10, 20, 3, 2, 1, pb=2, pr=0),
     _conv(1, 9, 10, 20, 3, pb=1, pr=2),
     _conv(1, 2, 5, 6, 3, 1, 24, dh=24, dw=24),
+    _conv(2, 11, 6, 10, 3, 2, 5, dh=5, dw=4),
+    _conv(1, 12, 6, 10, 3, 1, 4, dh=4, dw=4, layout=NCHW_TO_NHWC),
 ]
 ACTIVATED = [
     make(act)
@@ -321,6 +337,18 @@ TRANSPOSE = [
 ]
 
 
+SHUFFLE = [
+    _direct(Problem.make("channel_shuffle", n=n, h=h, w=h, c=c, groups=groups))
+    for n, h, c, groups in (
+        (1, 5, 60, 3),
+        (2, 3, 240, 4),
+        (1, 3, 58, 2),
+        (1, 4, 84, 6),
+        (1, 1, 5, 5),
+    )
+]
+
+
 def _pointwise_nchw(n: int, h: int, w: int, ci: int, co: int, act: str = "none") -> Workload:
     return _conv(n, h, ci, co, w=w, act=act, layout=NCHW)
 
@@ -375,10 +403,10 @@ CASES: dict[str, list[Workload]] = {}
 """Workloads by :func:`generator_of`."""
 
 for _workload in [
-    *FLAT, *MIXED, *DIRECT, *PADDED, *FIRST_LAYER, *GROUPED, *DILATED, *ACTIVATED, *DEPTHWISE,
-    *POOL,
+    *FLAT, *MIXED, *DIRECT, *PADDED, *FIRST_LAYER, *GROUPED, *NARROW, *DILATED, *ACTIVATED,
+    *DEPTHWISE, *POOL,
     *(_global(*given) for given in ((1, 7, 10), (3, 15, 58), (1, 1, 232), (3, 7, 122), (1, 2, 1))),
     *PARTIAL, *POINTWISE, *BLOCK, *WINOGRAD, *MBCONV, *MBCONV_WHOLE, *TRANSPOSE, *TRANSPOSED,
-    *VOLUMES, *POINTWISE_NCHW, *DEPTHWISE_NCHW,
+    *VOLUMES, *POINTWISE_NCHW, *DEPTHWISE_NCHW, *SHUFFLE,
 ]:  # fmt: skip
     CASES.setdefault(generator_of(_workload), []).append(_workload)

@@ -176,6 +176,10 @@ def _transpose(_w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
     return inputs[0]
 
 
+def _channel_shuffle(w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
+    return F.channel_shuffle(inputs[0], w["groups"])
+
+
 _OPERATORS: dict[str, Callable[[Problem, list[Tensor], Weights], Tensor]] = {
     "conv2d": _conv2d,
     "conv3d": _conv3d,
@@ -188,4 +192,5 @@ _OPERATORS: dict[str, Callable[[Problem, list[Tensor], Weights], Tensor]] = {
     "pconv_pointwise": _pconv_pointwise,
     "pconv_block": _pconv_block,
     "transpose": _transpose,
+    "channel_shuffle": _channel_shuffle,
 }

@@ -160,7 +160,7 @@ class _Emitter:
             start = T.bind(tirx.Select(inside, first * s.sh - s.ph, s.h))
             stage_rows(
                 source, pad, image * s.d + depth, start, need, need, self.cpu.lanes,
-                to=tap * (need * line),
+                first=tap * need,
             )  # fmt: skip
         return _segment(s, pad, 0, need * line, line, s.gi)
 

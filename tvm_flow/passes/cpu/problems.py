@@ -110,6 +110,13 @@ def _permute(node: Node) -> Problem | None:
     return transpose.problem(n, c, h, w, axes)
 
 
+def _channel_shuffle(node: Node) -> Problem | None:
+    if node.dtype != FLOAT32:
+        return None
+    n, h, w, c = node.shape
+    return Problem.make(node.op, n=n, h=h, w=w, c=c, groups=node.attrs["groups"])
+
+
 def _mbconv(node: Node) -> Problem:
     a, (n, h, w, c) = node.attrs, node.inputs[0].shape
     hid, ci = node.weights["w1"].shape
@@ -127,6 +134,7 @@ _MAKERS = {
     "global_pool": _global_pool,
     "mbconv": _mbconv,
     "permute": _permute,
+    "channel_shuffle": _channel_shuffle,
     "pconv": _pconv,
     "pconv_pointwise": _pconv,
     "pconv_block": _pconv,
