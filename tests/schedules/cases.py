@@ -12,7 +12,7 @@ from tvm_flow.schedules.contract.problem import (
     Problem,
     Workload,
 )
-from tvm_flow.schedules.operators import conv2d, conv_transpose, depthwise, pooling
+from tvm_flow.schedules.operators import conv2d, conv3d, conv_transpose, depthwise, pooling
 from tvm_flow.schedules.operators.reference import ACTIVATIONS
 
 
@@ -75,6 +75,15 @@ def _transposed(
     window = {"kh": k, "kw": k, "sh": s, "sw": s, "ph": p, "pw": p, "oh": out, "ow": out}
     shape = {"n": n, "h": size, "w": size, "ci": ci, "co": co}
     return _direct(conv_transpose.problem(**{**shape, **window, **given}))
+
+
+def _volume(
+    n: int, size: tuple[int, int, int], ci: int, co: int, k: int = 3, s: int = 1, p: int = 1,
+    **more: Any,
+) -> Workload:  # fmt: skip
+    window = {"kd": k, "kh": k, "kw": k, "sd": s, "sh": s, "sw": s, "pd": p, "ph": p, "pw": p}
+    shape = dict(zip("dhw", size, strict=True))
+    return _direct(conv3d.problem(**{"n": n, "ci": ci, "co": co, **shape, **window, **more}))
 
 
 def _global(n: int, size: int, c: int) -> Workload:
@@ -291,6 +300,17 @@ def _transpose(n: int, c: int, h: int, w: int, layout: str) -> Workload:
     return _direct(Problem.make("transpose", n=n, c=c, h=h, w=w, layout=layout))
 
 
+VOLUMES = [
+    _volume(1, (3, 7, 5), 10, 20, act="relu"),
+    _volume(2, (5, 6, 9), 7, 33, s=2, res="pre", act="hardswish"),
+    _volume(1, (4, 5, 6), 6, 10, k=2, s=2, p=0, icp=9, ic0=2),
+    _volume(2, (3, 4, 5), 6, 10, kh=1, kw=1, ph=0, pw=0, res="post"),
+    _volume(1, (5, 7, 7), 4, 6, p=2, dd=2, dh=2, dw=2),
+    _volume(1, (5, 7, 7), 4, 6, p=0, dd=2, dh=3, dw=3),
+    _volume(1, (3, 4, 5), 12, 20, groups=2),
+    _volume(2, (3, 4, 5), 22, 22, groups=22, act="relu"),
+    _volume(1, (5, 5, 7), 22, 22, s=2, p=0, groups=22, icp=30, ic0=3),
+]
 TRANSPOSED = [
     _transposed(1, 7, 10, 20, act="relu"),
     _transposed(3, 5, 20, 1, act="sigmoid"),
@@ -306,6 +326,9 @@ TRANSPOSED = [
     _transposed(1, 5, 6, 10, 3, 1, 1),
     _transposed(1, 5, 6, 10, kh=1, kw=4, sh=1, sw=2, ph=0, pw=1, oh=5, ow=10),
     _transposed(1, 3, 6, 10, 2, 2, oh=5, ow=4),
+    _transposed(2, 4, 12, 20, 3, 2, 1, 1, groups=2),
+    _transposed(2, 4, 22, 22, 4, 2, 1, groups=22, act="relu"),
+    _transposed(1, 4, 22, 22, groups=22, icp=30, ic0=3),
 ]
 TRANSPOSE = [
     _transpose(n, c, h, w, layout)
@@ -384,6 +407,6 @@ for _workload in [
     *DEPTHWISE, *POOL,
     *(_global(*given) for given in ((1, 7, 10), (3, 15, 58), (1, 1, 232), (3, 7, 122), (1, 2, 1))),
     *PARTIAL, *POINTWISE, *BLOCK, *WINOGRAD, *MBCONV, *MBCONV_WHOLE, *TRANSPOSE, *TRANSPOSED,
-    *POINTWISE_NCHW, *DEPTHWISE_NCHW, *SHUFFLE,
+    *VOLUMES, *POINTWISE_NCHW, *DEPTHWISE_NCHW, *SHUFFLE,
 ]:  # fmt: skip
     CASES.setdefault(generator_of(_workload), []).append(_workload)

@@ -23,6 +23,7 @@ from tvm_flow.passes.common.fold_affine import fold_affine
 from tvm_flow.passes.common.fold_views import fold_views
 from tvm_flow.passes.common.fuse_epilogue import fuse_epilogue
 from tvm_flow.passes.common.fuse_pconv import fuse_pconv_block, fuse_pconv_pointwise
+from tvm_flow.passes.common.plain_transposed import plain_transposed
 from tvm_flow.passes.common.recognise_pconv import recognise_pconv
 from tvm_flow.passes.common.recognise_shuffle import recognise_shuffle
 from tvm_flow.passes.common.simplify import simplify
@@ -63,6 +64,7 @@ def phases(layout: str = "NCHW", cache_bytes: int | None = None) -> list[Phase]:
     return [
         # what the importer spelt out gets its name back
         ("simplify", simplify),
+        ("plain_transposed", plain_transposed),
         ("as_images", as_images),
         ("fold_affine", fold_affine),
         ("recognise_pconv", recognise_pconv),
