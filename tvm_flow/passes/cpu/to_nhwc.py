@@ -173,8 +173,7 @@ class _Converter:
 def _of_one_layout(node: Node) -> bool:
     """Whether all inputs have four axes, or are one number."""
     return all(
-        len(s.shape) == 4 or (s.op == "const" and s.weights["value"].size == 1)
-        for s in node.inputs
+        len(s.shape) == 4 or (s.op == "const" and s.weights["value"].size == 1) for s in node.inputs
     )
 
 
