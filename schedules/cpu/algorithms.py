@@ -8,6 +8,7 @@ from tvm_flow.schedules.contract.problem import Problem
 from tvm_flow.schedules.cpu.algorithm import CpuAlgorithm
 from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.cpu.ops import conv2d, depthwise, mbconv, pconv
+from tvm_flow.schedules.cpu.ops.matmul import Matmul
 from tvm_flow.schedules.cpu.ops.pooling import GlobalPool, Pool2d
 from tvm_flow.schedules.cpu.ops.transpose import Transpose
 
@@ -16,6 +17,7 @@ ALGORITHMS: list[CpuAlgorithm] = [
     *depthwise.ALGORITHMS,
     *mbconv.ALGORITHMS,
     *pconv.ALGORITHMS,
+    Matmul(),
     Pool2d(),
     GlobalPool(),
     Transpose(),

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from tvm_flow.ir.graph import Graph, Node
 from tvm_flow.passes.cpu.problems import problem_of
 from tvm_flow.schedules.contract.problem import NCHW
-from tvm_flow.verify.problems import ACTIVATIONS, compute, partial_convolution
+from tvm_flow.verify.problems import ACTIVATIONS, compute, partial_convolution, product
 from tvm_flow.verify.relax_nodes import RelaxNodes
 
 #: Called with a node and its value; what it returns is what the node's users are given.
@@ -151,6 +151,7 @@ _PLAIN: dict[str, Operator] = {
     "slice_scatter": _slice_scatter,
     "reshape": lambda node, s, _: s[0].reshape(node.shape),
     "permute": lambda node, s, _: s[0].permute(node.attrs["axes"]),
+    "matmul": lambda node, s, _: product(s[0], s[1], (node.attrs["ta"], node.attrs["tb"])),
     "max_pool": _pool(F.max_pool2d),
     "avg_pool": _pool(F.avg_pool2d),
     "global_pool": _global_pool,

@@ -122,6 +122,16 @@ def _transpose(_w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
     return inputs[0]
 
 
+def _matmul(w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
+    return product(*inputs, turned=(bool(w["ta"]), bool(w["tb"])))
+
+
+def product(x: Tensor, y: Tensor, turned: tuple[bool, bool]) -> Tensor:
+    """The matrix product of two tensors, of which some are given with rows as columns."""
+    x, y = (t.mT if turn else t for t, turn in zip((x, y), turned, strict=True))
+    return x @ y
+
+
 _OPERATORS: dict[str, Callable[[Problem, list[Tensor], Weights], Tensor]] = {
     "conv2d": _conv2d,
     "depthwise": _depthwise,
@@ -132,4 +142,5 @@ _OPERATORS: dict[str, Callable[[Problem, list[Tensor], Weights], Tensor]] = {
     "pconv_pointwise": _pconv_pointwise,
     "pconv_block": _pconv_block,
     "transpose": _transpose,
+    "matmul": _matmul,
 }

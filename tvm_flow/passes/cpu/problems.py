@@ -7,7 +7,7 @@ from tvm_flow.schedules import registry
 from tvm_flow.schedules.contract.device import Device
 from tvm_flow.schedules.contract.dtypes import FLOAT32
 from tvm_flow.schedules.contract.problem import AXES, NCHW, NHWC, Problem, Workload
-from tvm_flow.schedules.operators import conv2d, depthwise, pooling, transpose
+from tvm_flow.schedules.operators import conv2d, depthwise, matmul, pooling, transpose
 
 _WINDOW = ("kh", "kw", "sh", "sw", "ph", "pw")
 
@@ -82,6 +82,11 @@ def _permute(node: Node) -> Problem | None:
     return transpose.problem(n, c, h, w, axes)
 
 
+def _matmul(node: Node) -> Problem | None:
+    x, w = (source.shape for source in node.inputs)
+    return matmul.problem(x, w, ta=node.attrs["ta"], tb=node.attrs["tb"])
+
+
 def _mbconv(node: Node) -> Problem:
     a, (n, h, w, c) = node.attrs, node.inputs[0].shape
     hid, ci = node.weights["w1"].shape
@@ -95,6 +100,7 @@ _MAKERS = {
     "depthwise": _depthwise,
     "pool2d": _pool2d,
     "global_pool": _global_pool,
+    "matmul": _matmul,
     "mbconv": _mbconv,
     "permute": _permute,
     "pconv": _pconv,
