@@ -12,7 +12,7 @@ from tvm_flow.schedules.contract.problem import (
     Problem,
     Workload,
 )
-from tvm_flow.schedules.operators import conv2d, conv3d, conv_transpose, depthwise, pooling
+from tvm_flow.schedules.operators import conv2d, conv3d, conv_transpose, depthwise, matmul, pooling
 from tvm_flow.schedules.operators.reference import ACTIVATIONS
 
 
@@ -349,6 +349,24 @@ SHUFFLE = [
 ]
 
 
+def _matmul(x: tuple[int, ...], w: tuple[int, ...], **turned: bool) -> Workload:
+    problem = matmul.problem(x, w, **turned)
+    assert problem is not None
+    return Workload(problem, "packed")
+
+
+MATMUL = [
+    _matmul((2, 3, 49, 10), (2, 3, 49, 10), tb=True),
+    _matmul((5, 49, 49), (5, 49, 10)),
+    _matmul((3, 7, 58), (3, 58, 122)),
+    _matmul((1, 58, 33), (1, 58, 7), ta=True),
+    _matmul((4, 1, 37), (37, 21)),
+    _matmul((2, 37, 5), (29, 37), ta=True, tb=True),
+    _matmul((9, 16), (3, 16, 1)),
+    _matmul((1, 130), (33, 130), tb=True),
+]
+
+
 def _pointwise_nchw(n: int, h: int, w: int, ci: int, co: int, act: str = "none") -> Workload:
     return _conv(n, h, ci, co, w=w, act=act, layout=NCHW)
 
@@ -407,6 +425,6 @@ for _workload in [
     *DEPTHWISE, *POOL,
     *(_global(*given) for given in ((1, 7, 10), (3, 15, 58), (1, 1, 232), (3, 7, 122), (1, 2, 1))),
     *PARTIAL, *POINTWISE, *BLOCK, *WINOGRAD, *MBCONV, *MBCONV_WHOLE, *TRANSPOSE, *TRANSPOSED,
-    *VOLUMES, *POINTWISE_NCHW, *DEPTHWISE_NCHW, *SHUFFLE,
+    *VOLUMES, *POINTWISE_NCHW, *DEPTHWISE_NCHW, *SHUFFLE, *MATMUL,
 ]:  # fmt: skip
     CASES.setdefault(generator_of(_workload), []).append(_workload)

@@ -20,6 +20,7 @@ from tvm_flow.verify.problems import (
     ACTIVATIONS,
     compute,
     partial_convolution,
+    product,
     transposed_convolution,
     volume_convolution,
 )
@@ -180,6 +181,7 @@ _PLAIN: dict[str, Operator] = {
     "slice_scatter": _slice_scatter,
     "reshape": lambda node, s, _: s[0].reshape(node.shape),
     "permute": lambda node, s, _: s[0].permute(node.attrs["axes"]),
+    "matmul": lambda node, s, _: product(s[0], s[1], (node.attrs["ta"], node.attrs["tb"])),
     "max_pool": _pool(F.max_pool2d),
     "avg_pool": _pool(F.avg_pool2d),
     "global_pool": _global_pool,

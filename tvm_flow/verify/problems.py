@@ -180,6 +180,16 @@ def _channel_shuffle(w: Problem, inputs: list[Tensor], _weights: Weights) -> Ten
     return F.channel_shuffle(inputs[0], w["groups"])
 
 
+def _matmul(w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
+    return product(*inputs, turned=(bool(w["ta"]), bool(w["tb"])))
+
+
+def product(x: Tensor, y: Tensor, turned: tuple[bool, bool]) -> Tensor:
+    """The matrix product of two tensors, of which some are given with rows as columns."""
+    x, y = (t.mT if turn else t for t, turn in zip((x, y), turned, strict=True))
+    return x @ y
+
+
 _OPERATORS: dict[str, Callable[[Problem, list[Tensor], Weights], Tensor]] = {
     "conv2d": _conv2d,
     "conv3d": _conv3d,
@@ -193,4 +203,5 @@ _OPERATORS: dict[str, Callable[[Problem, list[Tensor], Weights], Tensor]] = {
     "pconv_block": _pconv_block,
     "transpose": _transpose,
     "channel_shuffle": _channel_shuffle,
+    "matmul": _matmul,
 }

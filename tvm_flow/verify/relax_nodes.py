@@ -62,7 +62,9 @@ class RelaxNodes:
 
 
 def _machine(builder: relax.BlockBuilder) -> relax.VirtualMachine:
-    return relax.VirtualMachine(tvm.compile(legalise()(builder.get()), target="llvm"), tvm.cpu())
+    return relax.VirtualMachine(
+        tvm.compile(legalise(unscheduled=True)(builder.get()), target="llvm"), tvm.cpu()
+    )
 
 
 def _first_without_code(nodes: list[Node], error: Exception) -> ImportUnsupportedError:
