@@ -12,7 +12,7 @@ from tvm_flow.schedules.contract.problem import (
     Problem,
     Workload,
 )
-from tvm_flow.schedules.operators import conv2d, depthwise, pooling
+from tvm_flow.schedules.operators import conv2d, conv_transpose, depthwise, pooling
 from tvm_flow.schedules.operators.reference import ACTIVATIONS
 
 
@@ -64,6 +64,17 @@ def _mbconv(n: int, size: int, ci: int, hid: int, co: int, k: int = 3, **more: A
     epilogue = {"act": "none", "res": "none", "mix": 0, "bcp": 0, "bc0": 0}
     acts = {"act1": "relu", "act2": "none", "icp": ci, "ic0": 0}
     return Workload(Problem.of("mbconv", {**given, **epilogue, **acts, **more}), "rows")
+
+
+def _transposed(
+    n: int, size: int, ci: int, co: int, k: int = 2, s: int = 2, p: int = 0, more: int = 0,
+    **given: Any,
+) -> Workload:  # fmt: skip
+    """``more``: rows and columns of output padding."""
+    out = (size - 1) * s - 2 * p + k + more
+    window = {"kh": k, "kw": k, "sh": s, "sw": s, "ph": p, "pw": p, "oh": out, "ow": out}
+    shape = {"n": n, "h": size, "w": size, "ci": ci, "co": co}
+    return _direct(conv_transpose.problem(**{**shape, **window, **given}))
 
 
 def _global(n: int, size: int, c: int) -> Workload:
@@ -127,6 +138,22 @@ FIRST_LAYER = [
     _conv(1, 9, 2, 10, 2, 2, layout=NCHW_TO_NHWC, icp=4, ic0=1),
     _conv(1, 9, 3, 10, w=11, kh=5, kw=2, sh=2, sw=1, ph=1, pw=1, layout=NCHW_TO_NHWC),
 ]
+GROUPED = [
+    _conv(1, 7, 30, 60, 3, 1, 1, groups=3, act="relu"),
+    _conv(2, 7, 48, 96, 3, 2, 1, groups=3, res="pre", act="relu"),
+    _conv(1, 7, 60, 240, groups=3),
+    _conv(2, 5, 20, 58, groups=2, res="post", icp=30, ic0=3),
+    _conv(1, 7, 10, 20, groups=2, mix=1, bcp=30, bc0=2),
+    _conv(1, 9, 6, 20, 3, 1, 1, groups=2, dw=2, pb=2, pr=0, layout=NCHW_TO_NHWC),
+    _conv(1, 9, 6, 20, 3, groups=2, dw=2, layout=NCHW_TO_NHWC),
+]
+DILATED = [
+    _conv(1, 9, 10, 20, 3, 1, 2, dh=2, dw=2, act="relu"),
+    _conv(1, 9, 10, 20, 3, dh=2, dw=3, icp=12, ic0=1),
+    _conv(1, 9, 10, 20, 3, 2, 1, pb=2, pr=0),
+    _conv(1, 9, 10, 20, 3, pb=1, pr=2),
+    _conv(1, 2, 5, 6, 3, 1, 24, dh=24, dw=24),
+]
 ACTIVATED = [
     make(act)
     for act in ACTIVATIONS
@@ -153,6 +180,9 @@ DEPTHWISE = [
     _depthwise(1, 1, 10, 3, 1, ph=3, pw=3),
     _depthwise(1, 4, 1, 3, 1),
     _depthwise(1, 5, 20, 3, 1, w=12, kh=1, kw=5, ph=0, pw=2, sw=2),
+    _depthwise(1, 9, 58, 3, 1, dh=2, dw=2, ph=2, pw=2),
+    _depthwise(2, 9, 20, 3, 2, dh=3, ph=2, pw=0, pb=1, pr=1),
+    _depthwise(1, 14, 10, 5, 1, dh=5, dw=6, ph=10, pw=10),
 ]
 POOL = [
     _pool("max", 1, 15, 10, 3, 2, 1),
@@ -245,6 +275,22 @@ def _transpose(n: int, c: int, h: int, w: int, layout: str) -> Workload:
     return _direct(Problem.make("transpose", n=n, c=c, h=h, w=w, layout=layout))
 
 
+TRANSPOSED = [
+    _transposed(1, 7, 10, 20, act="relu"),
+    _transposed(3, 5, 20, 1, act="sigmoid"),
+    _transposed(2, 4, 10, 58, icp=20, ic0=7, act="hardswish", res="pre"),
+    _transposed(1, 7, 10, 58, 4, 2, 1),
+    _transposed(3, 5, 7, 3, 4, 2, 1, res="post", act="relu"),
+    _transposed(1, 7, 20, 33, 3, 2, 1, 1, act="silu"),
+    _transposed(2, 6, 10, 3, 3, 2, 1),
+    _transposed(1, 5, 10, 6, 5, 3, 0, 1),
+    _transposed(1, 5, 10, 6, 2, 3, 0, 2),
+    _transposed(1, 4, 10, 20, 7, 2, 5),
+    _transposed(1, 6, 10, 20, 3, 2, 2, 1, dh=2, dw=2, oh=11, ow=11),
+    _transposed(1, 5, 6, 10, 3, 1, 1),
+    _transposed(1, 5, 6, 10, kh=1, kw=4, sh=1, sw=2, ph=0, pw=1, oh=5, ow=10),
+    _transposed(1, 3, 6, 10, 2, 2, oh=5, ow=4),
+]
 TRANSPOSE = [
     _transpose(n, c, h, w, layout)
     for layout in (NCHW_TO_NHWC, NHWC_TO_NCHW)
@@ -292,6 +338,8 @@ DEPTHWISE_NCHW = [
     _depthwise_nchw(1, 1, 2, 10, 7, 1, ph=5, pw=5),
     _depthwise_nchw(1, 5, 64, 20, 3, 1, kh=1, kw=5, ph=0, pw=2, sw=2),
     _depthwise_nchw(1, 90, 60, 58, 3, 2),
+    _depthwise_nchw(1, 14, 20, 10, 3, 1, dh=2, dw=2, ph=2, pw=2),
+    _depthwise_nchw(1, 14, 40, 10, 3, 2, dh=2, dw=3, ph=2, pw=1, pr=0, pb=3),
 ]
 
 
@@ -304,9 +352,10 @@ CASES: dict[str, list[Workload]] = {}
 """Workloads by :func:`generator_of`."""
 
 for _workload in [
-    *FLAT, *MIXED, *DIRECT, *PADDED, *FIRST_LAYER, *ACTIVATED, *DEPTHWISE, *POOL,
+    *FLAT, *MIXED, *DIRECT, *PADDED, *FIRST_LAYER, *GROUPED, *DILATED, *ACTIVATED, *DEPTHWISE,
+    *POOL,
     *(_global(*given) for given in ((1, 7, 10), (3, 15, 58), (1, 1, 232), (3, 7, 122), (1, 2, 1))),
-    *PARTIAL, *POINTWISE, *BLOCK, *WINOGRAD, *MBCONV, *MBCONV_WHOLE, *TRANSPOSE,
+    *PARTIAL, *POINTWISE, *BLOCK, *WINOGRAD, *MBCONV, *MBCONV_WHOLE, *TRANSPOSE, *TRANSPOSED,
     *POINTWISE_NCHW, *DEPTHWISE_NCHW,
 ]:  # fmt: skip
     CASES.setdefault(generator_of(_workload), []).append(_workload)

@@ -18,6 +18,7 @@ from tvm_flow.ir.graph import Graph, Node, unique
 from tvm_flow.ir.lowered import Lowered, TensorInfo
 from tvm_flow.ir.tasks import Task, merge
 from tvm_flow.measure.roofline import peak_of
+from tvm_flow.passes.common.as_images import as_images
 from tvm_flow.passes.common.fold_affine import fold_affine
 from tvm_flow.passes.common.fold_views import fold_views
 from tvm_flow.passes.common.fuse_epilogue import fuse_epilogue
@@ -62,6 +63,7 @@ def phases(layout: str = "NCHW", cache_bytes: int | None = None) -> list[Phase]:
     return [
         # what the importer spelt out gets its name back
         ("simplify", simplify),
+        ("as_images", as_images),
         ("fold_affine", fold_affine),
         ("recognise_pconv", recognise_pconv),
         ("recognise_shuffle", recognise_shuffle),

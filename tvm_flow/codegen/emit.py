@@ -48,12 +48,18 @@ class _RelaxEmitter:
             with self.builder.dataflow():
                 for node in graph.nodes():
                     if node.op != "input":
-                        self.values[id(node)] = self.builder.emit(self.expression(node))
+                        self.values[id(node)] = self.bound(self.expression(node))
                 outputs = [self.values[id(node)] for node in graph.outputs]
                 result = outputs[0] if len(outputs) == 1 else relax.Tuple(outputs)
                 result = self.builder.emit_output(result)
             self.builder.emit_func_output(result)
         return self.builder.get(), self.kernels
+
+    def bound(self, expression: relax.Expr) -> relax.Expr:
+        """The variable of an expression; a number stays one, and operators take it into theirs."""
+        if isinstance(expression, tvm.ir.Constant) and expression.value.ndim == 0:
+            return expression
+        return self.builder.emit(expression)
 
     def expression(self, node: Node) -> relax.Expr:
         found = self.ways(node)
@@ -137,16 +143,6 @@ def _original(node: Node, sources: list[relax.Expr]) -> relax.Expr:
     return relax.Call(call.op, args, call.attrs, call.ty_args)
 
 
-def _general_conv2d(node: Node, sources: list[relax.Expr]) -> relax.Expr:
-    """Grouped, dilated or unevenly padded convolution, NCHW as imported."""
-    a, bias = node.attrs, node.weights["bias"].reshape(1, -1, 1, 1)
-    out = relax.op.nn.conv2d(
-        sources[0], relax.const(np.ascontiguousarray(node.weights["weight"])),
-        strides=a["strides"], padding=a["padding"], dilation=a["dilation"], groups=a["groups"],
-    )  # fmt: skip
-    return relax.op.add(out, relax.const(np.ascontiguousarray(bias)))
-
-
 def _affine_relax(node: Node, sources: list[relax.Expr]) -> relax.Expr:
     shape = [1, -1] + [1] * (len(node.shape) - 2)
     scale, shift = (node.weights[k].reshape(shape) for k in ("scale", "shift"))
@@ -203,7 +199,6 @@ _RELAX: dict[str, Callable[[Node, list[relax.Expr]], relax.Expr]] = {
     "divide": lambda node, s: relax.op.divide(*s),
     "act": _act_relax,
     "affine": _affine_relax,
-    "general_conv2d": _general_conv2d,
     "channel_shuffle": _shuffle_relax,
     "concat_shuffle": _shuffle_relax,
 }

@@ -64,6 +64,37 @@ def _ints(values: Any) -> tuple[int, ...]:
     return tuple(int(v) for v in values)
 
 
+def _view(x: Node, shape: tuple[int, ...]) -> Node:
+    return Node("reshape", [x], shape, {"shape": shape}, dtype=x.dtype)
+
+
+def _conv1d(reader: Reader, var: Any, call: Any) -> Value | None:
+    """A 2-D convolution of images with one row."""
+    a, x, w = call.attrs, reader.node(call.args[0]), reader.node(call.args[1])
+    if w.op != "const" or x.dtype != FLOAT32:
+        return None
+    if a.data_layout != "NCW" or a.kernel_layout != "OIW":
+        return None
+    (stride,), (left, right), (dilation,) = map(_ints, (a.strides, a.padding, a.dilation))
+    weight = w.weights["value"][:, :, None]
+    attrs = {
+        "strides": (1, stride), "padding": (0, left, 0, right), "groups": int(a.groups),
+        "dilation": (1, dilation),
+    }  # fmt: skip
+    weights = {"weight": weight, "bias": np.zeros(weight.shape[0], weight.dtype)}
+    return _on_line(x, shape_of(var), "conv2d", attrs, weights, w.modules)
+
+
+def _on_line(
+    x: Node, shape: tuple[int, ...], op: str, attrs: dict[str, Any], weights: dict[str, np.ndarray],
+    modules: tuple[str, ...],
+) -> Node:  # fmt: skip
+    """A 2-D operator on [n, c, w] as [n, c, 1, w]; ``shape`` of the result has three axes too."""
+    image = _view(x, (*x.shape[:2], 1, x.shape[2]))
+    made = Node(op, [image], (*shape[:2], 1, shape[2]), attrs, weights, modules)
+    return _view(made, shape)
+
+
 def _conv2d(reader: Reader, var: Any, call: Any) -> Value | None:
     a, x, w = call.attrs, reader.node(call.args[0]), reader.node(call.args[1])
     if w.op != "const" or x.dtype != FLOAT32:
@@ -77,6 +108,43 @@ def _conv2d(reader: Reader, var: Any, call: Any) -> Value | None:
     }  # fmt: skip
     weights = {"weight": weight, "bias": np.zeros(weight.shape[0], weight.dtype)}
     return Node("conv2d", [x], shape_of(var), attrs, weights, w.modules)
+
+
+def _conv1d_transpose(reader: Reader, var: Any, call: Any) -> Value | None:
+    a, x, w = call.attrs, reader.node(call.args[0]), reader.node(call.args[1])
+    if w.op != "const" or x.dtype != FLOAT32:
+        return None
+    if a.data_layout != "NCW" or a.kernel_layout != "IOW":
+        return None
+    weights = _transposed_weights(w.weights["value"][:, :, None], int(a.groups))
+    (stride,), (dilation,) = _ints(a.strides), _ints(a.dilation)
+    attrs = {
+        "strides": (1, stride), "padding": (0, _ints(a.padding)[0]), "groups": int(a.groups),
+        "dilation": (1, dilation),
+    }  # fmt: skip
+    return _on_line(x, shape_of(var), "conv_transpose", attrs, weights, w.modules)
+
+
+def _transposed_weights(weight: np.ndarray, groups: int) -> dict[str, np.ndarray]:
+    """[ci, co / groups, kh, kw] -> [co, ci / groups, kh, kw], and no bias."""
+    ci, co, *window = weight.shape
+    split = weight.reshape(groups, ci // groups, co, *window).swapaxes(1, 2)
+    weight = np.ascontiguousarray(split.reshape(groups * co, ci // groups, *window))
+    return {"weight": weight, "bias": np.zeros(groups * co, weight.dtype)}
+
+
+def _conv_transpose(reader: Reader, var: Any, call: Any) -> Value | None:
+    a, x, w = call.attrs, reader.node(call.args[0]), reader.node(call.args[1])
+    if w.op != "const" or x.dtype != FLOAT32:
+        return None
+    if a.data_layout != "NCHW" or a.kernel_layout != "IOHW":
+        return None
+    weights = _transposed_weights(w.weights["value"], int(a.groups))
+    attrs = {
+        "strides": _ints(a.strides), "padding": _ints(a.padding)[:2], "groups": int(a.groups),
+        "dilation": _ints(a.dilation),
+    }  # fmt: skip
+    return Node("conv_transpose", [x], shape_of(var), attrs, weights, w.modules)
 
 
 def _batch_norm(reader: Reader, var: Any, call: Any) -> Value | None:
@@ -268,6 +336,9 @@ def _broadcast(reader: Reader, var: Any, call: Any) -> Value | None:
 
 HANDLERS: dict[str, Callable[[Reader, Any, Any], Value | None]] = {
     "relax.nn.conv2d": _conv2d,
+    "relax.nn.conv1d": _conv1d,
+    "relax.nn.conv1d_transpose": _conv1d_transpose,
+    "relax.nn.conv2d_transpose": _conv_transpose,
     "relax.nn.batch_norm": _batch_norm,
     "relax.nn.relu": _unary("relu"),
     "relax.nn.gelu": _unary("gelu"),
@@ -285,6 +356,8 @@ HANDLERS: dict[str, Callable[[Reader, Any, Any], Value | None]] = {
     "relax.slice_scatter": _slice_scatter,
     "relax.take": _take,
     "relax.reshape": _reshape,
+    "relax.expand_dims": _reshape,
+    "relax.squeeze": _reshape,
     "relax.permute_dims": _permute,
     "relax.matmul": _matmul,
     "relax.nn.max_pool2d": _pool("max_pool"),

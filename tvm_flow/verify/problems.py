@@ -24,6 +24,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 Weights = Mapping[str, Tensor]
+Pair = tuple[int, int]
 
 
 def compute(problem: Problem, inputs: Sequence[Tensor], weights: Weights) -> Tensor:
@@ -44,9 +45,41 @@ def _window(w: Problem) -> dict[str, Any]:
     return {"stride": (w["sh"], w["sw"]), "padding": (w["ph"], w["pw"])}
 
 
+def _convolution(w: Problem, x: Tensor, kernel: Tensor, bias: Tensor, groups: int) -> Tensor:
+    """Of NCHW, with all that the windows of problems may have."""
+    top, left = w["ph"], w["pw"]
+    x = F.pad(x, (left, w.get("pr", left), top, w.get("pb", top)))
+    dilation = (w.get("dh", 1), w.get("dw", 1))
+    return F.conv2d(x, kernel, bias, (w["sh"], w["sw"]), 0, dilation, groups)
+
+
 def _conv2d(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
     x = inputs[0][:, w["ic0"] : w["ic0"] + w["ci"]]
-    return _finish(w, F.conv2d(x, weights["weight"], weights["bias"], **_window(w)), inputs[1:])
+    y = _convolution(w, x, weights["weight"], weights["bias"], w.get("groups", 1))
+    return _finish(w, y, inputs[1:])
+
+
+def _conv_transpose(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
+    x = inputs[0][:, w["ic0"] : w["ic0"] + w["ci"]]
+    y = transposed_convolution(
+        x, weights, (w["sh"], w["sw"]), (w["ph"], w["pw"]), (w["oh"], w["ow"]),
+        (w.get("dh", 1), w.get("dw", 1)),
+    )  # fmt: skip
+    return _finish(w, y, inputs[1:])
+
+
+def transposed_convolution(
+    x: Tensor, weights: Weights, stride: Pair, cut: Pair, size: Pair, dilation: Pair,
+    groups: int = 1,
+) -> Tensor:  # fmt: skip
+    """NCHW: ``size`` pixels of the result from the corner ``cut`` on. Weights: ``weight``
+    [co, ci / groups, kh, kw] and ``bias``."""
+    kernel = torch.cat([part.transpose(0, 1) for part in weights["weight"].chunk(groups)])
+    full = F.conv_transpose2d(x, kernel, None, stride, 0, 0, groups, dilation)
+    down, across = (max(0, c + n - m) for c, n, m in zip(cut, size, full.shape[2:], strict=True))
+    full = F.pad(full, (0, across, 0, down))
+    y = full[:, :, cut[0] : cut[0] + size[0], cut[1] : cut[1] + size[1]]
+    return y + weights["bias"][:, None, None]
 
 
 def _finish(w: Problem, y: Tensor, rest: list[Tensor]) -> Tensor:
@@ -74,7 +107,7 @@ def _mbconv(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
 def _depthwise(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
     x = inputs[0][:, w["c0"] : w["c0"] + w["c"]]
     kernel = weights["weight"].unsqueeze(1)
-    y = F.conv2d(x, kernel, weights["bias"], groups=w["c"], **_window(w))
+    y = _convolution(w, x, kernel, weights["bias"], w["c"])
     return ACTIVATIONS[w.text("act")](y)
 
 
@@ -124,6 +157,7 @@ def _transpose(_w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
 
 _OPERATORS: dict[str, Callable[[Problem, list[Tensor], Weights], Tensor]] = {
     "conv2d": _conv2d,
+    "conv_transpose": _conv_transpose,
     "depthwise": _depthwise,
     "mbconv": _mbconv,
     "pool2d": _pool2d,

@@ -35,7 +35,7 @@ class Source:
     h: int
     w: int
     channels: int
-    first: int
+    first: Expr
     count: int
     pw: int
     nchw: bool = False

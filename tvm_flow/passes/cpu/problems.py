@@ -7,9 +7,11 @@ from tvm_flow.schedules import registry
 from tvm_flow.schedules.contract.device import Device
 from tvm_flow.schedules.contract.dtypes import FLOAT32
 from tvm_flow.schedules.contract.problem import AXES, NCHW, NHWC, Problem, Workload
-from tvm_flow.schedules.operators import conv2d, depthwise, pooling, transpose
+from tvm_flow.schedules.operators import conv2d, conv_transpose, depthwise, pooling, transpose
 
 _WINDOW = ("kh", "kw", "sh", "sw", "ph", "pw")
+#: Of convolutions, where they are not what a problem leaves out.
+_MORE = ("dh", "dw", "pb", "pr", "groups")
 
 
 def problem_of(node: Node) -> Problem | None:
@@ -40,15 +42,24 @@ def _conv2d(node: Node) -> Problem:
     a = node.attrs
     n, h, w, _ = _pixels(node, nchw=a["layout"] != NHWC)
     co, ci = node.weights["weight"].shape[:2]
+    ci *= a.get("groups", 1)
     given = {k: a[k] for k in (*_WINDOW, "act", "res")}
-    given |= {k: a[k] for k in ("icp", "ic0", "mix", "bcp", "bc0") if k in a}
+    given |= {k: a[k] for k in (*_MORE, "icp", "ic0", "mix", "bcp", "bc0") if k in a}
     return conv2d.problem(layout=a["layout"], n=n, h=h, w=w, ci=ci, co=co, **given)
+
+
+def _conv_transpose(node: Node) -> Problem:
+    a, (n, h, w, _) = node.attrs, _pixels(node)
+    co, ci = node.weights["weight"].shape[:2]
+    given = {k: a[k] for k in (*_WINDOW, "dh", "dw", "act", "res", "icp", "ic0") if k in a}
+    oh, ow = node.shape[1:3]
+    return conv_transpose.problem(n=n, h=h, w=w, ci=ci, co=co, oh=oh, ow=ow, **given)
 
 
 def _depthwise(node: Node) -> Problem:
     a, layout = node.attrs, node.attrs.get("layout", NHWC)
     n, h, w, c = _pixels(node, nchw=layout == NCHW)
-    given = {k: a[k] for k in (*_WINDOW, "cp", "c0") if k in a}
+    given = {k: a[k] for k in (*_WINDOW, *_MORE, "cp", "c0") if k in a}
     given |= {"act": a.get("act", "none")}
     return depthwise.problem(layout=layout, n=n, h=h, w=w, c=a.get("channels", c), **given)
 
@@ -92,6 +103,7 @@ def _mbconv(node: Node) -> Problem:
 
 _MAKERS = {
     "conv2d": _conv2d,
+    "conv_transpose": _conv_transpose,
     "depthwise": _depthwise,
     "pool2d": _pool2d,
     "global_pool": _global_pool,
