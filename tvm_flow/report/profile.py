@@ -144,13 +144,13 @@ def _describe(data: dict[str, Any], seconds: list[float], threads: int) -> list[
     peak = peaks[threads - 1] if threads <= len(peaks) else 0.0
     total = sum(seconds) or 1.0
     rows = []
-    for call, info, took in zip(data["calls"], _infos(data), seconds, strict=True):
+    for call, info, took in zip(data["calls"], kernel_entries(data), seconds, strict=True):
         macs, moved = (info["macs"], info["bytes"]) if info else (0, call["argument_bytes"])
         gflops = 2e-9 * macs / took if macs and took else None
         rows.append(
             KernelTime(
                 symbol=call["symbol"],
-                problem=_problem(info) if info else call["symbol"],
+                problem=problem_of(info) if info else call["symbol"],
                 algorithm=info.get("algorithm", "") if info else "",
                 modules=tuple(info["modules"]) if info else (),
                 source=info["source"] if info else "generic",
@@ -164,12 +164,12 @@ def _describe(data: dict[str, Any], seconds: list[float], threads: int) -> list[
     return rows
 
 
-def _problem(info: dict[str, Any]) -> str:
+def problem_of(info: dict[str, Any]) -> str:
     """Of a kernel's entry; one of an older bundle has problem and algorithm in one text."""
     return str(info.get("problem") or info["workload"])
 
 
-def _infos(data: dict[str, Any]) -> list[dict[str, Any] | None]:
+def kernel_entries(data: dict[str, Any]) -> list[dict[str, Any] | None]:
     """The kernel entry of every call. A symbol called several times has one entry per call, in
     order, or one for all."""
     entries: dict[str, list[dict[str, Any]]] = defaultdict(list)
