@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import nn
 from tvm_flow.analysis.parts import Part, parts_of
 from tvm_flow.analysis.predict import Peaks, Prediction, predict, roofline_s
 from tvm_flow.analysis.work import Work, work_of
+from tvm_flow.ir.graph import Graph, Node
 from tvm_flow.schedules import registry
 from tvm_flow.schedules.contract.problem import Problem, Workload
 from tvm_flow.schedules.cpu.device import Cpu
@@ -109,6 +110,24 @@ class Call:
     symbol: str
     info: Mapping[str, Any] | None
     argument_bytes: int
+
+
+def planned_calls(graph: Graph, ways: Callable[[Node], list[Workload]]) -> list[Call]:
+    """The calls of a graph that is not compiled, every kernel by the first of its ``ways``. What no
+    kernel computes is a call of its own, while a compiler may join several."""
+    calls = []
+    for node in graph.nodes():
+        moved = node.bytes + sum(source.bytes for source in node.inputs)
+        found = ways(node)
+        if found:
+            info = {
+                "problem": found[0].problem.key, "algorithm": found[0].algorithm,
+                "modules": list(node.modules), "source": "default",
+            }  # fmt: skip
+            calls.append(Call(found[0].problem.op, info, moved))
+        elif node.op not in ("input", "const", "reshape"):
+            calls.append(Call(node.op, None, moved))
+    return calls
 
 
 def layers_of(

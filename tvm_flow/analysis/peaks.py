@@ -48,9 +48,10 @@ def _levels(board: Board, mhz: int) -> tuple[Level, ...]:
     except UsageError:  # of a user's own board: nothing is known of its caches but their size
         return (beyond,)
     per_cycle = 1e-3 * mhz
-    streamed = per_cycle * _LINE / (BEYOND_STREAMED * core.memory_cycles)
+    nearer = per_cycle * _LINE / core.line_cycles
+    streamed = min(nearer, per_cycle * _LINE / (BEYOND_STREAMED * core.memory_cycles))
     return (
         Level(board.l1_bytes // 2, per_cycle * core.loads * board.lanes * 4),
-        Level(board.l2_bytes // 2, per_cycle * _LINE / core.line_cycles),
+        Level(board.l2_bytes // 2, nearer),
         Level(4 * last, min(streamed, board.dram_gbps or streamed)),
     )
