@@ -28,7 +28,7 @@ if os.path.expanduser("~") == "~":
 _EXPORTS = {
     "analyze": "tvm_flow.api.analyze",
     "AnalysisReport": "tvm_flow.api.analyze",
-    "compare_analyses": "tvm_flow.api.analyze",
+    "analyze_both": "tvm_flow.api.analyze",
     "trace": "tvm_flow.api.trace",
     "TraceReport": "tvm_flow.api.trace",
     "tune": "tvm_flow.api.tune",
@@ -56,7 +56,7 @@ _EXPORTS = {
 if TYPE_CHECKING:
     from tvm_flow.api.analyze import AnalysisReport as AnalysisReport
     from tvm_flow.api.analyze import analyze as analyze
-    from tvm_flow.api.analyze import compare_analyses as compare_analyses
+    from tvm_flow.api.analyze import analyze_both as analyze_both
     from tvm_flow.api.check import CheckReport as CheckReport
     from tvm_flow.api.check import check as check
     from tvm_flow.api.compare import compare as compare

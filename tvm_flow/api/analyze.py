@@ -104,22 +104,34 @@ def analyze(
         return _modelled(report, calls, board, records, device)
 
 
-def compare_analyses(first: AnalysisReport, second: AnalysisReport) -> Comparison:
+def analyze_both(
+    first: ModelLike,
+    second: ModelLike,
+    *,
+    target: TargetLike = "native",
+    threads: int | None = None,
+    runs: int = 50,
+    records: str | Path | None = None,
+    measure_peaks: bool = False,
+) -> Comparison:
     """What lies between two networks on one target: where the second takes longer, or less, than
-    its FLOPs say. Raises :class:`UsageError` for reports of two targets or numbers of threads."""
-    if (first.target, first.threads) != (second.target, second.threads):
-        raise UsageError(
-            f"{first.model} and {second.model} were analyzed on different machines",
-            why=f"{first.target} with {first.threads}, {second.target} with {second.threads}",
-            fix="analyze both with the same target and threads",
+    its FLOPs say. Arguments and errors are those of :func:`analyze`; raises :class:`UsageError` too
+    for a network without a convolution or product."""
+    load_model(second)  # what is wrong with it shows before minutes are spent on the first
+    one, two = (
+        analyze(
+            model, target=target, threads=threads, runs=runs, records=records,
+            measure_peaks=measure_peaks and model is first,
         )
-    for report in (first, second):
+        for model in (first, second)
+    )  # fmt: skip
+    for report in (one, two):
         if not sum(layer.macs for layer in report.layers):
             raise UsageError(
                 f"{report.model} multiplies nothing that tvm-flow has a kernel for",
                 fix="compare networks with convolutions or products",
             )
-    return Comparison(first, second, difference(first, second))
+    return Comparison(one, two, difference(one, two))
 
 
 def _with_board(target: TargetLike, board: Board) -> TargetLike:

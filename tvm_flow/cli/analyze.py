@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import RenderableType
@@ -67,18 +67,16 @@ def analyze(
 
     With --versus, where the difference between two networks comes from."""
     given = given_model(model, model_option, weights, input, sample)
-    other = None if versus is None else given_model(versus, None, None, input, None)
-    from tvm_flow.api.analyze import analyze as analyzed  # noqa: PLC0415 - imports torch
-    from tvm_flow.api.analyze import compare_analyses  # noqa: PLC0415
+    from tvm_flow.api import analyze as api  # noqa: PLC0415 - imports torch
 
-    first = analyzed(
-        given, target=target, threads=threads, runs=runs, records=records,
-        measure_peaks=measure_peaks,
-    )  # fmt: skip
-    if other is None:
-        return Answer(first.to_json(), lambda: show(first))
-    second = analyzed(other, target=target, threads=threads, runs=runs, records=records)
-    both = compare_analyses(first, second)
+    options: dict[str, Any] = {
+        "target": target, "threads": threads, "runs": runs, "records": records,
+        "measure_peaks": measure_peaks,
+    }  # fmt: skip
+    if versus is None:
+        report = api.analyze(given, **options)
+        return Answer(report.to_json(), lambda: show(report))
+    both = api.analyze_both(given, given_model(versus, None, None, input, None), **options)
     return Answer(both.to_json(), lambda: show_comparison(both))
 
 

@@ -14,7 +14,7 @@ from tvm_flow.modelled.mca import Analyser
 from tvm_flow.modelled.model import cost_of
 from tvm_flow.modelled.tools import Tools, find_tools
 from tvm_flow.schedules.contract.problem import Workload
-from tvm_flow.support.errors import TuningError
+from tvm_flow.support.errors import TuningError, UsageError
 from tvm_flow.targets import Board
 from tvm_flow.tuning.worker import kernel_build
 from tvm_flow.tuning.worker.protocol import BuildRequest, KernelRequest
@@ -25,10 +25,16 @@ _TIMEOUT_S = 60.0
 
 class KernelModel:
     """Models kernels of one board on one thread, outside the tuner. It remembers what it has
-    modelled. Raises :class:`UsageError` for a core that is not modelled, and
+    modelled. Raises :class:`UsageError` for a core or number of threads that is not modelled, and
     ``EnvironmentFault`` naming the Debian package that is missing."""
 
     def __init__(self, board: Board, backend: Backend) -> None:
+        if board.threads != 1:
+            raise UsageError(
+                f"Kernels for {board.threads} threads are not modelled",
+                why="the model is of one core",
+                fix="--threads 1",
+            )
         self.board, self.backend = board, backend
         self.device = backend.device(board, 1)
         self.model = CoreModel.of(board)
