@@ -90,5 +90,7 @@ def test_every_parameter_is_some_kernels(network: tuple[nn.Module, AnalysisRepor
 def test_fused_kernels_move_less_than_their_layers_one_by_one(
     network: tuple[nn.Module, AnalysisReport],
 ) -> None:
+    """But for Winograd's weights, which are larger than those they are made of."""
     _, report = network
-    assert report.moved < report.access_bytes
+    plain = [layer for layer in report.layers if "winograd" not in layer.workload]
+    assert sum(x.moved for x in plain) < sum(x.access_bytes for x in plain)
