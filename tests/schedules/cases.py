@@ -12,7 +12,7 @@ from tvm_flow.schedules.contract.problem import (
     Problem,
     Workload,
 )
-from tvm_flow.schedules.operators import conv2d, depthwise, pooling
+from tvm_flow.schedules.operators import conv2d, conv3d, conv_transpose, depthwise, matmul, pooling
 from tvm_flow.schedules.operators.reference import ACTIVATIONS
 
 
@@ -64,6 +64,26 @@ def _mbconv(n: int, size: int, ci: int, hid: int, co: int, k: int = 3, **more: A
     epilogue = {"act": "none", "res": "none", "mix": 0, "bcp": 0, "bc0": 0}
     acts = {"act1": "relu", "act2": "none", "icp": ci, "ic0": 0}
     return Workload(Problem.of("mbconv", {**given, **epilogue, **acts, **more}), "rows")
+
+
+def _transposed(
+    n: int, size: int, ci: int, co: int, k: int = 2, s: int = 2, p: int = 0, more: int = 0,
+    **given: Any,
+) -> Workload:  # fmt: skip
+    """``more``: rows and columns of output padding."""
+    out = (size - 1) * s - 2 * p + k + more
+    window = {"kh": k, "kw": k, "sh": s, "sw": s, "ph": p, "pw": p, "oh": out, "ow": out}
+    shape = {"n": n, "h": size, "w": size, "ci": ci, "co": co}
+    return _direct(conv_transpose.problem(**{**shape, **window, **given}))
+
+
+def _volume(
+    n: int, size: tuple[int, int, int], ci: int, co: int, k: int = 3, s: int = 1, p: int = 1,
+    **more: Any,
+) -> Workload:  # fmt: skip
+    window = {"kd": k, "kh": k, "kw": k, "sd": s, "sh": s, "sw": s, "pd": p, "ph": p, "pw": p}
+    shape = dict(zip("dhw", size, strict=True))
+    return _direct(conv3d.problem(**{"n": n, "ci": ci, "co": co, **shape, **window, **more}))
 
 
 def _global(n: int, size: int, c: int) -> Workload:
@@ -285,6 +305,36 @@ def _transpose(n: int, c: int, h: int, w: int, layout: str) -> Workload:
     return _direct(Problem.make("transpose", n=n, c=c, h=h, w=w, layout=layout))
 
 
+VOLUMES = [
+    _volume(1, (3, 7, 5), 10, 20, act="relu"),
+    _volume(2, (5, 6, 9), 7, 33, s=2, res="pre", act="hardswish"),
+    _volume(1, (4, 5, 6), 6, 10, k=2, s=2, p=0, icp=9, ic0=2),
+    _volume(2, (3, 4, 5), 6, 10, kh=1, kw=1, ph=0, pw=0, res="post"),
+    _volume(1, (5, 7, 7), 4, 6, p=2, dd=2, dh=2, dw=2),
+    _volume(1, (5, 7, 7), 4, 6, p=0, dd=2, dh=3, dw=3),
+    _volume(1, (3, 4, 5), 12, 20, groups=2),
+    _volume(2, (3, 4, 5), 22, 22, groups=22, act="relu"),
+    _volume(1, (5, 5, 7), 22, 22, s=2, p=0, groups=22, icp=30, ic0=3),
+]
+TRANSPOSED = [
+    _transposed(1, 7, 10, 20, act="relu"),
+    _transposed(3, 5, 20, 1, act="sigmoid"),
+    _transposed(2, 4, 10, 58, icp=20, ic0=7, act="hardswish", res="pre"),
+    _transposed(1, 7, 10, 58, 4, 2, 1),
+    _transposed(3, 5, 7, 3, 4, 2, 1, res="post", act="relu"),
+    _transposed(1, 7, 20, 33, 3, 2, 1, 1, act="silu"),
+    _transposed(2, 6, 10, 3, 3, 2, 1),
+    _transposed(1, 5, 10, 6, 5, 3, 0, 1),
+    _transposed(1, 5, 10, 6, 2, 3, 0, 2),
+    _transposed(1, 4, 10, 20, 7, 2, 5),
+    _transposed(1, 6, 10, 20, 3, 2, 2, 1, dh=2, dw=2, oh=11, ow=11),
+    _transposed(1, 5, 6, 10, 3, 1, 1),
+    _transposed(1, 5, 6, 10, kh=1, kw=4, sh=1, sw=2, ph=0, pw=1, oh=5, ow=10),
+    _transposed(1, 3, 6, 10, 2, 2, oh=5, ow=4),
+    _transposed(2, 4, 12, 20, 3, 2, 1, 1, groups=2),
+    _transposed(2, 4, 22, 22, 4, 2, 1, groups=22, act="relu"),
+    _transposed(1, 4, 22, 22, groups=22, icp=30, ic0=3),
+]
 TRANSPOSE = [
     _transpose(n, c, h, w, layout)
     for layout in (NCHW_TO_NHWC, NHWC_TO_NCHW)
@@ -301,6 +351,24 @@ SHUFFLE = [
         (1, 4, 84, 6),
         (1, 1, 5, 5),
     )
+]
+
+
+def _matmul(x: tuple[int, ...], w: tuple[int, ...], **turned: bool) -> Workload:
+    problem = matmul.problem(x, w, **turned)
+    assert problem is not None
+    return Workload(problem, "packed")
+
+
+MATMUL = [
+    _matmul((2, 3, 49, 10), (2, 3, 49, 10), tb=True),
+    _matmul((5, 49, 49), (5, 49, 10)),
+    _matmul((3, 7, 58), (3, 58, 122)),
+    _matmul((1, 58, 33), (1, 58, 7), ta=True),
+    _matmul((4, 1, 37), (37, 21)),
+    _matmul((2, 37, 5), (29, 37), ta=True, tb=True),
+    _matmul((9, 16), (3, 16, 1)),
+    _matmul((1, 130), (33, 130), tb=True),
 ]
 
 
@@ -361,7 +429,7 @@ for _workload in [
     *FLAT, *MIXED, *DIRECT, *PADDED, *FIRST_LAYER, *GROUPED, *NARROW, *DILATED, *ACTIVATED,
     *DEPTHWISE, *POOL,
     *(_global(*given) for given in ((1, 7, 10), (3, 15, 58), (1, 1, 232), (3, 7, 122), (1, 2, 1))),
-    *PARTIAL, *POINTWISE, *BLOCK, *WINOGRAD, *MBCONV, *MBCONV_WHOLE, *TRANSPOSE,
-    *POINTWISE_NCHW, *DEPTHWISE_NCHW, *SHUFFLE,
+    *PARTIAL, *POINTWISE, *BLOCK, *WINOGRAD, *MBCONV, *MBCONV_WHOLE, *TRANSPOSE, *TRANSPOSED,
+    *VOLUMES, *POINTWISE_NCHW, *DEPTHWISE_NCHW, *SHUFFLE, *MATMUL,
 ]:  # fmt: skip
     CASES.setdefault(generator_of(_workload), []).append(_workload)
