@@ -24,6 +24,7 @@ TIER_OF = {
     "benchmarks": "process",
     "benchmarks/test_call_overhead.py": "compile",
     "benchmarks/test_environments.py": "compile",
+    "benchmarks/test_layers.py": "unit",
     "benchmarks/test_networks.py": "unit",
     "benchmarks/test_table.py": "unit",
     "boards": "process",
