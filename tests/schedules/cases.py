@@ -386,6 +386,8 @@ POINTWISE_NCHW = [
     _pointwise_nchw(2, 7, 7, 31, 20, "relu"),
     _pointwise_nchw(1, 3, 11, 3, 122),
     _pointwise_nchw(2, 15, 15, 20, 33, "relu6"),
+    _conv(2, 7, 60, 30, groups=3, act="relu", layout=NCHW),
+    _conv(1, 8, 20, 10, groups=5, layout=NCHW),
 ]
 
 
