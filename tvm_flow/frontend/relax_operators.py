@@ -14,6 +14,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from tvm_flow.frontend.relax_resize import resized
 from tvm_flow.ir.graph import Node
 from tvm_flow.schedules.contract.dtypes import FLOAT32
 from tvm_flow.support.errors import ImportUnsupportedError
@@ -406,6 +407,10 @@ def _broadcast(reader: Reader, var: Any, call: Any) -> Value | None:
     return x if x.shape == shape_of(var) else None
 
 
+def _resize(reader: Reader, var: Any, call: Any) -> Value | None:
+    return resized(reader.node(call.args[0]), shape_of(var), call.attrs)
+
+
 HANDLERS: dict[str, Callable[[Reader, Any, Any], Value | None]] = {
     "relax.nn.conv2d": _conv2d,
     "relax.nn.conv1d": _conv1d,
@@ -438,6 +443,7 @@ HANDLERS: dict[str, Callable[[Reader, Any, Any], Value | None]] = {
     "relax.nn.max_pool3d": _pool3d("max_pool"),
     "relax.nn.avg_pool3d": _pool3d("avg_pool"),
     "relax.nn.adaptive_avg_pool2d": _adaptive,
+    "relax.image.resize2d": _resize,
     "relax.mean": _mean,
     "relax.broadcast_to": _broadcast,
 }

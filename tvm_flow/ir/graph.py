@@ -18,6 +18,7 @@ Vocabulary (4-D tensors are NCHW until the layout pass, NHWC after it):
   conv3d                              ``weight`` OIDHW, ``bias``; of volumes with their planes one
                                       below the other, ``depth`` of them; strides, padding (front,
                                       top, left), dilation, groups
+  resize                              method, mode, rounding, as in ``schedules.operators.resize``
   regroup                             the same pixels in the same order as other images: the rows
                                       of n images as those of fewer or more
   dense                               ``weight`` [out, in], ``bias``; on the last axis

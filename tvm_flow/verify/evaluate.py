@@ -20,6 +20,7 @@ from tvm_flow.verify.problems import (
     ACTIVATIONS,
     compute,
     partial_convolution,
+    resized,
     transposed_convolution,
     volume_convolution,
 )
@@ -32,7 +33,7 @@ Weights = dict[str, Tensor]
 #: Operators that are problems of kernels once the layout pass has said in which layout.
 _KERNELS = frozenset({"depthwise", "pool2d", "mbconv", "pconv_pointwise", "pconv_block"})
 #: The same for those that are also called so before it.
-_CONVOLUTIONS = frozenset({"conv2d", "conv3d", "conv_transpose"})
+_CONVOLUTIONS = frozenset({"conv2d", "conv3d", "conv_transpose", "resize"})
 
 
 class WrongShapeError(Exception):
@@ -167,6 +168,7 @@ _PLAIN: dict[str, Operator] = {
     "conv3d": _conv3d,
     "conv_transpose": _conv_transpose,
     "regroup": _regroup,
+    "resize": lambda node, s, _: resized(s[0], node.shape[2:], **node.attrs),
     "dense": lambda node, s, w: F.linear(s[0], w["weight"], w["bias"]),
     "affine": _affine,
     "act": lambda node, s, _: ACTIVATIONS[node.attrs["kind"]](s[0]),

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tvm_flow.schedules.contract.problem import NCHW, NHWC, Problem
+from tvm_flow.schedules.operators import resize
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,
@@ -103,6 +104,29 @@ def volume_convolution(
     return y.reshape(n, y.shape[1], -1, y.shape[4])
 
 
+def _resize(w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
+    x = inputs[0][:, w["c0"] : w["c0"] + w["c"]]
+    how = {name: w.text(name) for name in ("method", "mode", "rounding")}
+    return _finish(w, resized(x, (w["oh"], w["ow"]), **how), inputs[1:])
+
+
+def resized(x: Tensor, size: Pair, method: str, mode: str, rounding: str) -> Tensor:
+    """NCHW: images of ``size`` pixels; what PyTorch has no name for as products with the matrices
+    of rows and columns."""
+    corners = {"half_pixel": False, "align_corners": True}.get(mode)
+    if method != "nearest" and corners is not None:
+        return F.interpolate(x, size, mode=f"bi{method}", align_corners=corners)
+    for axis, new in zip((2, 3), size, strict=True):
+        index, shares = resize.Axis(x.shape[axis], new, method, mode, rounding).taps()
+        matrix = torch.zeros(new, x.shape[axis], dtype=x.dtype)
+        matrix.scatter_add_(1, torch.from_numpy(index), torch.from_numpy(shares).to(x.dtype))
+        if method == "nearest":  # no sum, for what is not finite stays where it is
+            x = x.index_select(axis, torch.from_numpy(index[:, 0]))
+        else:
+            x = torch.tensordot(x, matrix, ([axis], [1])).movedim(-1, axis)
+    return x
+
+
 def _finish(w: Problem, y: Tensor, rest: list[Tensor]) -> Tensor:
     """Residual, activation and shuffle with the bypass."""
     if w.text("res") == "pre":
@@ -183,6 +207,7 @@ def _channel_shuffle(w: Problem, inputs: list[Tensor], _weights: Weights) -> Ten
 _OPERATORS: dict[str, Callable[[Problem, list[Tensor], Weights], Tensor]] = {
     "conv2d": _conv2d,
     "conv3d": _conv3d,
+    "resize": _resize,
     "conv_transpose": _conv_transpose,
     "depthwise": _depthwise,
     "mbconv": _mbconv,

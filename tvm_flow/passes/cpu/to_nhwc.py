@@ -25,7 +25,7 @@ _AXIS = {0: 0, 1: 3, 2: 1, 3: 2}
 _ELEMENTWISE = {"act", "clip", "add", "multiply", "subtract", "divide", "affine"}
 _RULED = _ELEMENTWISE | {
     "conv2d", "conv3d", "conv_transpose", "concat", "slice", "max_pool", "avg_pool", "global_pool",
-    "pconv", "channel_shuffle", "concat_shuffle", "regroup",
+    "pconv", "channel_shuffle", "concat_shuffle", "regroup", "resize",
 }  # fmt: skip
 
 
@@ -123,6 +123,8 @@ class _Converter:
                 "mode": op.removesuffix("_pool")
             }
             op = "pool2d"
+        if op == "resize":
+            attrs |= {"layout": NHWC, "act": "none", "res": "none"}
         if op == "regroup":
             op, attrs = "reshape", {"shape": shape}
         return Node(op, sources, shape, attrs, weights, node.modules, node.dtype)
