@@ -7,8 +7,8 @@
   mode                   which place of the input an output pixel stands for: "half_pixel",
                          "pytorch_half_pixel", "align_corners", "asymmetric" or
                          "tf_half_pixel_for_nn", as in ONNX
-  rounding               of the nearest: "floor", "ceil", "round_prefer_floor" or "round_prefer_ceil";
-                         "none" for the other methods
+  rounding               of the nearest: "floor", "ceil", "round_prefer_floor" or
+                         "round_prefer_ceil"; "none" for the other methods
   cp, c0                 channels of the input tensor and first one read
   act, res               activation; residual "none", "pre" (before act) or "post" (after)
 

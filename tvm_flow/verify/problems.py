@@ -158,8 +158,21 @@ def _depthwise(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
 
 def _pool2d(w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
     x = inputs[0][:, w["c0"] : w["c0"] + w["c"]]
-    pool = F.max_pool2d if w.text("mode") == "max" else F.avg_pool2d
-    return pool(x, (w["kh"], w["kw"]), **_window(w))
+    padding = (w["ph"], w["pw"], w.get("pb", w["ph"]), w.get("pr", w["pw"]))
+    dilation = (w.get("dh", 1), w.get("dw", 1))
+    return pooled(x, w.text("mode"), (w["kh"], w["kw"]), (w["sh"], w["sw"]), padding, dilation)
+
+
+def pooled(
+    x: Tensor, mode: str, kernel: Pair, stride: Pair, padding: Sequence[int], dilation: Pair
+) -> Tensor:
+    """NCHW, ``padding`` (top, left, bottom, right) counting as zeros in a mean."""
+    top, left, bottom, right = padding
+    x = F.pad(x, (left, right, top, bottom), value=-torch.inf if mode == "max" else 0.0)
+    if mode == "max":
+        return F.max_pool2d(x, kernel, stride, dilation=dilation)
+    taps = torch.full((x.shape[1], 1, *kernel), 1 / (kernel[0] * kernel[1]), dtype=x.dtype)
+    return F.conv2d(x, taps, None, stride, 0, dilation, x.shape[1])
 
 
 def _global_pool(_w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:

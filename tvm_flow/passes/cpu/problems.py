@@ -91,7 +91,7 @@ def _depthwise(node: Node) -> Problem:
 
 def _pool2d(node: Node) -> Problem:
     a, (n, h, w, c) = node.attrs, node.inputs[0].shape
-    given = {k: a[k] for k in (*_WINDOW, "mode", "cp", "c0") if k in a}
+    given = {k: a[k] for k in (*_WINDOW, *_MORE, "mode", "cp", "c0") if k in a}
     return pooling.problem(n=n, h=h, w=w, c=a.get("channels", c), **given)
 
 

@@ -119,9 +119,9 @@ class _Converter:
             op, attrs = "depthwise", _window((1, 1))
             weights = {"weight": weights["scale"].reshape(-1, 1, 1), "bias": weights["shift"]}
         if op in ("max_pool", "avg_pool"):
-            attrs = _window(attrs["kernel"], attrs["strides"], attrs["padding"]) | {
-                "mode": op.removesuffix("_pool")
-            }
+            dilation = attrs.get("dilation", (1, 1))
+            attrs = _window(attrs["kernel"], attrs["strides"], attrs["padding"], dilation)
+            attrs["mode"] = op.removesuffix("_pool")
             op = "pool2d"
         if op == "resize":
             attrs |= {"layout": NHWC, "act": "none", "res": "none"}
