@@ -54,6 +54,7 @@ TIER_OF = {
     "modelled": "compile",
     "models": "compile",
     "passes": "compile",
+    "passes/test_as_images.py": "unit",
     "passes/test_fusion_rewrites.py": "unit",
     "passes/test_rewrites.py": "unit",
     "remote": "process",
