@@ -12,6 +12,7 @@ from tvm_flow.ir.graph import Graph, Node
 from tvm_flow.passes.common.as_images import as_images
 from tvm_flow.passes.common.fold_affine import fold_affine
 from tvm_flow.passes.common.plain_transposed import plain_transposed
+from tvm_flow.passes.common.turn_tokens import turn_tokens
 from tvm_flow.verify.evaluate import Evaluator
 
 LINE, IMAGE = (1, 8, 6), (1, 8, 1, 6)
@@ -126,3 +127,24 @@ def test_other_transposed_convolutions_stay(s: int, p: int, size: int) -> None:
     x = given()
     up = transposed(x, 3, s, p, size)
     same(plain_transposed(Graph([x], [up])), up)
+
+
+def permuted(x: Node, *axes: int) -> Node:
+    return Node("permute", [x], tuple(x.shape[axis] for axis in axes), {"axes": axes})
+
+
+def test_images_change_layout_to_become_tokens_and_back() -> None:
+    x = given((2, 8, 3, 4))
+    tokens = act(permuted(view(x, (2, 8, 12)), 0, 2, 1), "gelu")
+    back = view(permuted(tokens, 0, 2, 1), (2, 8, 3, 4))
+    kept = act(view(permuted(x, 0, 2, 3, 1), (2, 12, 8)), "gelu")
+    same(turn_tokens(Graph([x], [back])), permuted(view(kept, (2, 3, 4, 8)), 0, 3, 1, 2))
+
+
+def test_other_turned_matrices_stay() -> None:
+    x = given((2, 8, 12))
+    turned = act(permuted(x, 0, 2, 1))
+    same(turn_tokens(Graph([x], [turned])), turned)
+    image = given((2, 4, 3, 8))
+    mixed = permuted(view(image, (2, 12, 8)), 0, 2, 1)  # its channels are not an axis of their own
+    same(turn_tokens(Graph([image], [mixed])), mixed)
