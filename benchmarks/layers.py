@@ -60,10 +60,9 @@ def _grouped() -> Iterable[Layer]:
 
 def _narrow_groups() -> Iterable[Layer]:
     """ResNeXt's 4 to 32 channels, RegNet's 8, 16 and 24, and odder ones."""
-    shapes = ((128, 56, 32), (256, 28, 32), (512, 14, 32), (1024, 7, 32))
-    yield from (_conv(c, c, size, groups=g) for c, size, g in shapes)
-    shapes = ((24, 56, 3), (104, 28, 13), (208, 14, 26), (144, 14, 6), (96, 28, 6), (336, 14, 14))
-    yield from (_conv(c, c, size, groups=g) for c, size, g in shapes)
+    resnext = [(128, 56, 32), (256, 28, 32), (512, 14, 32), (1024, 7, 32)]
+    regnet = [(24, 56, 3), (104, 28, 13), (208, 14, 26), (144, 14, 6), (96, 28, 6), (336, 14, 14)]
+    yield from (_conv(c, c, size, groups=g) for c, size, g in resnext + regnet)
     yield _conv(256, 256, 56, groups=32, stride=2)
     yield _conv(60, 60, 28, groups=6)
     yield _conv(60, 60, 29, groups=20, n=2)

@@ -9,6 +9,7 @@ from tvm_flow.schedules.cpu.algorithm import CpuAlgorithm
 from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.cpu.ops import conv2d, conv_transpose, depthwise, mbconv, pconv
 from tvm_flow.schedules.cpu.ops.conv3d import Conv3d
+from tvm_flow.schedules.cpu.ops.matmul import Matmul
 from tvm_flow.schedules.cpu.ops.pooling import GlobalPool, Pool2d
 from tvm_flow.schedules.cpu.ops.resize import Resize
 from tvm_flow.schedules.cpu.ops.shuffle import ChannelShuffle
@@ -21,6 +22,7 @@ ALGORITHMS: list[CpuAlgorithm] = [
     *depthwise.ALGORITHMS,
     *mbconv.ALGORITHMS,
     *pconv.ALGORITHMS,
+    Matmul(),
     Pool2d(),
     GlobalPool(),
     Transpose(),

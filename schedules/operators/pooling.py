@@ -8,6 +8,7 @@ PyTorch's ``count_include_pad=True``).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -18,8 +19,8 @@ from tvm_flow.schedules.contract.tensor import Array, TensorSpec
 from tvm_flow.schedules.operators import reference
 from tvm_flow.schedules.operators.sliding import WindowShape, window_params
 
-#: Less than every fp32 number but infinity.
-LOWEST = -3.4028234663852886e38
+#: What the maximum of nothing is.
+LOWEST = -math.inf
 
 
 def problem(**given: int | str) -> Problem:

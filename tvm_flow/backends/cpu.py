@@ -32,6 +32,7 @@ from tvm_flow.passes.cpu.choose_mbconv import choose_mbconv, fusable
 from tvm_flow.passes.cpu.fuse_mbconv import fuse_mbconv
 from tvm_flow.passes.cpu.keep_nchw import keep_nchw
 from tvm_flow.passes.cpu.problems import ways
+from tvm_flow.passes.cpu.recognise_matmul import recognise_matmul
 from tvm_flow.passes.cpu.to_nhwc import to_nhwc
 from tvm_flow.passes.phases import Phase
 from tvm_flow.schedules import registry
@@ -78,6 +79,7 @@ def phases(layout: str = "NCHW", cache_bytes: int | None = None) -> list[Phase]:
         ("fuse_pconv_pointwise", fuse_pconv_pointwise),
         ("fuse_pconv_block", fuse_pconv_block),
         ("fold_views", fold_views),
+        ("recognise_matmul", recognise_matmul),
         ("fuse_mbconv", lambda graph: fuse_mbconv(graph, last)),
     ]
 

@@ -21,6 +21,7 @@ from tvm_flow.verify.problems import (
     compute,
     partial_convolution,
     pooled,
+    product,
     resized,
     transposed_convolution,
     volume_convolution,
@@ -183,6 +184,7 @@ _PLAIN: dict[str, Operator] = {
     "slice_scatter": _slice_scatter,
     "reshape": lambda node, s, _: s[0].reshape(node.shape),
     "permute": lambda node, s, _: s[0].permute(node.attrs["axes"]),
+    "matmul": lambda node, s, _: product(s[0], s[1], (node.attrs["ta"], node.attrs["tb"])),
     "max_pool": _pool,
     "avg_pool": _pool,
     "global_pool": _global_pool,
@@ -190,7 +192,7 @@ _PLAIN: dict[str, Operator] = {
 
 #: Operators with a channel axis, which the graph's layout says, on NCHW tensors.
 _CHANNELS: dict[str, Operator] = {
-    "pconv": lambda node, s, w: partial_convolution(s[0], w),
+    "pconv": lambda node, s, w: partial_convolution(s[0], w, node.attrs),
     "channel_shuffle": lambda node, s, _: F.channel_shuffle(s[0], node.attrs["groups"]),
     "concat_shuffle": lambda node, s, _: F.channel_shuffle(torch.cat(s, 1), 2),
 }

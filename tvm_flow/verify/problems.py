@@ -180,15 +180,17 @@ def _global_pool(_w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor
 
 
 def _pconv(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
-    return partial_convolution(inputs[0], weights)
+    return partial_convolution(inputs[0], weights, dict(w.params))
 
 
-def partial_convolution(x: Tensor, weights: Weights) -> Tensor:
-    """NCHW: as many of the first channels convolved as ``weights`` have, the rest as they are."""
-    kernel = weights["conv"]
-    part = x[:, : kernel.shape[1]]
-    part = F.conv2d(part, kernel, weights["conv_bias"], padding=kernel.shape[2] // 2)
-    return torch.cat([part, x[:, kernel.shape[1] :]], 1)
+def partial_convolution(x: Tensor, weights: Weights, params: Mapping[str, Any]) -> Tensor:
+    """NCHW: as many channels convolved as ``weights`` have, the rest as they are; ``params`` as
+    those of the operator."""
+    kernel, first, dilation = weights["conv"], params.get("first", 0), params.get("d", 1)
+    end, pad = first + kernel.shape[1], dilation * (kernel.shape[2] // 2)
+    part = F.conv2d(x[:, first:end], kernel, weights["conv_bias"], padding=pad, dilation=dilation)
+    part = ACTIVATIONS[params.get("inner", "none")](part)
+    return torch.cat([x[:, :first], part, x[:, end:]], 1)
 
 
 def _pointwise(y: Tensor, weights: Weights, index: int) -> Tensor:
@@ -217,6 +219,16 @@ def _channel_shuffle(w: Problem, inputs: list[Tensor], _weights: Weights) -> Ten
     return F.channel_shuffle(inputs[0], w["groups"])
 
 
+def _matmul(w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
+    return product(*inputs, turned=(bool(w["ta"]), bool(w["tb"])))
+
+
+def product(x: Tensor, y: Tensor, turned: tuple[bool, bool]) -> Tensor:
+    """The matrix product of two tensors, of which some are given with rows as columns."""
+    x, y = (t.mT if turn else t for t, turn in zip((x, y), turned, strict=True))
+    return x @ y
+
+
 _OPERATORS: dict[str, Callable[[Problem, list[Tensor], Weights], Tensor]] = {
     "conv2d": _conv2d,
     "conv3d": _conv3d,
@@ -231,4 +243,5 @@ _OPERATORS: dict[str, Callable[[Problem, list[Tensor], Weights], Tensor]] = {
     "pconv_block": _pconv_block,
     "transpose": _transpose,
     "channel_shuffle": _channel_shuffle,
+    "matmul": _matmul,
 }

@@ -12,6 +12,7 @@ from tvm_flow.schedules.operators import (
     conv3d,
     conv_transpose,
     depthwise,
+    matmul,
     pooling,
     resize,
     transpose,
@@ -103,6 +104,7 @@ def _global_pool(node: Node) -> Problem:
 def _pconv(node: Node) -> Problem:
     a, (n, h, w, c) = node.attrs, node.inputs[0].shape
     given = {"n": n, "h": h, "w": w, "c": c, "cc": a["cc"], "k": a["k"]}
+    given |= {k: a[k] for k in ("first", "d", "inner") if k in a}
     if node.op != "pconv":
         given |= {"act": a["act"], "res": a["res"]}
         width = "hidden" if node.op == "pconv_block" else "co"
@@ -125,6 +127,11 @@ def _channel_shuffle(node: Node) -> Problem | None:
     return Problem.make(node.op, n=n, h=h, w=w, c=c, groups=node.attrs["groups"])
 
 
+def _matmul(node: Node) -> Problem | None:
+    x, w = (source.shape for source in node.inputs)
+    return matmul.problem(x, w, ta=node.attrs["ta"], tb=node.attrs["tb"])
+
+
 def _mbconv(node: Node) -> Problem:
     a, (n, h, w, c) = node.attrs, node.inputs[0].shape
     hid, ci = node.weights["w1"].shape
@@ -141,6 +148,7 @@ _MAKERS = {
     "depthwise": _depthwise,
     "pool2d": _pool2d,
     "global_pool": _global_pool,
+    "matmul": _matmul,
     "mbconv": _mbconv,
     "permute": _permute,
     "channel_shuffle": _channel_shuffle,

@@ -23,6 +23,16 @@ TRANSPOSED_CHANNELS, TRANSPOSED_CHANNELS_1X1 = 16, 192
 
 _AXIS = {0: 0, 1: 3, 2: 1, 3: 2}
 _ELEMENTWISE = {"act", "clip", "add", "multiply", "subtract", "divide", "affine"}
+#: The same of Relax's, which have no channel axis: they stay in the layout of what they read.
+_FOLLOWING = frozenset(
+    f"relax.{name}"
+    for name in (
+        "abs", "atan", "ceil", "cos", "erf", "exp", "floor", "log", "negative", "nn.gelu_tanh",
+        "nn.leakyrelu", "round", "rsqrt", "sign", "sin", "sqrt", "square", "tan", "tanh",
+        "maximum", "minimum", "power", "where", "greater", "greater_equal", "less", "less_equal",
+        "equal", "not_equal",
+    )
+)  # fmt: skip
 _RULED = _ELEMENTWISE | {
     "conv2d", "conv3d", "conv_transpose", "concat", "slice", "max_pool", "avg_pool", "global_pool",
     "pconv", "channel_shuffle", "concat_shuffle", "regroup", "resize",
@@ -60,7 +70,7 @@ class _Converter:
             nhwc = four and self.border == "NHWC"
             shape = nhwc_shape(node.shape) if nhwc else node.shape
             new = Node("input", [], shape, dtype=node.dtype, name=node.name)
-        elif four and node.op in _RULED and self._convertible(node):
+        elif four and self._convertible(node):
             nhwc, new = True, self._ruled(node)
         elif node.op == "dense":
             nhwc, new = False, self._dense(node)
@@ -76,10 +86,10 @@ class _Converter:
         self.new[id(node)], self.in_nhwc[id(node)] = new, nhwc
 
     def _convertible(self, node: Node) -> bool:
-        if node.op in _ELEMENTWISE:
-            return all(len(s.shape) == 4 or (s.op == "const" and s.weights["value"].size == 1)
-                       for s in node.inputs)  # fmt: skip
-        return True
+        if node.op in _FOLLOWING:
+            read = (self.in_nhwc[id(source)] for source in node.inputs if source.op != "const")
+            return _of_one_layout(node) and any(read)
+        return node.op in _RULED and (node.op not in _ELEMENTWISE or _of_one_layout(node))
 
     def _pixel(self, node: Node) -> bool:
         """A 4-D tensor of one pixel has the same elements in the same order in both layouts."""
@@ -172,6 +182,13 @@ class _Converter:
 
     def result(self, node: Node) -> Node:
         return self._get(node, self.border == "NHWC")
+
+
+def _of_one_layout(node: Node) -> bool:
+    """Whether all inputs have four axes, or are one number."""
+    return all(
+        len(s.shape) == 4 or (s.op == "const" and s.weights["value"].size == 1) for s in node.inputs
+    )
 
 
 def _transposed_from(weight: tuple[int, ...]) -> int:
