@@ -49,6 +49,7 @@ TIER_OF = {
     "frontend/test_damaged_files.py": "unit",
     "frontend/test_frontend_load.py": "unit",
     "frontend/test_frontend_weights.py": "unit",
+    "frontend/test_onnx_windows.py": "unit",
     "ir": "unit",
     "ir/test_generic.py": "compile",
     "measure": "process",

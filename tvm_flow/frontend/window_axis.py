@@ -43,10 +43,9 @@ class WindowAxis:
         """Elements of each window that a mean divides by; ``counted``: those of the padding that
         was given too."""
         start = np.arange(self.new) * self.stride - self.before
-        end = np.minimum(start + self.kernel, self.old + self.given)
-        if not counted:
-            start, end = np.maximum(start, 0), np.minimum(end, self.old)
-        return end - start
+        taps = start[:, None] + np.arange(self.kernel) * self.dilation
+        first, end = (-self.before, self.old + self.given) if counted else (0, self.old)
+        return ((taps >= first) & (taps < end)).sum(axis=1)
 
 
 def mean_shares(axes: Sequence[WindowAxis], *, counted: bool) -> Array | None:
