@@ -42,7 +42,9 @@ def _typed(model: onnx.ModelProto) -> onnx.ModelProto:
                 onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
             )
     # an input that is left out has no name, and is asked for its type all the same
-    typed.graph.value_info.append(onnx.helper.make_tensor_value_info("", onnx.TensorProto.FLOAT, []))
+    typed.graph.value_info.append(
+        onnx.helper.make_tensor_value_info("", onnx.TensorProto.FLOAT, [])
+    )
     return typed
 
 
@@ -72,8 +74,6 @@ def _as_tensor(node: onnx.NodeProto) -> None:
         return
     attribute = node.attribute[0]
     value = onnx.helper.get_attribute_value(attribute)
-    tensor = numpy_helper.from_array(
-        np.asarray(value, onnx.helper.tensor_dtype_to_np_dtype(kind))
-    )
+    tensor = numpy_helper.from_array(np.asarray(value, onnx.helper.tensor_dtype_to_np_dtype(kind)))
     del node.attribute[:]
     node.attribute.append(onnx.helper.make_attribute("value", tensor))
