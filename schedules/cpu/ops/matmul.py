@@ -114,9 +114,7 @@ class _Emitter:
     def _scratch(self) -> tirx.Buffer:
         return T.alloc_buffer((self.k * self.panels.padded,), self.args["w"].dtype)
 
-    def _product(
-        self, scratch: tirx.Buffer, number: Expr, tiles: tuple[Expr, Expr] | None
-    ) -> None:
+    def _product(self, scratch: tirx.Buffer, number: Expr, tiles: tuple[Expr, Expr] | None) -> None:
         """Product ``number``, or some tiles of its rows."""
         knobs, x = self.knobs, self.args["x"]
         weights = Weights(scratch, None, self.panels, self.k, by_lane=self.cpu.by_lane)
@@ -183,9 +181,7 @@ class _Emitter:
                         start + part * self.k + done + rest, smaller,
                     )  # fmt: skip
 
-    def _square(
-        self, scratch: tirx.Buffer, to: Expr, pitch: int, start: Expr, side: int
-    ) -> None:
+    def _square(self, scratch: tirx.Buffer, to: Expr, pitch: int, start: Expr, side: int) -> None:
         rows = [bind(load(self.args["w"], start + i * self.k, side), side) for i in range(side)]
         for i, value in enumerate(transposed(rows)):
             store(scratch, value(), to + i * pitch, side)
