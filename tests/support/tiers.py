@@ -44,6 +44,7 @@ TIER_OF = {
     "cli/test_cli_compile_all.py": "compile",
     "cli/test_cli_picture.py": "compile",
     "cli/test_readme.py": "compile",
+    "codegen": "compile",
     "distribution": "process",
     "examples": "compile",
     "frontend": "compile",
