@@ -58,7 +58,8 @@ class Pool2d(WeightlessOperator):
     ) -> list[Array]:
         s, is_max = WindowShape.of(problem), problem.text("mode") == "max"
         x = inputs[0][..., s.c0 : s.c0 + s.c]
-        view = reference.windows(x, (s.kh, s.kw), s.stride, s.pad, LOWEST if is_max else 0.0)
+        fill = LOWEST if is_max else 0.0
+        view = reference.windows(x, (s.kh, s.kw), s.stride, s.border, fill, s.dilation)
         y = view.max(axis=(4, 5)) if is_max else view.mean(axis=(4, 5), dtype=np.float64)
         return [np.ascontiguousarray(y, x.dtype)]
 

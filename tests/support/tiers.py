@@ -16,6 +16,8 @@ TESTS = Path(__file__).parents[1]
 
 #: Folder or file below tests/ -> tier; the longest that matches counts.
 TIER_OF = {
+    "analysis": "unit",
+    "analysis/test_network_counts.py": "compile",
     "api": "compile",
     "api/test_picture.py": "unit",
     "backends": "compile",
@@ -72,6 +74,8 @@ TIER_OF = {
     "schedules": "compile",
     "schedules/test_algorithm_contract.py": "unit",
     "schedules/test_even_rows.py": "unit",
+    "suites": "compile",
+    "suites/test_suite_machinery.py": "process",
     "support": "process",
     "support/test_docs.py": "unit",
     "support/test_publish.py": "unit",

@@ -63,8 +63,9 @@ class RelaxNodes:
 
 
 def _machine(builder: relax.BlockBuilder) -> relax.VirtualMachine:
+    plain = legalise(unscheduled=True)(builder.get())
     with pass_context():
-        built = tvm.compile(legalise()(builder.get()), target="llvm", tir_pipeline=PIPELINE)
+        built = tvm.compile(plain, target="llvm", tir_pipeline=PIPELINE)
     return relax.VirtualMachine(built, tvm.cpu())
 
 
