@@ -36,6 +36,7 @@ TIER_OF = {
     "bundle/test_bundle_write.py": "compile",
     "bundle/test_inputs_and_outputs.py": "compile",
     "bundle/test_musl.py": "compile",
+    "bundle/test_kernel_check.py": "compile",
     "bundle/test_formats.py": "compile",
     "bundle/test_pythons.py": "compile",
     "cli": "process",
