@@ -176,6 +176,35 @@ def clamp_max(x: Tensor, high: Tensor) -> Tensor:
     return torch.minimum(x, high)
 
 
+@apart(aten.where.self)
+def where(condition: Tensor, a: Tensor, b: Tensor) -> Any:
+    if a.dtype is b.dtype:
+        return NotImplemented
+    kind = torch.result_type(a, b)
+    return torch.where(condition, a.to(kind), b.to(kind))
+
+
+@apart(aten.mul.Tensor)
+def multiply(a: Any, b: Any) -> Any:
+    return torch.logical_and(a, b) if _both_booleans(a, b) else NotImplemented
+
+
+@apart(aten.add.Tensor)
+def add(a: Any, b: Any, *, alpha: float = 1) -> Any:
+    if _both_booleans(a, b):
+        return torch.logical_or(a, b)
+    return NotImplemented if alpha == 1 else torch.add(a, b * alpha)
+
+
+def _both_booleans(a: Any, b: Any) -> bool:
+    return all(isinstance(x, Tensor) and x.dtype is torch.bool for x in (a, b))
+
+
+@apart(aten.sub.Tensor)
+def subtract(a: Any, b: Any, *, alpha: float = 1) -> Any:
+    return NotImplemented if alpha == 1 else torch.sub(a, b * alpha)
+
+
 @apart(aten.ne.Tensor, aten.ne.Scalar)
 def not_equal(a: Tensor, b: Any) -> Any:
     return _of_booleans(torch.ne, a, b)
@@ -192,6 +221,12 @@ def _of_booleans(compare: Any, a: Tensor, b: Any) -> Any:
         return _promoted(compare, a, b)
     other = b.to(torch.int32) if isinstance(b, Tensor) and b.dtype is torch.bool else b
     return compare(a.to(torch.int32), int(other) if isinstance(other, bool) else other)
+
+
+@apart(aten.logaddexp2.default)
+def logaddexp2(a: Tensor, b: Tensor) -> Tensor:
+    unit = math.log(2)
+    return torch.logaddexp(a * unit, b * unit) / unit
 
 
 @apart(aten.fmax.default)

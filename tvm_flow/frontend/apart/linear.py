@@ -35,16 +35,6 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(0)
 
 
-@apart(aten.add.Tensor)
-def add(a: Any, b: Any, *, alpha: float = 1) -> Any:
-    return NotImplemented if alpha == 1 else torch.add(a, b * alpha)
-
-
-@apart(aten.sub.Tensor)
-def sub(a: Any, b: Any, *, alpha: float = 1) -> Any:
-    return NotImplemented if alpha == 1 else torch.sub(a, b * alpha)
-
-
 @apart(aten._trilinear.default)
 def trilinear(
     a: Tensor, b: Tensor, c: Tensor, expand1: Any, expand2: Any, expand3: Any, sumdim: Any,
@@ -61,16 +51,18 @@ def trilinear(
 
 
 @apart(aten.convolution.default)
-def transposed_volume(
+def transposed_convolution(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any,
     transposed: bool, output_padding: Any, groups: int,
 ) -> Any:  # fmt: skip
-    """A transposed convolution of volumes is a plain one, with the window turned round, of a tensor
-    with zeros between its elements."""
-    if not transposed or x.ndim != 5:
+    """One of volumes, or with more padding of the output than TVM's takes, is a plain one, with the
+    window turned round, of a tensor with zeros between its elements."""
+    rank = x.ndim - 2
+    beyond = any(more >= step for more, step in zip(output_padding, stride, strict=True))
+    if not transposed or (rank < 3 and not beyond):
         return NotImplemented
     channels = x.shape[1]
-    for axis, step in zip((2, 3, 4), stride, strict=True):
+    for axis, step in enumerate(stride, 2):
         size = x.shape[axis]
         spread = x.unsqueeze(axis + 1)
         zeros = torch.zeros_like(spread)
@@ -78,15 +70,15 @@ def transposed_volume(
         shape = [*x.shape[:axis], size * step, *x.shape[axis + 1 :]]
         x = spread.reshape(shape).narrow(axis, 0, (size - 1) * step + 1)
     margins: list[int] = []
-    for axis in (2, 1, 0):
+    for axis in reversed(range(rank)):
         reach = dilation[axis] * (weight.shape[2 + axis] - 1) - padding[axis]
         margins += [reach, reach + output_padding[axis]]
     if any(margin < 0 for margin in margins):
         return NotImplemented
     per_group = weight.shape[1]
-    turned = weight.flip([2, 3, 4]).reshape(groups, channels // groups, per_group, -1)
+    turned = weight.flip(list(range(2, x.ndim))).reshape(groups, channels // groups, per_group, -1)
     turned = turned.transpose(1, 2).reshape(groups * per_group, channels // groups,
                                             *weight.shape[2:])  # fmt: skip
     return aten.convolution.default(
-        F.pad(x, margins), turned, bias, [1, 1, 1], [0, 0, 0], dilation, False, [0, 0, 0], groups
+        F.pad(x, margins), turned, bias, [1] * rank, [0] * rank, dilation, False, [0] * rank, groups
     )

@@ -32,6 +32,18 @@ def avg_pool3d(
     return _divided(3, x, kernel_size, stride, padding, ceil_mode, divisor_override)
 
 
+@apart(aten.max_pool2d_with_indices.default, aten.max_pool3d_with_indices.default)
+def max_pool_by_its_size(
+    x: Tensor, kernel_size: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> Any:  # fmt: skip
+    """No stride is that of the window."""
+    if stride:
+        return NotImplemented
+    pool = {2: aten.max_pool2d_with_indices, 3: aten.max_pool3d_with_indices}[len(kernel_size)]
+    return pool.default(x, kernel_size, kernel_size, padding, dilation, ceil_mode)
+
+
 def _divided(
     rank: int, x: Tensor, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool,
     divisor: int | None,

@@ -24,7 +24,7 @@ from tvm_flow.frontend.apart import (  # noqa: F401
 )
 from tvm_flow.frontend.apart.fold import fold_constants
 from tvm_flow.frontend.apart.pooling import WITH_INDICES
-from tvm_flow.frontend.apart.registry import OURS, Decomposition
+from tvm_flow.frontend.apart.registry import OURS, Decomposition, aten
 
 
 def taken_apart(program: ExportedProgram, known: Collection[str]) -> ExportedProgram:
@@ -45,10 +45,34 @@ def _table(program: ExportedProgram, known: Collection[str]) -> dict[Any, Decomp
         if hasattr(packet, "impl_aten") and hasattr(packet, "default"):
             table[packet.default] = packet.impl_aten
     table.update(OURS)
-    for target, function in WITH_INDICES.items():
+    if any(_returns_second(node) for node in program.graph.nodes if "max_pool" in str(node.target)):
+        table.update(WITH_INDICES)
+    for target in _NORMS:
         if any(map(_returns_second, _calls(program, target))):
-            table[target] = function
+            table[target] = torch._decomp.decomposition_table[target]
+    if not _has_plain_batch_norms(program):
+        for target in _BATCH_NORMS:
+            table[target] = torch._decomp.decomposition_table[target]
     return table
+
+
+#: They return their statistics too.
+_NORMS = (aten.native_layer_norm.default, aten.native_group_norm.default)
+_BATCH_NORMS = (
+    aten.native_batch_norm.default, aten._native_batch_norm_legit.default,
+    aten._native_batch_norm_legit_no_training.default,
+    aten._native_batch_norm_legit_functional.default,
+)  # fmt: skip
+
+
+def _has_plain_batch_norms(program: ExportedProgram) -> bool:
+    """Whether all that is added and multiplied with is stored in the model, and statistics are not
+    asked for."""
+    signature = program.graph_signature
+    stored = {*signature.inputs_to_parameters, *signature.inputs_to_buffers}
+    norms = [node for node in program.graph.nodes if "batch_norm" in str(node.target)]
+    sources = [arg for node in norms for arg in node.args[1:5] if isinstance(arg, fx.Node)]
+    return all(arg.name in stored for arg in sources) and not any(map(_returns_second, norms))
 
 
 def _unless_within(target: Any, function: Decomposition) -> Decomposition:

@@ -161,3 +161,13 @@ def _dims(x: Tensor, dim: Any) -> list[int]:
         return list(range(x.ndim))
     given = [dim] if isinstance(dim, int) else dim
     return sorted({d % x.ndim for d in given}) if x.ndim else []
+
+
+@apart(aten._softmax.default)
+def softmax(x: Tensor, dim: int, half_to_float: bool) -> Any:
+    return NotImplemented if x.ndim else torch.exp(x - x)
+
+
+@apart(aten._log_softmax.default)
+def log_softmax(x: Tensor, dim: int, half_to_float: bool) -> Any:
+    return NotImplemented if x.ndim else x - x

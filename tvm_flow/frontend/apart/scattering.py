@@ -159,3 +159,13 @@ def _masked(x: Tensor, given: Any, values: Tensor, accumulate: bool) -> Any:
     axis, mask = given[0]
     shape = [1] * axis + list(mask.shape) + [1] * (x.ndim - axis - mask.ndim)
     return torch.where(mask.to(torch.bool).reshape(shape), values.reshape(()), x)
+
+
+@apart(aten.masked_scatter.default)
+def masked_scatter(x: Tensor, mask: Tensor, source: Tensor) -> Tensor:
+    """How many are selected before an element says which value is its own."""
+    mask, x = torch.broadcast_tensors(mask, x)
+    number = torch.cumsum(mask.reshape(-1).to(torch.int64), 0) - 1
+    place = torch.clamp(number, 0, source.numel() - 1)
+    chosen = torch.index_select(source.reshape(-1), 0, place).reshape(x.shape)
+    return torch.where(mask, chosen, x)
