@@ -182,6 +182,25 @@ class _Constants(nn.Module):
         return x * self.scale + torch.tensor([1.0, 2.0, 3.0]).sum()
 
 
+def test_weights_that_are_computed_are_folded() -> None:
+    graph = check(nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 4, 3)), FEATURES)
+    assert set(ops(graph)) <= {"input", "conv2d", "affine", "add", "const"}
+
+
+def test_a_mask_may_be_infinite() -> None:
+    class Masked(nn.Module):
+        mask: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("mask", torch.full((12, 12), -torch.inf).triu(1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.scaled_dot_product_attention(x[..., :12], x, x[..., 1:], self.mask[:10, :10])
+
+    check(Masked(), FEATURES)
+
+
 def refused(module: nn.Module, kind: type[ModelError]) -> str:
     with pytest.raises(kind) as caught:
         to_graph(from_module(module, "model", input_shape=FEATURES))

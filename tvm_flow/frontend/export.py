@@ -113,7 +113,8 @@ def import_program(program: ExportedProgram, name: str) -> Imported:
     # Buffers and lifted constants become constants of the Relax function.
     mod = _translate(importer, program)
     env = {node.name: importer.env[node] for node in calls(program) if node in importer.env}
-    return Imported(*from_relax(mod, parameters, name, env), ProgramSource(program))
+    source = ProgramSource(program)
+    return Imported(*from_relax(mod, parameters, name, env, source.place), source)
 
 
 def _decomposed(program: ExportedProgram, known: Collection[str]) -> ExportedProgram:

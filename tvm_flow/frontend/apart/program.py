@@ -61,7 +61,7 @@ _NORMS = (aten.native_layer_norm.default, aten.native_group_norm.default)
 _BATCH_NORMS = (
     aten.native_batch_norm.default, aten._native_batch_norm_legit.default,
     aten._native_batch_norm_legit_no_training.default,
-    aten._native_batch_norm_legit_functional.default,
+    aten._native_batch_norm_legit_functional.default, aten._native_batch_norm_legit.no_stats,
 )  # fmt: skip
 
 
