@@ -59,6 +59,11 @@ class Reference:
             ) from error
         return values
 
+    def without_runtime(self) -> bool:
+        """Whether ONNX Runtime was asked until now; from now on it is not."""
+        asked, self._session = self._session is not None, None
+        return asked
+
     def outputs(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The model's outputs, in order."""
         found = self.values(inputs)
