@@ -9,11 +9,11 @@ finer: ``y[i * sh - ph + a * dh] += x[i] * weight[a]``.
   ph, pw                 rows and columns cut off at the top and on the left
   oh, ow                 output height and width: what lies beyond is cut off, what nothing reaches
                          is the bias
-  dh, dw                 dilation; left out where it is 1
+  dh, dw, groups         dilation and groups of channels; left out where they are 1
   icp, ic0               channels of the input tensor and first one read
   act, res               activation; residual "none", "pre" (before act) or "post" (after)
 
-Layout: NHWC. Weights: ``weight`` [co, ci, kh, kw], ``bias`` [co].
+Layout: NHWC. Weights: ``weight`` [co, ci / groups, kh, kw], ``bias`` [co].
 """
 
 from __future__ import annotations
@@ -63,10 +63,26 @@ class TransposedShape:
     ic0: int
     dh: int = 1
     dw: int = 1
+    groups: int = 1
 
     @classmethod
     def of(cls, problem: Problem) -> Self:
         return cls(**{name: problem.get(name, 1) for name in cls.__dataclass_fields__})
+
+    @property
+    def gi(self) -> int:
+        """Input channels of one group."""
+        return self.ci // self.groups
+
+    @property
+    def go(self) -> int:
+        """Output channels of one group."""
+        return self.co // self.groups
+
+    @property
+    def channelwise(self) -> bool:
+        """Whether every output channel has an input channel of its own."""
+        return self.groups > 1 and self.gi == self.go == 1
 
 
 class ConvTranspose(Operator):
@@ -85,7 +101,7 @@ class ConvTranspose(Operator):
 
     def weight_shapes(self, problem: Problem) -> dict[str, tuple[int, ...]]:
         s = TransposedShape.of(problem)
-        return {"weight": (s.co, s.ci, s.kh, s.kw), "bias": (s.co,)}
+        return {"weight": (s.co, s.gi, s.kh, s.kw), "bias": (s.co,)}
 
     def reference(
         self, problem: Problem, inputs: Sequence[Array], weights: Mapping[str, Array]
@@ -99,13 +115,17 @@ class ConvTranspose(Operator):
         for a, b in product(range(s.kh), range(s.kw)):
             rows = slice(a * s.dh, a * s.dh + (s.h - 1) * s.sh + 1, s.sh)
             columns = slice(b * s.dw, b * s.dw + (s.w - 1) * s.sw + 1, s.sw)
-            full[:, rows, columns] += x @ weights["weight"][:, :, a, b].T.astype(wide)
+            for g in range(s.groups):
+                reads = slice(g * s.gi, (g + 1) * s.gi)
+                writes = slice(g * s.go, (g + 1) * s.go)
+                kernel = weights["weight"][writes, :, a, b].T.astype(wide)
+                full[:, rows, columns, writes] += x[..., reads] @ kernel
         y = full[:, s.ph : s.ph + s.oh, s.pw : s.pw + s.ow] + weights["bias"]
         return [reference.epilogue(problem, y.astype(inputs[0].dtype), list(inputs[1:]))]
 
     def macs(self, problem: Problem) -> int:
         s = TransposedShape.of(problem)
-        return s.n * s.h * s.w * s.ci * s.co * s.kh * s.kw
+        return s.n * s.h * s.w * s.gi * s.co * s.kh * s.kw
 
 
 CONV_TRANSPOSE = ConvTranspose()

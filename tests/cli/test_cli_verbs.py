@@ -25,8 +25,8 @@ from tests.cli.conftest import (
 from tvm_flow import targets
 from tvm_flow.cli import main
 
-VERBS = ("doctor", "targets", "models", "trace", "tune", "compile", "compile-all", "run", "check",
-         "compare", "profile", "records show", "records repair", "records promote",
+VERBS = ("doctor", "targets", "models", "trace", "analyze", "tune", "compile", "compile-all", "run",
+         "check", "compare", "profile", "records show", "records repair", "records promote",
          "records migrate", "board-kit", "runtime-wheel", "demo")  # fmt: skip
 
 

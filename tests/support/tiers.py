@@ -16,6 +16,8 @@ TESTS = Path(__file__).parents[1]
 
 #: Folder or file below tests/ -> tier; the longest that matches counts.
 TIER_OF = {
+    "analysis": "unit",
+    "analysis/test_network_counts.py": "compile",
     "api": "compile",
     "api/test_picture.py": "unit",
     "backends": "compile",

@@ -81,7 +81,10 @@ class _RelaxEmitter:
         algorithm, problem = registry.algorithm(workload, self.device.kind), workload.problem
         var, symbol, choice = self.function(workload)
         packed = algorithm.pack(problem, self.device, _plain_weights(node))
-        args = [self.values[id(source)] for source in node.inputs]
+        args = [
+            self.shaped(self.values[id(source)], source.shape, spec.shape)
+            for source, spec in zip(node.inputs, algorithm.operator.inputs(problem), strict=True)
+        ]
         specs = algorithm.weights(problem, self.device)
         args += [relax.const(a, spec.dtype) for a, spec in zip(packed, specs, strict=True)]
         (output,) = algorithm.operator.outputs(problem)
@@ -100,9 +103,15 @@ class _RelaxEmitter:
             )
         )
         call = relax.call_tir(var, args, relax.TensorType(output.shape, output.dtype))
-        if output.shape == node.shape:
-            return call
-        return relax.op.reshape(self.builder.emit(call), node.shape)
+        return self.shaped(call, output.shape, node.shape)
+
+    def shaped(
+        self, value: relax.Expr, shape: tuple[int, ...], wanted: tuple[int, ...]
+    ) -> relax.Expr:
+        """``value`` of ``shape`` under the shape that is wanted."""
+        if shape == wanted:
+            return value
+        return relax.op.reshape(self.bound(value), wanted)
 
     def function(self, workload: Workload) -> tuple[tvm.ir.GlobalVar, str, Choice]:
         """The module's function for a workload, generated on first use."""

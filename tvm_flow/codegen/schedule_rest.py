@@ -15,6 +15,7 @@ from tvm_flow.codegen.rest.elementwise import PARALLEL_FROM, Machine
 from tvm_flow.codegen.rest.function import vectorised
 from tvm_flow.codegen.rest.stages import NotUnderstood
 
+
 def fuse_rest() -> tvm.transform.Pass:
     """Legalise Relax operators to TIR and fuse them with each other, never with kernels."""
     return tvm.transform.Sequential(

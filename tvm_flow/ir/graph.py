@@ -15,6 +15,11 @@ Vocabulary (4-D tensors are NCHW until the layout pass, NHWC after it):
   conv_transpose                      ``weight`` [co, ci / groups, kh, kw], ``bias``; strides,
                                       padding (rows and columns cut off: top, left), dilation,
                                       groups; the output's size is the node's shape
+  conv3d                              ``weight`` OIDHW, ``bias``; of volumes with their planes one
+                                      below the other, ``depth`` of them; strides, padding (front,
+                                      top, left), dilation, groups
+  regroup                             the same pixels in the same order as other images: the rows
+                                      of n images as those of fewer or more
   dense                               ``weight`` [out, in], ``bias``; on the last axis
   affine                              ``scale``, ``shift`` per channel: a batch norm that nothing
                                       could absorb

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tvm_flow.measure.load_probe import LoadProbe
 from tvm_flow.measure.memory import MemoryReport, memory_report
+from tvm_flow.measure.perf_counters import counted
 from tvm_flow.runtime.bundle import Bundle, load
 from tvm_flow.runtime.timing import Timing, summarise
 from tvm_flow.support import manifest
@@ -29,6 +30,7 @@ class KernelTime:
     ``peak_share``: of the fp32 peak of the threads used, which was measured when compiling if that
     was on the machine itself; ``gbps``: GB/s if every argument crossed memory once. ``None`` where
     the operation count or the peak is unknown.
+    ``macs``: 0 where unknown; ``bytes``: of all arguments.
     ``problem``: key of what it computes; ``algorithm``: by what, empty in bundles of versions that
     did not tell them apart. ``source``: ``tuned``, ``default``, or ``generic`` for a kernel TVM
     made by itself.
@@ -44,13 +46,16 @@ class KernelTime:
     gflops: float | None
     peak_share: float | None
     gbps: float
+    macs: int
+    bytes: int
 
 
 @dataclass(frozen=True)
 class ProfileReport:
     """``total``: whole runs, not timed step by step. ``kernels_us``: sum over the kernels;
     ``overhead_us``: the rest of a run (calls, the check of inputs), not below 0. ``valid`` and
-    ``reason`` as in a comparison."""
+    ``reason`` as in a comparison. ``counters``: events per run of the calling thread, by name of
+    :data:`tvm_flow.measure.perf_counters.EVENTS`, as far as the system lets them be read."""
 
     model: str
     target: str
@@ -62,6 +67,7 @@ class ProfileReport:
     valid: bool
     reason: str
     memory: MemoryReport | None
+    counters: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "total": {**self.total.to_json(), "runs": self.total.runs}}
@@ -104,6 +110,7 @@ def profile(
     plain, table = _measure(loaded, runs)
     complaints = probe.complaints(before, probe.snapshot())
     kernels = _describe(info.data, [float(t) for t in np.median(table, axis=0)], loaded.threads)
+    counters = _counters(loaded, runs)
     overhead = float(np.median(np.array(plain) - table.sum(axis=1)))
     return ProfileReport(
         model=info.model,
@@ -116,6 +123,7 @@ def profile(
         valid=not complaints,
         reason="; ".join(complaints),
         memory=memory_report(loaded) if memory else None,
+        counters=counters,
     )
 
 
@@ -127,6 +135,13 @@ def _measure(bundle: Bundle, runs: int) -> tuple[list[float], NDArray[np.float64
         plain.extend(bundle.seconds(1))
         table.append(bundle.profile())
     return plain[_WARM_UP_RUNS:], np.array(table[_WARM_UP_RUNS:])
+
+
+def _counters(bundle: Bundle, runs: int) -> dict[str, float]:
+    """Events per run; the runs are not those that are timed."""
+    with counted() as counts:
+        bundle.seconds(runs)
+    return {name: value / runs for name, value in counts.values.items()}
 
 
 def _require_same_calls(bundle: Bundle, data: dict[str, Any]) -> None:
@@ -144,13 +159,13 @@ def _describe(data: dict[str, Any], seconds: list[float], threads: int) -> list[
     peak = peaks[threads - 1] if threads <= len(peaks) else 0.0
     total = sum(seconds) or 1.0
     rows = []
-    for call, info, took in zip(data["calls"], _infos(data), seconds, strict=True):
+    for call, info, took in zip(data["calls"], kernel_entries(data), seconds, strict=True):
         macs, moved = (info["macs"], info["bytes"]) if info else (0, call["argument_bytes"])
         gflops = 2e-9 * macs / took if macs and took else None
         rows.append(
             KernelTime(
                 symbol=call["symbol"],
-                problem=_problem(info) if info else call["symbol"],
+                problem=problem_of(info) if info else call["symbol"],
                 algorithm=info.get("algorithm", "") if info else "",
                 modules=tuple(info["modules"]) if info else (),
                 source=info["source"] if info else "generic",
@@ -159,17 +174,19 @@ def _describe(data: dict[str, Any], seconds: list[float], threads: int) -> list[
                 gflops=gflops,
                 peak_share=gflops / peak if gflops and peak else None,
                 gbps=1e-9 * moved / took if took else 0.0,
+                macs=macs,
+                bytes=moved,
             )
         )
     return rows
 
 
-def _problem(info: dict[str, Any]) -> str:
+def problem_of(info: dict[str, Any]) -> str:
     """Of a kernel's entry; one of an older bundle has problem and algorithm in one text."""
     return str(info.get("problem") or info["workload"])
 
 
-def _infos(data: dict[str, Any]) -> list[dict[str, Any] | None]:
+def kernel_entries(data: dict[str, Any]) -> list[dict[str, Any] | None]:
     """The kernel entry of every call. A symbol called several times has one entry per call, in
     order, or one for all."""
     entries: dict[str, list[dict[str, Any]]] = defaultdict(list)

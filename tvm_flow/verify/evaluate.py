@@ -20,7 +20,9 @@ from tvm_flow.verify.problems import (
     ACTIVATIONS,
     compute,
     partial_convolution,
+    product,
     transposed_convolution,
+    volume_convolution,
 )
 from tvm_flow.verify.relax_nodes import RelaxNodes
 
@@ -31,7 +33,7 @@ Weights = dict[str, Tensor]
 #: Operators that are problems of kernels once the layout pass has said in which layout.
 _KERNELS = frozenset({"depthwise", "pool2d", "mbconv", "pconv_pointwise", "pconv_block"})
 #: The same for those that are also called so before it.
-_CONVOLUTIONS = frozenset({"conv2d", "conv_transpose"})
+_CONVOLUTIONS = frozenset({"conv2d", "conv3d", "conv_transpose"})
 
 
 class WrongShapeError(Exception):
@@ -115,6 +117,18 @@ def _conv_transpose(node: Node, args: list[Tensor], weights: Weights) -> Tensor:
     )
 
 
+def _conv3d(node: Node, args: list[Tensor], weights: Weights) -> Tensor:
+    a = node.attrs
+    return volume_convolution(
+        args[0], weights, a["depth"], a["strides"], a["padding"], a["dilation"], a["groups"]
+    )
+
+
+def _regroup(node: Node, args: list[Tensor], _weights: Weights) -> Tensor:
+    n, c, h, w = node.shape
+    return args[0].permute(0, 2, 3, 1).reshape(n, h, w, c).permute(0, 3, 1, 2)
+
+
 def _affine(node: Node, args: list[Tensor], weights: Weights) -> Tensor:
     shape = [1, -1] + [1] * (len(node.shape) - 2)
     return args[0] * weights["scale"].reshape(shape) + weights["shift"].reshape(shape)
@@ -151,7 +165,9 @@ def _global_pool(node: Node, args: list[Tensor], _weights: Weights) -> Tensor:
 _PLAIN: dict[str, Operator] = {
     "const": lambda node, _, w: w["value"],
     "conv2d": _conv2d,
+    "conv3d": _conv3d,
     "conv_transpose": _conv_transpose,
+    "regroup": _regroup,
     "dense": lambda node, s, w: F.linear(s[0], w["weight"], w["bias"]),
     "affine": _affine,
     "act": lambda node, s, _: ACTIVATIONS[node.attrs["kind"]](s[0]),
@@ -165,6 +181,7 @@ _PLAIN: dict[str, Operator] = {
     "slice_scatter": _slice_scatter,
     "reshape": lambda node, s, _: s[0].reshape(node.shape),
     "permute": lambda node, s, _: s[0].permute(node.attrs["axes"]),
+    "matmul": lambda node, s, _: product(s[0], s[1], (node.attrs["ta"], node.attrs["tb"])),
     "max_pool": _pool(F.max_pool2d),
     "avg_pool": _pool(F.avg_pool2d),
     "global_pool": _global_pool,

@@ -63,7 +63,7 @@ def _conv_transpose(w: Problem, inputs: list[Tensor], weights: Weights) -> Tenso
     x = inputs[0][:, w["ic0"] : w["ic0"] + w["ci"]]
     y = transposed_convolution(
         x, weights, (w["sh"], w["sw"]), (w["ph"], w["pw"]), (w["oh"], w["ow"]),
-        (w.get("dh", 1), w.get("dw", 1)),
+        (w.get("dh", 1), w.get("dw", 1)), w.get("groups", 1),
     )  # fmt: skip
     return _finish(w, y, inputs[1:])
 
@@ -80,6 +80,27 @@ def transposed_convolution(
     full = F.pad(full, (0, across, 0, down))
     y = full[:, :, cut[0] : cut[0] + size[0], cut[1] : cut[1] + size[1]]
     return y + weights["bias"][:, None, None]
+
+
+def _conv3d(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
+    x = inputs[0][:, w["ic0"] : w["ic0"] + w["ci"]]
+    stride, cut = (tuple(w[f"{name}{axis}"] for axis in "dhw") for name in "sp")
+    dilation = tuple(w.get(f"d{axis}", 1) for axis in "dhw")
+    y = volume_convolution(x, weights, w["d"], stride, cut, dilation, w.get("groups", 1))
+    return _finish(w, y, inputs[1:])
+
+
+def volume_convolution(
+    x: Tensor, weights: Weights, depth: int, stride: Sequence[int], padding: Sequence[int],
+    dilation: Sequence[int], groups: int,
+) -> Tensor:  # fmt: skip
+    """NCHW, the ``depth`` planes of a volume one below the other. Weights: ``weight``
+    [co, ci / groups, kd, kh, kw] and ``bias``."""
+    n, c, rows, columns = x.shape
+    volume = x.reshape(n, c, depth, rows // depth, columns)
+    more: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
+    y = F.conv3d(volume, weights["weight"], weights["bias"], groups=groups, **more)
+    return y.reshape(n, y.shape[1], -1, y.shape[4])
 
 
 def _finish(w: Problem, y: Tensor, rest: list[Tensor]) -> Tensor:
@@ -155,8 +176,23 @@ def _transpose(_w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
     return inputs[0]
 
 
+def _channel_shuffle(w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
+    return F.channel_shuffle(inputs[0], w["groups"])
+
+
+def _matmul(w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
+    return product(*inputs, turned=(bool(w["ta"]), bool(w["tb"])))
+
+
+def product(x: Tensor, y: Tensor, turned: tuple[bool, bool]) -> Tensor:
+    """The matrix product of two tensors, of which some are given with rows as columns."""
+    x, y = (t.mT if turn else t for t, turn in zip((x, y), turned, strict=True))
+    return x @ y
+
+
 _OPERATORS: dict[str, Callable[[Problem, list[Tensor], Weights], Tensor]] = {
     "conv2d": _conv2d,
+    "conv3d": _conv3d,
     "conv_transpose": _conv_transpose,
     "depthwise": _depthwise,
     "mbconv": _mbconv,
@@ -166,4 +202,6 @@ _OPERATORS: dict[str, Callable[[Problem, list[Tensor], Weights], Tensor]] = {
     "pconv_pointwise": _pconv_pointwise,
     "pconv_block": _pconv_block,
     "transpose": _transpose,
+    "channel_shuffle": _channel_shuffle,
+    "matmul": _matmul,
 }

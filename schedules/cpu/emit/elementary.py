@@ -252,9 +252,7 @@ def _precise_logarithm(x: Value, width: int) -> tuple[Value, Value]:
     half = bind(f32(0.5, width) * square(), width)
     high = bind(first() - half(), width)
     lost = bind(lost() + ((first() - high()) - half()), width)
-    lost = bind(
-        lost() - f32(0.5, width) * _fma(f(), f(), f32(0.0, width) - square(), width), width
-    )
+    lost = bind(lost() - f32(0.5, width) * _fma(f(), f(), f32(0.0, width) - square(), width), width)
     series = horner([f32(c, width) for c in LOG], f) * f() * square()
     low = bind(lost() + n() * f32(LN2_LOW, width) + series, width)
     total = bind(high() + low(), width)

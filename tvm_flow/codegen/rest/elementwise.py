@@ -114,10 +114,11 @@ def _turned(accesses: Mapping[tuple[Any, Affine], None], axis: Axis, outer: Sequ
 
 def along(
     count: int, lanes: int, body: Callable[[Expr, int], None], *, unroll: int = 1,
-    threads: int = 1,
+    threads: int = 1, again: bool = True,
 ) -> None:  # fmt: skip
     """``body(first, width)`` for all of ``count`` elements; the last vector of many ends with the
-    last element, and computes some a second time. Of fewer elements than ``lanes``, powers of two.
+    last element, and computes some a second time. Of fewer elements than ``lanes``, and where
+    nothing may be computed ``again``, vectors get shorter by halves.
     """
     if count < lanes:
         for offset, width in pieces(count, lanes):
@@ -133,7 +134,10 @@ def along(
         rounds = 0
     for number in range(rounds * unroll, whole):
         body(tirx.IntImm("int32", number * lanes), lanes)
-    if whole * lanes < count:
+    if not again:
+        for offset, width in pieces(count - whole * lanes, lanes):
+            body(tirx.IntImm("int32", whole * lanes + offset), width)
+    elif whole * lanes < count:
         body(tirx.IntImm("int32", count - lanes), lanes)
 
 

@@ -69,7 +69,7 @@ class Lanes:
         if isinstance(e, BINARY):
             a, b = self._alike([self.value(e.a, variables), self.value(e.b, variables)])
             if isinstance(e, tirx.Max | tirx.Min) and _is_float(e):
-                return _nan_passes(type(e), a, b)
+                return nan_passes(type(e), a, b)
             return type(e)(a, b)
         raise NotUnderstood(f"an expression of type {type(e).__name__}")
 
@@ -180,7 +180,7 @@ class Lanes:
         self.made = before
 
 
-def _nan_passes(kind: type, a: Expression, b: Expression) -> Expression:
+def nan_passes(kind: type, a: Expression, b: Expression) -> Expression:
     """The greater (or lesser) one, NaN if either is: TVM's returns ``b`` where one is NaN. (That a
     number equals itself is a tautology to TVM.)"""
     if _is_constant(b) and not _is_constant(a):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, pairwise, product
 from typing import Any
@@ -106,25 +106,33 @@ def _joined(program: Program, stage: Stage, nest: Nest) -> Nest:
     if reads.conditions:
         return nest
     target = program.offset(stage.buffer, stage.indices, nest.variables)
-    places = [target, *(at for _, at in reads.accesses)]
-    axes, variables = list(nest.axes), dict(nest.variables)
-    at = len(axes) - 2
-    while at >= 0:
-        outer, inner = axes[at], axes[at + 1]
+    axes, replace = joined_axes(nest.axes, [target, *(at for _, at in reads.accesses)])
+    return Nest(axes, {var: value.replaced(replace) for var, value in nest.variables.items()})
+
+
+Replacement = Callable[[Axis], Affine]
+
+
+def joined_axes(
+    axes: Sequence[Axis], places: Sequence[Affine]
+) -> tuple[tuple[Axis, ...], Replacement]:
+    """The axes with those neighbours made one that all ``places`` go along in the same steps, and
+    what each of the old ones is then."""
+    left = list(axes)
+    replaced: dict[Axis, Affine] = {}
+    for at in reversed(range(len(axes) - 1)):
+        outer, inner = left[at], left[at + 1]
         if all(_contiguous(part, outer, inner) for place in places for part in place.parts()):
-            both = new_axis(outer.extent * inner.extent)
+            both = of_axis(new_axis(outer.extent * inner.extent))
+            step = {outer: both // inner.extent, inner: both % inner.extent}
 
-            def flat(axis: Axis, pair=(outer, inner), both: Axis = both) -> Affine:  # type: ignore[no-untyped-def]
-                if axis not in pair:
-                    return of_axis(axis)
-                return of_axis(both) // pair[1].extent if axis == pair[0] else (
-                    of_axis(both) % pair[1].extent)  # fmt: skip
+            def one_step(axis: Axis, step: Mapping[Axis, Affine] = step) -> Affine:
+                return step.get(axis, of_axis(axis))
 
-            places = [place.replaced(flat) for place in places]
-            variables = {var: value.replaced(flat) for var, value in variables.items()}
-            axes[at : at + 2] = [both]
-        at -= 1
-    return Nest(tuple(axes), variables)
+            places = [place.replaced(one_step) for place in places]
+            replaced = {axis: value.replaced(one_step) for axis, value in replaced.items()} | step
+            left[at : at + 2] = list(both.axes())
+    return tuple(left), lambda axis: replaced.get(axis, of_axis(axis))
 
 
 def _contiguous(place: Affine, outer: Axis, inner: Axis) -> bool:

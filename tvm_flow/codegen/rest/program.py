@@ -157,6 +157,10 @@ class Program:
         buffers = [*self.parameters, *self.producer]
         return {b: tuple(int(extent) for extent in b.shape) for b in buffers}
 
+    def calls(self, stage: Stage) -> bool:
+        """Whether a stage computes a function for every element."""
+        return any(isinstance(e, Call) and e.op.name in FUNCTIONS for e in walk(stage.value))
+
     def offset(self, buffer: Any, indices: Sequence[Expression], variables: Environment) -> Affine:
         """Where an element lies in its buffer."""
         total = Affine()

@@ -17,6 +17,8 @@ from tvm_flow.passes.common.simplify import simplify
 Users = dict[int, list[Node]]
 Shape = tuple[int, ...]
 
+#: What convolutions absorb is moved to them.
+_TAKES_IN = {"conv2d", "affine", "act", "add"}
 _ELEMENTWISE = {"act", "clip", "affine", "add", "subtract", "multiply", "divide"}
 
 
@@ -32,6 +34,50 @@ def image_shape(shape: Shape) -> Shape:
 
 
 def _rule(node: Node, users: Users) -> Node | None:
+    return _behind_views(node, users) or _behind_regroup(node)
+
+
+def _behind_regroup(node: Node) -> Node | None:
+    """f(regroup(x)) = regroup(f(x)): what follows the convolution of planes is computed of planes,
+    for the convolution to take it in."""
+    if node.op == "regroup" and node.inputs[0].op == "regroup":
+        return _regrouped(node.inputs[0].inputs[0], node.shape)
+    if node.op not in _ELEMENTWISE:
+        return None
+    found = [x for x in node.inputs if x.op == "regroup" and x.inputs[0].op in _TAKES_IN]
+    others = [x for x in node.inputs if x not in found]
+    if len(found) != 1 or (others and not _joins(found[0].inputs[0], others)):
+        return None
+    inner = found[0].inputs[0]
+    if any(x.shape != node.shape and not _per_channel(x) for x in others):
+        return None
+    inputs = [
+        inner if x is found[0] else x if x.op == "const" else _regrouped(x, inner.shape)
+        for x in node.inputs
+    ]
+    made = Node(node.op, inputs, inner.shape, node.attrs, node.weights, node.modules, node.dtype)
+    return _regrouped(made, node.shape)
+
+
+def _joins(inner: Node, others: list[Node]) -> bool:
+    """Whether a convolution's result is the one to take others in, and none of them is."""
+    sums = {"conv2d", "affine"}
+    return inner.op in sums and not any(x.op in sums for x in others)
+
+
+def _per_channel(node: Node) -> bool:
+    """A constant that is the same for all pixels."""
+    shape = node.shape
+    return node.op == "const" and (node.weights["value"].size == 1 or (
+        len(shape) in (3, 4) and shape[-2:] == (1, 1) and shape[:-3] in ((), (1,))
+    ))  # fmt: skip
+
+
+def _regrouped(x: Node, shape: Shape) -> Node:
+    return x if x.shape == shape else Node("regroup", [x], shape, dtype=x.dtype)
+
+
+def _behind_views(node: Node, users: Users) -> Node | None:
     if node.op == "reshape" and node.inputs[0].op == "reshape":
         return _reshaped(node.inputs[0].inputs[0], node.shape)
     moves = node.op in _ELEMENTWISE or node.op in ("concat", "slice")

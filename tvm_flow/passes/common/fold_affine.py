@@ -21,7 +21,7 @@ def _rule(node: Node, users: dict[int, list[Node]]) -> Node | None:
         return None
     source = node.inputs[0]
     if (
-        source.op not in ("conv2d", "conv_transpose", "dense", "affine")
+        source.op not in ("conv2d", "conv3d", "conv_transpose", "dense", "affine")
         or only_user(source, users) is not node
     ):
         return None

@@ -39,7 +39,7 @@ def _shuffled_store(node: Node, users: Users) -> Node | None:
 
 
 def _sliced_load(node: Node, users: Users) -> Node | None:
-    if node.op not in ("conv2d", "conv_transpose", "depthwise", "pool2d"):
+    if node.op not in ("conv2d", "conv3d", "conv_transpose", "depthwise", "pool2d"):
         return None
     if node.attrs.get("layout", NHWC) != NHWC:
         return None

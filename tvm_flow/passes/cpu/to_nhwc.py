@@ -34,8 +34,8 @@ _FOLLOWING = frozenset(
     )
 )  # fmt: skip
 _RULED = _ELEMENTWISE | {
-    "conv2d", "conv_transpose", "concat", "slice", "max_pool", "avg_pool", "global_pool", "pconv",
-    "channel_shuffle", "concat_shuffle",
+    "conv2d", "conv3d", "conv_transpose", "concat", "slice", "max_pool", "avg_pool", "global_pool",
+    "pconv", "channel_shuffle", "concat_shuffle", "regroup",
 }  # fmt: skip
 
 
@@ -86,8 +86,6 @@ class _Converter:
         self.new[id(node)], self.in_nhwc[id(node)] = new, nhwc
 
     def _convertible(self, node: Node) -> bool:
-        if node.op == "conv_transpose":
-            return bool(node.attrs["groups"] == 1)
         if node.op in _FOLLOWING:
             read = (self.in_nhwc[id(source)] for source in node.inputs if source.op != "const")
             return _of_one_layout(node) and any(read)
@@ -122,8 +120,8 @@ class _Converter:
         op, weights, shape = node.op, node.weights, nhwc_shape(node.shape)
         if op == "conv2d":
             return self._conv(node, shape)
-        if op == "conv_transpose":
-            return self._conv_transpose(node, shape)
+        if op in ("conv3d", "conv_transpose"):
+            return self._convolution(node, shape)
         sources = [
             self._get(s, True) if len(s.shape) == 4 else self.new[id(s)] for s in node.inputs
         ]
@@ -135,6 +133,8 @@ class _Converter:
                 "mode": op.removesuffix("_pool")
             }
             op = "pool2d"
+        if op == "regroup":
+            op, attrs = "reshape", {"shape": shape}
         return Node(op, sources, shape, attrs, weights, node.modules, node.dtype)
 
     def _conv(self, node: Node, shape: tuple[int, ...]) -> Node:
@@ -152,13 +152,18 @@ class _Converter:
         attrs |= {"groups": a["groups"]} if a["groups"] > 1 else {}
         return Node("conv2d", [x], shape, attrs, node.weights, node.modules)
 
-    def _conv_transpose(self, node: Node, shape: tuple[int, ...]) -> Node:
-        a = node.attrs
-        kernel = node.weights["weight"].shape[2:]
-        attrs = _window(kernel, a["strides"], a["padding"], a["dilation"])
+    def _convolution(self, node: Node, shape: tuple[int, ...]) -> Node:
+        """Transposed, or 3-D with an axis more in front."""
+        a, kernel = node.attrs, node.weights["weight"].shape[2:]
+        strides, padding, dilation = a["strides"], a["padding"], a["dilation"]
+        attrs = _window(kernel[-2:], strides[-2:], padding[-2:], dilation[-2:])
         attrs |= {"layout": NHWC, "act": "none", "res": "none"}
+        attrs |= {"groups": a["groups"]} if a["groups"] > 1 else {}
+        if node.op == "conv3d":
+            attrs |= {"d": a["depth"], "kd": kernel[0], "sd": strides[0], "pd": padding[0]}
+            attrs |= {"dd": dilation[0]} if dilation[0] > 1 else {}
         source = self._get(node.inputs[0], True)
-        return Node("conv_transpose", [source], shape, attrs, node.weights, node.modules)
+        return Node(node.op, [source], shape, attrs, node.weights, node.modules)
 
     def _dense(self, node: Node) -> Node:
         """[..., in] -> [..., out] as a 1x1 convolution over the leading axes as pixels."""

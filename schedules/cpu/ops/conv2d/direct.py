@@ -23,7 +23,7 @@ from tvm_flow.schedules.cpu.emit import activations
 from tvm_flow.schedules.cpu.emit.kernel import prim_func
 from tvm_flow.schedules.cpu.emit.microkernel import Weights, tile_count
 from tvm_flow.schedules.cpu.emit.packing import Panels, even_rows, pack_matrix, pack_vector
-from tvm_flow.schedules.cpu.ops.conv2d.emit import emit_flat, emit_rows
+from tvm_flow.schedules.cpu.ops.conv2d.emit import emit_flat, emit_rows, rows_between
 from tvm_flow.schedules.operators.conv2d import CONV2D, Conv2dShape
 
 
@@ -118,9 +118,22 @@ def default_tile(s: Conv2dShape, cpu: Cpu, act: str) -> Knobs:
     # Weights that do not stay in L2 are read once per task: tasks of few panels and many rows.
     streamed = FLOAT32.bytes * s.k * s.go > cpu.l2_bytes
     most = 14 if streamed else min(28, s.oh // (4 * cpu.threads))
+    if s.dh > 1 and s.padded:
+        most = min(most, _near_rows(s, cpu))
     rows = max(th, even_rows(s.oh, max(1, most), 1 if streamed else cpu.threads, s.n))
     knobs = {"nv": nv, "mt": mt, "ku": 4, "order": 1, "th": th, "rb": rows}
     return knobs | ({"nb": 2 * cpu.threads if streamed else 1} if cpu.threads > 1 else {})
+
+
+def _near_rows(s: Conv2dShape, cpu: Cpu) -> int:
+    """Output rows whose scratch takes half of L2: dilated taps are far apart."""
+    row = FLOAT32.bytes * s.gi * (s.w + s.pw + s.right)
+
+    def fits(rows: int) -> bool:
+        staged = (rows - 1) * s.sh + 1 + (s.kh - 1) * rows_between(s, rows)
+        return row * staged <= cpu.l2_bytes // 2
+
+    return max((rows for rows in range(1, s.oh + 1) if fits(rows)), default=1)
 
 
 def _default_flat(s: Conv2dShape, cpu: Cpu, act: str, panels: int, nv: int, most: int) -> Knobs:

@@ -210,24 +210,38 @@ def _window(
             return _segment(s, x, base, row=s.w, column=1, run=1, outer=((s.gi, s.h * s.w),))
         base = (image * s.h + first * s.sh) * (s.w * s.icp) + reads
         return _segment(s, x, base, row=s.w * s.icp, column=s.icp, run=s.gi)
-    need = (rows - 1) * s.sh + s.span_h
-    used = (count - 1) * s.sh + s.span_h
+    between = rows_between(s, rows)
+    need = (rows - 1) * s.sh + 1 + (s.kh - 1) * between
     source = Source(x, s.h, s.w, s.icp, reads, s.gi, s.pw, bool(s.nchw), s.right)
-    width = source.width
+    width, top = source.width, first * s.sh - s.ph
     pad = T.alloc_buffer((need * width * s.gi,), x.dtype)
-    stage_rows(source, pad, image, first * s.sh - s.ph, used, need, lanes)
-    if s.nchw:
-        return _segment(s, pad, 0, row=width, column=1, run=1, outer=((s.gi, need * width),))
-    return _segment(s, pad, 0, row=width * s.gi, column=s.gi, run=s.gi)
+    if between == s.dh:
+        stage_rows(source, pad, image, top, (count - 1) * s.sh + s.span_h, need, lanes)
+    else:  # the rows between those of one tap and those of the next are read by none
+        with T.serial(0, s.kh) as tap:
+            used, at = (count - 1) * s.sh + 1, tap * between
+            stage_rows(source, pad, image, top + tap * s.dh, used, need, lanes, at)
+    outer = ((s.gi, need * width),) if s.nchw else ()
+    unit = 1 if s.nchw else s.gi
+    return _segment(
+        s, pad, 0, row=width * unit, column=unit, run=unit, outer=outer, between=between
+    )
+
+
+def rows_between(s: Conv2dShape, rows: int) -> int:
+    """How many rows of the scratch for ``rows`` output rows are between two taps: under a large
+    dilation each tap has rows of its own, and those in between are left out."""
+    return min(s.dh, (rows - 1) * s.sh + 1)
 
 
 def _segment(
     s: Conv2dShape, buffer: tirx.Buffer, base: Expr, *, row: int, column: int, run: int,
-    outer: tuple[tuple[int, int], ...] = (),
+    outer: tuple[tuple[int, int], ...] = (), between: int = 0,
 ) -> Segment:  # fmt: skip
-    """All taps, with ``row`` and ``column`` elements from one input row and column to the next and
-    ``run`` contiguous ones per tap; those of a row are one run where they touch."""
-    rows, pitch = (s.kh, s.dh * row), (s.sh * row, s.sw * column)
+    """All taps, with ``row`` and ``column`` elements from one row and column of the input or its
+    scratch to the next and ``run`` contiguous ones per tap; those of a row are one run where they
+    touch. ``between``: rows from one tap to the next, where that is not the dilation."""
+    rows, pitch = (s.kh, (between or s.dh) * row), (s.sh * row, s.sw * column)
     if s.dw == 1 and column == run:
         return Segment(buffer, base, *pitch, s.kw * run, repeats=(*outer, rows))
     return Segment(buffer, base, *pitch, run, repeats=(*outer, rows, (s.kw, s.dw * column)))

@@ -1,7 +1,7 @@
 """Grouped convolution whose groups are narrower than a vector.
 
-As many neighbouring groups as fill a vector are computed together, and no product is with zero: of a
-vector of their inputs, input ``j`` of every group is repeated over the group's lanes by one
+As many neighbouring groups as fill a vector are computed together, and no product is with zero: of
+a vector of their inputs, input ``j`` of every group is repeated over the group's lanes by one
 permutation, and multiplied by a vector of weights. What is loaded and permuted once serves all taps
 of a tile of pixels, as in depthwise convolution, of which this is the general form: a depthwise
 convolution with several outputs per channel has groups of one input.

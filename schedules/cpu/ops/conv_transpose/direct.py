@@ -6,8 +6,8 @@ and multiplied by the weights of all phases of rows and of columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tvm import tirx
@@ -21,16 +21,12 @@ from tvm_flow.schedules.cpu.algorithm import CpuAlgorithm, packed
 from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.cpu.emit import activations
 from tvm_flow.schedules.cpu.emit.activations import Activation
+from tvm_flow.schedules.cpu.emit.channelwise import Taps, block
 from tvm_flow.schedules.cpu.emit.kernel import prim_func
 from tvm_flow.schedules.cpu.emit.microkernel import (
     Epilogue,
-    Group,
     Segment,
-    Tile,
     Weights,
-    for_groups,
-    for_rows,
-    microkernel,
     parallel,
 )
 from tvm_flow.schedules.cpu.emit.packing import Panels, even_rows, pack_matrix, pack_vector
@@ -62,11 +58,11 @@ class _Part:
 def _parts(s: TransposedShape, lanes: int) -> Iterator[_Part]:
     base = 0
     groups = column_groups(s, lanes)
-    padded = Panels(s.co * len(groups[0].phases), lanes).padded
+    padded = s.co if s.channelwise else _panels(s, lanes).padded
     for rows in row_phases(s):
         for columns in groups:
             part = _Part(rows, columns, base)
-            base += part.k(s.ci) * padded
+            base += part.k(s.gi) * padded
             yield part
 
 
@@ -77,30 +73,39 @@ class Direct(CpuAlgorithm):
 
     def weights(self, problem: Problem, device: Cpu) -> list[TensorSpec]:
         s = TransposedShape.of(problem)
-        panels = _panels(s, device.lanes)
-        rows = sum(part.k(s.ci) for part in _parts(s, device.lanes))
-        return packed(problem, weight=rows * panels.padded, bias=panels.padded)
+        padded = s.co if s.channelwise else s.groups * _panels(s, device.lanes).padded
+        return packed(problem, weight=_rows(s, device.lanes) * padded, bias=padded)
 
     def pack(self, problem: Problem, device: Cpu, weights: Mapping[str, Array]) -> list[Array]:
         s, lanes = TransposedShape.of(problem), device.lanes
+        if s.channelwise:
+            taps = [part.columns.taps(weights["weight"], part.rows) for part in _parts(s, lanes)]
+            return [np.concatenate(taps).reshape(-1), weights["bias"]]
         matrices = [
-            pack_matrix(part.columns.matrix(weights["weight"], part.rows), lanes)
+            pack_matrix(part.columns.matrix(weight, part.rows), lanes)
+            for weight in np.split(weights["weight"], s.groups)
             for part in _parts(s, lanes)
-            if part.k(s.ci)
+            if part.k(s.gi)
         ]
-        bias = np.tile(weights["bias"], len(column_groups(s, lanes)[0].phases))
-        return [np.concatenate(matrices), pack_vector(bias, lanes)]
+        repeats = len(column_groups(s, lanes)[0].phases)
+        biases = [
+            pack_vector(np.tile(bias, repeats), lanes)
+            for bias in np.split(weights["bias"], s.groups)
+        ]
+        return [np.concatenate(matrices), np.concatenate(biases)]
 
     def default(self, problem: Problem, device: Cpu) -> Knobs:
         s = TransposedShape.of(problem)
         panels, columns = _panels(s, device.lanes), -(-s.ow // s.sw)
         nv = min(2, panels.count)
         most = device.tile_pixels(nv, 8 if panels.tail and device.registers >= 32 else 3)
+        if s.channelwise:
+            nv, most = 1, device.registers // 2
         mt = min(columns, most)
         mt = -(-columns // -(-columns // mt))
         rows = -(-s.oh // s.sh)
         th = max(1, min(rows, most // mt, 2)) if columns == mt else 1
-        streamed = problem.dtype.bytes * s.ci * s.co * s.kh * s.kw > device.l2_bytes
+        streamed = problem.dtype.bytes * s.gi * s.go * s.kh * s.kw > device.l2_bytes
         most = 14 if streamed else min(28, rows // (4 * device.threads))
         block = max(th, even_rows(rows, max(1, most), 1 if streamed else device.threads, s.n))
         return {"nv": nv, "mt": mt, "ku": 4, "order": 1, "th": th, "rb": block}
@@ -128,7 +133,12 @@ class Direct(CpuAlgorithm):
 
 
 def _panels(s: TransposedShape, lanes: int) -> Panels:
-    return Panels(s.co * len(column_groups(s, lanes)[0].phases), lanes)
+    return Panels(s.go * len(column_groups(s, lanes)[0].phases), lanes)
+
+
+def _rows(s: TransposedShape, lanes: int) -> int:
+    """Rows of packed weights of one group."""
+    return sum(part.k(s.gi) for part in _parts(s, lanes))
 
 
 @dataclass(frozen=True)
@@ -142,16 +152,18 @@ class _Window:
 
 
 class _Emitter:
-    """Emits the kernel: parallel over images and blocks of input rows."""
+    """Emits the kernel: parallel over groups, images and blocks of input rows."""
 
     def __init__(
         self, s: TransposedShape, cpu: Cpu, knobs: Knobs, args: Mapping[str, tirx.Buffer],
         act: Activation, res: str,
     ) -> None:  # fmt: skip
-        self.s, self.cpu, self.knobs, self.args = s, cpu, knobs, args
-        self.act, self.res = act, res
+        self.cpu, self.knobs, self.args, self.act, self.res = cpu, knobs, args, act, res
         self.parts = list(_parts(s, cpu.lanes))
-        reached = [part for part in self.parts if part.k(s.ci)]
+        #: channels that have nothing to do with each other are one group, vectors along them
+        self.channelwise, s = s.channelwise, replace(s, groups=1) if s.channelwise else s
+        self.s = s
+        reached = [part for part in self.parts if part.k(s.gi)]
         self.top = min(part.rows.offset for part in reached)
         self.bottom = max(part.rows.last for part in reached)
         lowest = max(part.rows.count - 1 + part.rows.last for part in reached)
@@ -166,65 +178,63 @@ class _Emitter:
         self.rows = max(part.rows.count for part in self.parts)
 
     def emit(self) -> None:
-        s, block = self.s, self.knobs["rb"]
-        blocks = -(-self.rows // block)
-        with parallel(s.n * blocks, self.cpu.threads) as task:
-            image, first = task // blocks, (task % blocks) * block
-            window = self._window(image, first, block)
+        s, rows = self.s, self.knobs["rb"]
+        blocks = -(-self.rows // rows)
+        shares = s.n * blocks
+        with parallel(s.groups * shares, self.cpu.threads) as task:
+            group = task // shares if s.groups > 1 else 0
+            image, first = task % shares // blocks, (task % blocks) * rows
+            window = self._window(group, image, first, rows)
             for part in self.parts:
-                even = part.rows.count % block == 0 and part.rows.count == self.rows
-                count = block if even else tirx.Min(part.rows.count - first, block)
-                self._part(part, window, image, first, count)
+                even = part.rows.count % rows == 0 and part.rows.count == self.rows
+                count = rows if even else tirx.Min(part.rows.count - first, rows)
+                self._part(part, group, window, image, first, count)
 
-    def _window(self, image: Expr, first: Expr, block: int) -> _Window:
+    def _window(self, group: Expr, image: Expr, first: Expr, count: int) -> _Window:
         """Input rows of a block: where they are, or staged with zero borders."""
         s = self.s
+        channel = group * s.gi + s.ic0
         if not self.bordered:
-            base = (image * s.h + first) * (s.w * s.icp) + s.ic0
+            base = (image * s.h + first) * (s.w * s.icp) + channel
             return _Window(self.args["x"], base, s.w * s.icp, s.icp)
-        need = block + self.bottom - self.top
+        need = count + self.bottom - self.top
         before = max(0, -self.left)
         source = Source(
-            self.args["x"], s.h, s.w, s.icp, s.ic0, s.ci, before, right=self.after
+            self.args["x"], s.h, s.w, s.icp, channel, s.gi, before, right=self.after
         )  # fmt: skip
-        pitch = source.width * s.ci
+        pitch = source.width * s.gi
         pad = T.alloc_buffer((need * pitch,), self.args["x"].dtype)
         stage_rows(source, pad, image, first + self.top, need, need, self.cpu.lanes)
-        return _Window(pad, before * s.ci - self.top * pitch, pitch, s.ci)
+        return _Window(pad, before * s.gi - self.top * pitch, pitch, s.gi)
 
     def _part(
-        self, part: _Part, window: _Window, image: Expr, first: Expr, count: Expr | int
-    ) -> None:
+        self, part: _Part, group: Expr, window: _Window, image: Expr, first: Expr,
+        count: Expr | int,
+    ) -> None:  # fmt: skip
         """Output pixels of one part for ``count`` input rows from ``first`` on."""
-        knobs, weights = self.knobs, self._weights(part)
 
-        def over_pixels(body: Callable[[Tile, Expr, Expr], None]) -> None:
-            for_rows(
-                count, knobs["th"], part.columns.count, knobs["mt"],
-                lambda shape, y, x, _: body(shape, y, x),
-            )  # fmt: skip
-
-        def tile(shape: Tile, y: Expr, x: Expr, group: Group) -> None:
+        def place(y: Expr, x: Expr) -> tuple[list[Segment], Epilogue]:
             at = y * window.row_pitch + x * window.col_pitch
-            epilogue = self._epilogue(part, image, first + y, x)
-            segments = self._segments(part, window, at)
-            microkernel(shape, segments, weights, group, epilogue, knobs["ku"])
+            epilogue = self._epilogue(part, group, image, first + y, x)
+            return self._segments(part, window, at), epilogue
 
-        panels, nv = weights.panels, knobs["nv"]
-        if knobs["order"]:
-            for_groups(panels, nv, lambda group: over_pixels(lambda t, y, x: tile(t, y, x, group)))
-        else:
-            over_pixels(lambda t, y, x: for_groups(panels, nv, lambda group: tile(t, y, x, group)))
+        weights = self._weights(part, group)
+        block(weights, count, part.columns.count, self.knobs, self.cpu.lanes, place)
 
-    def _weights(self, part: _Part) -> Weights:
+    def _weights(self, part: _Part, group: Expr) -> Weights | Taps:
+        s, lanes = self.s, self.cpu.lanes
+        if self.channelwise:
+            return Taps(self.args["weight"], self.args["bias"], s.ci, part.base)
+        panels = _panels(s, lanes)
         return Weights(
-            self.args["weight"], self.args["bias"], _panels(self.s, self.cpu.lanes),
-            part.k(self.s.ci), part.base, by_lane=self.cpu.by_lane,
+            self.args["weight"], self.args["bias"], panels, part.k(s.gi),
+            part.base + group * (_rows(s, lanes) * panels.padded), self.cpu.by_lane,
+            bias_base=group * panels.padded,
         )  # fmt: skip
 
     def _segments(self, part: _Part, window: _Window, at: Expr) -> list[Segment]:
         """Nothing where no tap reaches the part: its outputs are the bias."""
-        rows, columns, ci = part.rows, part.columns, self.s.ci
+        rows, columns, ci = part.rows, part.columns, self.s.gi
         if not part.k(ci):
             return []
         base = window.base + at + rows.offset * window.row_pitch
@@ -238,13 +248,13 @@ class _Emitter:
         pitch = (window.row_pitch, window.col_pitch)
         return [Segment(window.buffer, base, *pitch, ci, repeats=(vertical, across))]
 
-    def _epilogue(self, part: _Part, image: Expr, row: Expr, column: Expr) -> Epilogue:
+    def _epilogue(self, part: _Part, group: Expr, image: Expr, row: Expr, column: Expr) -> Epilogue:
         s = self.s
         line = (image * s.oh + row * s.sh + part.rows.first) * s.ow
         pixel = line + column * s.sw + part.columns.first
 
         def epilogue(value: Value, i: Expr, j: Expr, channel: Expr, width: int, valid: int) -> None:
-            to = (pixel + i * (s.sh * s.ow) + j * s.sw) * s.co + channel
+            to = (pixel + i * (s.sh * s.ow) + j * s.sw) * s.co + group * s.go + channel
             finish_and_store(self.args, value, to, width, valid, self.act, self.res)
 
         return epilogue

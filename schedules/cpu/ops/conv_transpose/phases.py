@@ -90,16 +90,22 @@ class ColumnGroup:
                     made[row, start + at, :, number] = weight[:, :, a, b].T
         return made.reshape(-1, len(self.phases) * co)
 
+    def taps(self, weight: Array, rows: Phase) -> Array:
+        """[c, 1, kh, kw] -> [taps of ``rows`` * taps of the only phase of columns, c]."""
+        (columns,) = self.phases
+        chosen = weight[:, 0][:, rows.taps][:, :, columns.taps]
+        return np.ascontiguousarray(chosen.reshape(len(weight), -1).T)
+
 
 def column_groups(s: TransposedShape, lanes: int) -> list[ColumnGroup]:
     """All phases in one group where that takes fewer vector products, else one each.
 
     Together they fill vectors that few output channels would not, but each is multiplied by the
-    window of all.
+    window of all. Of several groups of channels each has its own place in a pixel.
     """
     found = phases_of(s.ow, s.kw, s.sw, s.pw, s.dw)
     alone = [ColumnGroup((phase,)) for phase in found]
-    if s.dw != 1 or s.ow % s.sw:
+    if s.groups > 1 or s.dw != 1 or s.ow % s.sw:
         return alone
     together = ColumnGroup(tuple(found))
     apart = sum(group.width for group in alone) * Panels(s.co, lanes).count
