@@ -127,14 +127,22 @@ def _slice(call: Call) -> Converted:
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         at, size = axis % rank(x), dims(x)[axis % rank(x)]
         places = range(*slice(start, _end(end, size, step), step).indices(size))
-        if not places:
-            raise NotConvertibleError("it leaves no elements")
+        if not places:  # something may be joined to it
+            return array(np.zeros([*dims(x)[:at], 0, *dims(x)[at + 1 :]], dtype_of(x)))
         if step == 1:
             whole = len(places) == size
             x = x if whole else call.slice(x, at, places.start, places.stop)
         else:
             x = call.take(x, np.array(places), at)
     return x
+
+
+def _concat(call: Call) -> Converted:
+    """What has no elements is left out."""
+    if not all(isinstance(x.ty, relax.TensorType) for x in call.inputs):
+        return None  # shapes
+    filled = [x for x in call.inputs if 0 not in dims(x)] or call.inputs[:1]
+    return call.concat(filled, int(call.attr("axis")) % rank(filled[0]))
 
 
 def _end(end: int, size: int, step: int) -> int | None:
@@ -190,6 +198,7 @@ def _one_hot(call: Call) -> Converted:
 
 
 CONVERTERS: dict[str, Converter] = {
+    "Concat": _concat,
     "CumProd": _cumulative,
     "CumSum": _cumulative,
     "DepthToSpace": _depth_to_space,
