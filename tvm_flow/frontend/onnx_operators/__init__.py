@@ -12,6 +12,7 @@ from tvm_flow.frontend.onnx_operators import (
     indexing,
     movement,
     normalisation,
+    ordering,
     products,
     quantised,
     recurrent,
@@ -26,8 +27,8 @@ from tvm_flow.frontend.onnx_operators.call import Call, Converter, NotConvertibl
 __all__ = ["CONVERTERS", "Call", "NotConvertibleError"]
 
 _MODULES = (
-    elementwise, indexing, movement, normalisation, products, quantised, recurrent, refused,
-    resize, transposed, unpooling, windows,
+    elementwise, indexing, movement, normalisation, ordering, products, quantised, recurrent,
+    refused, resize, transposed, unpooling, windows,
 )  # fmt: skip
 
 CONVERTERS: dict[str, Converter] = {

@@ -92,18 +92,6 @@ def _expand(call: Call) -> Converted:
     return call.broadcast(x, np.broadcast_shapes(tuple(dims(x)), tuple(shape)))
 
 
-def _cumulative(call: Call) -> Converted:
-    x = call.inputs[0]
-    axis = int(np.asarray(call.value(1)).reshape(-1)[0]) % rank(x)
-    backwards = np.arange(dims(x)[axis])[::-1]
-    if call.attr("reverse", 0):
-        x = call.take(x, backwards, axis)
-    operator = relax.op.cumsum if call.operator == "CumSum" else relax.op.cumprod
-    kind = dtype_of(x)
-    x = call.emit(operator(x, axis, kind, exclusive=bool(call.attr("exclusive", 0))))
-    return call.take(x, backwards, axis) if call.attr("reverse", 0) else x
-
-
 def _eye_like(call: Call) -> Converted:
     x, to = call.inputs[0], call.attrs.get("dtype")
     dtype = dtype_of(x) if to is None else numpy_type(int(to))
@@ -199,8 +187,6 @@ def _one_hot(call: Call) -> Converted:
 
 CONVERTERS: dict[str, Converter] = {
     "Concat": _concat,
-    "CumProd": _cumulative,
-    "CumSum": _cumulative,
     "DepthToSpace": _depth_to_space,
     "Expand": _expand,
     "EyeLike": _eye_like,
