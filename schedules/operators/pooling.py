@@ -7,6 +7,7 @@ counts as zeros in the average, PyTorch's ``count_include_pad=True``).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -17,8 +18,8 @@ from tvm_flow.schedules.contract.tensor import Array, TensorSpec
 from tvm_flow.schedules.operators import reference
 from tvm_flow.schedules.operators.sliding import WindowShape
 
-#: Less than every fp32 number but infinity.
-LOWEST = -3.4028234663852886e38
+#: What the maximum of nothing is.
+LOWEST = -math.inf
 
 
 def problem(**given: int | str) -> Problem:
@@ -57,7 +58,8 @@ class Pool2d(WeightlessOperator):
     ) -> list[Array]:
         s, is_max = WindowShape.of(problem), problem.text("mode") == "max"
         x = inputs[0][..., s.c0 : s.c0 + s.c]
-        view = reference.windows(x, (s.kh, s.kw), s.stride, s.pad, LOWEST if is_max else 0.0)
+        fill = LOWEST if is_max else 0.0
+        view = reference.windows(x, (s.kh, s.kw), s.stride, s.border, fill, s.dilation)
         y = view.max(axis=(4, 5)) if is_max else view.mean(axis=(4, 5), dtype=np.float64)
         return [np.ascontiguousarray(y, x.dtype)]
 

@@ -73,6 +73,8 @@ TIER_OF = {
     "schedules": "compile",
     "schedules/test_algorithm_contract.py": "unit",
     "schedules/test_even_rows.py": "unit",
+    "suites": "compile",
+    "suites/test_suite_machinery.py": "process",
     "support": "process",
     "support/test_docs.py": "unit",
     "support/test_publish.py": "unit",

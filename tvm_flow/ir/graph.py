@@ -9,9 +9,17 @@ Vocabulary (4-D tensors are NCHW until the layout pass, NHWC after it):
 
   input; const                        ``value`` weight
   conv2d                              ``weight`` OIHW, ``bias``; strides, padding (top, left,
-                                      bottom, right), groups, dilation; ``general_conv2d``
-                                      from the layout pass on where no algorithm computes it.
-                                      It and ``depthwise`` then have a ``layout``, as problems do
+                                      bottom, right), groups, dilation. From the layout pass on
+                                      it and ``depthwise`` have the parameters of their problems,
+                                      and a ``layout``
+  conv_transpose                      ``weight`` [co, ci / groups, kh, kw], ``bias``; strides,
+                                      padding (rows and columns cut off: top, left), dilation,
+                                      groups; the output's size is the node's shape
+  conv3d                              ``weight`` OIDHW, ``bias``; of volumes with their planes one
+                                      below the other, ``depth`` of them; strides, padding (front,
+                                      top, left), dilation, groups
+  regroup                             the same pixels in the same order as other images: the rows
+                                      of n images as those of fewer or more
   dense                               ``weight`` [out, in], ``bias``; on the last axis
   affine                              ``scale``, ``shift`` per channel: a batch norm that nothing
                                       could absorb

@@ -24,6 +24,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 Weights = Mapping[str, Tensor]
+Pair = tuple[int, int]
 
 
 def compute(problem: Problem, inputs: Sequence[Tensor], weights: Weights) -> Tensor:
@@ -44,9 +45,62 @@ def _window(w: Problem) -> dict[str, Any]:
     return {"stride": (w["sh"], w["sw"]), "padding": (w["ph"], w["pw"])}
 
 
+def _convolution(w: Problem, x: Tensor, kernel: Tensor, bias: Tensor, groups: int) -> Tensor:
+    """Of NCHW, with all that the windows of problems may have."""
+    top, left = w["ph"], w["pw"]
+    x = F.pad(x, (left, w.get("pr", left), top, w.get("pb", top)))
+    dilation = (w.get("dh", 1), w.get("dw", 1))
+    return F.conv2d(x, kernel, bias, (w["sh"], w["sw"]), 0, dilation, groups)
+
+
 def _conv2d(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
     x = inputs[0][:, w["ic0"] : w["ic0"] + w["ci"]]
-    return _finish(w, F.conv2d(x, weights["weight"], weights["bias"], **_window(w)), inputs[1:])
+    y = _convolution(w, x, weights["weight"], weights["bias"], w.get("groups", 1))
+    return _finish(w, y, inputs[1:])
+
+
+def _conv_transpose(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
+    x = inputs[0][:, w["ic0"] : w["ic0"] + w["ci"]]
+    y = transposed_convolution(
+        x, weights, (w["sh"], w["sw"]), (w["ph"], w["pw"]), (w["oh"], w["ow"]),
+        (w.get("dh", 1), w.get("dw", 1)), w.get("groups", 1),
+    )  # fmt: skip
+    return _finish(w, y, inputs[1:])
+
+
+def transposed_convolution(
+    x: Tensor, weights: Weights, stride: Pair, cut: Pair, size: Pair, dilation: Pair,
+    groups: int = 1,
+) -> Tensor:  # fmt: skip
+    """NCHW: ``size`` pixels of the result from the corner ``cut`` on. Weights: ``weight``
+    [co, ci / groups, kh, kw] and ``bias``."""
+    kernel = torch.cat([part.transpose(0, 1) for part in weights["weight"].chunk(groups)])
+    full = F.conv_transpose2d(x, kernel, None, stride, 0, 0, groups, dilation)
+    down, across = (max(0, c + n - m) for c, n, m in zip(cut, size, full.shape[2:], strict=True))
+    full = F.pad(full, (0, across, 0, down))
+    y = full[:, :, cut[0] : cut[0] + size[0], cut[1] : cut[1] + size[1]]
+    return y + weights["bias"][:, None, None]
+
+
+def _conv3d(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
+    x = inputs[0][:, w["ic0"] : w["ic0"] + w["ci"]]
+    stride, cut = (tuple(w[f"{name}{axis}"] for axis in "dhw") for name in "sp")
+    dilation = tuple(w.get(f"d{axis}", 1) for axis in "dhw")
+    y = volume_convolution(x, weights, w["d"], stride, cut, dilation, w.get("groups", 1))
+    return _finish(w, y, inputs[1:])
+
+
+def volume_convolution(
+    x: Tensor, weights: Weights, depth: int, stride: Sequence[int], padding: Sequence[int],
+    dilation: Sequence[int], groups: int,
+) -> Tensor:  # fmt: skip
+    """NCHW, the ``depth`` planes of a volume one below the other. Weights: ``weight``
+    [co, ci / groups, kd, kh, kw] and ``bias``."""
+    n, c, rows, columns = x.shape
+    volume = x.reshape(n, c, depth, rows // depth, columns)
+    more: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
+    y = F.conv3d(volume, weights["weight"], weights["bias"], groups=groups, **more)
+    return y.reshape(n, y.shape[1], -1, y.shape[4])
 
 
 def _finish(w: Problem, y: Tensor, rest: list[Tensor]) -> Tensor:
@@ -74,7 +128,7 @@ def _mbconv(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
 def _depthwise(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
     x = inputs[0][:, w["c0"] : w["c0"] + w["c"]]
     kernel = weights["weight"].unsqueeze(1)
-    y = F.conv2d(x, kernel, weights["bias"], groups=w["c"], **_window(w))
+    y = _convolution(w, x, kernel, weights["bias"], w["c"])
     return ACTIVATIONS[w.text("act")](y)
 
 
@@ -122,8 +176,24 @@ def _transpose(_w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
     return inputs[0]
 
 
+def _channel_shuffle(w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
+    return F.channel_shuffle(inputs[0], w["groups"])
+
+
+def _matmul(w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
+    return product(*inputs, turned=(bool(w["ta"]), bool(w["tb"])))
+
+
+def product(x: Tensor, y: Tensor, turned: tuple[bool, bool]) -> Tensor:
+    """The matrix product of two tensors, of which some are given with rows as columns."""
+    x, y = (t.mT if turn else t for t, turn in zip((x, y), turned, strict=True))
+    return x @ y
+
+
 _OPERATORS: dict[str, Callable[[Problem, list[Tensor], Weights], Tensor]] = {
     "conv2d": _conv2d,
+    "conv3d": _conv3d,
+    "conv_transpose": _conv_transpose,
     "depthwise": _depthwise,
     "mbconv": _mbconv,
     "pool2d": _pool2d,
@@ -132,4 +202,6 @@ _OPERATORS: dict[str, Callable[[Problem, list[Tensor], Weights], Tensor]] = {
     "pconv_pointwise": _pconv_pointwise,
     "pconv_block": _pconv_block,
     "transpose": _transpose,
+    "channel_shuffle": _channel_shuffle,
+    "matmul": _matmul,
 }

@@ -39,7 +39,7 @@ def _shuffled_store(node: Node, users: Users) -> Node | None:
 
 
 def _sliced_load(node: Node, users: Users) -> Node | None:
-    if node.op not in ("conv2d", "depthwise", "pool2d"):
+    if node.op not in ("conv2d", "conv3d", "conv_transpose", "depthwise", "pool2d"):
         return None
     if node.attrs.get("layout", NHWC) != NHWC:
         return None
@@ -48,7 +48,7 @@ def _sliced_load(node: Node, users: Users) -> Node | None:
         return None
     source, first = view
     channels = node.inputs[0].shape[3]
-    pitch, start = ("icp", "ic0") if node.op == "conv2d" else ("cp", "c0")
+    pitch, start = ("icp", "ic0") if node.op.startswith("conv") else ("cp", "c0")
     attrs = node.attrs | {pitch: source.shape[3], start: first, "channels": channels}
     return Node(node.op, [source, *node.inputs[1:]], node.shape, attrs, node.weights,
                 node.modules)  # fmt: skip

@@ -1,0 +1,32 @@
+"""ONNX operators -> Relax, those that TVM's importer has not, gets wrong, or makes loop nests of.
+
+A converter takes a :class:`~tvm_flow.frontend.onnx_operators.call.Call` and returns the result, or
+a Relax tuple of the results.
+"""
+
+from __future__ import annotations
+
+from tvm_flow.frontend.onnx_operators import (
+    elementwise,
+    indexing,
+    movement,
+    normalisation,
+    products,
+    quantised,
+    recurrent,
+    resize,
+    transposed,
+    windows,
+)
+from tvm_flow.frontend.onnx_operators.call import Call, Converter, NotConvertibleError
+
+__all__ = ["CONVERTERS", "Call", "NotConvertibleError"]
+
+_MODULES = (
+    elementwise, indexing, movement, normalisation, products, quantised, recurrent, resize,
+    transposed, windows,
+)  # fmt: skip
+
+CONVERTERS: dict[str, Converter] = {
+    name: converter for module in _MODULES for name, converter in module.CONVERTERS.items()
+}
