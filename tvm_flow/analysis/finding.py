@@ -21,7 +21,8 @@ MODELLED, MEASURED = "modelled", "measured"
 class Change:
     """What one rule says of neighbouring ``layers``. ``after``: problems that would take their
     place, or empty where they would go altogether; ``fraction``: of the layers' time, where the
-    saving is no matter of other problems. ``retrain``: whether the network computes something else
+    saving is no matter of other problems; ``per_mac``: what counts is the time of as many
+    multiply-accumulates. ``retrain``: whether the network computes something else
     then."""
 
     rule: str
@@ -29,13 +30,24 @@ class Change:
     text: str
     after: tuple[Problem, ...] = ()
     fraction: float | None = None
+    per_mac: bool = False
     retrain: bool = True
+
+    @property
+    def scale(self) -> float:
+        """What the time of :attr:`after` is multiplied with before it is compared."""
+        if not self.per_mac:
+            return 1.0
+        after = sum(registry.operator(problem.op).macs(problem) for problem in self.after)
+        return sum(layer.macs for layer in self.layers) / after
 
 
 @dataclass(frozen=True)
 class Finding:
     """``cost_s``: seconds of its layers now, ``cost_word`` as of :attr:`Layer.time_word`, or
-    ``"predicted"``. ``saving_s``: seconds; ``saving_word``: ``"modelled"`` or ``"measured"``."""
+    ``"predicted"``. ``saving_s``: seconds; ``saving_word``: ``"modelled"`` or ``"measured"``.
+    ``before`` and ``after``: workloads of one of the ``count`` places, whose seconds are summed;
+    the time of ``after`` counts ``scale`` times, where as many MACs are compared."""
 
     rule: str
     symbols: tuple[str, ...]
@@ -48,6 +60,8 @@ class Finding:
     retrain: bool
     before: tuple[str, ...]
     after: tuple[str, ...]
+    scale: float = 1.0
+    count: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; see docs/analysis.md."""
@@ -63,6 +77,8 @@ class Finding:
             "retrain": self.retrain,
             "before": list(self.before),
             "after": list(self.after),
+            "scale": self.scale,
+            "count": self.count,
         }
 
 
@@ -75,7 +91,7 @@ def finding(change: Change, device: Cpu, peaks: Peaks, resident: int) -> Finding
     fraction = change.fraction
     if fraction is None:
         then = summed(predict(work_of(way, device), peaks, resident) for way in after).total
-        fraction = 1 - then / before if before else 0.0
+        fraction = 1 - change.scale * then / before if before else 0.0
     return Finding(
         rule=change.rule,
         symbols=tuple(layer.symbol for layer in change.layers),
@@ -88,6 +104,7 @@ def finding(change: Change, device: Cpu, peaks: Peaks, resident: int) -> Finding
         retrain=change.retrain,
         before=tuple(layer.workload for layer in change.layers if layer.workload),
         after=tuple(way.key for way in after),
+        scale=change.scale,
     )
 
 

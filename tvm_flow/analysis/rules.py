@@ -55,8 +55,9 @@ def _of(scene: Scene, op: str) -> Iterator[tuple[Layer, Problem]]:
 
 
 def _pointwise(problem: Problem) -> bool:
-    window = [problem[name] for name in ("kh", "kw", "sh", "sw")]
-    return problem.layout == NHWC and window == [1, 1, 1, 1]
+    window = [problem[name] for name in ("kh", "kw", "sh", "sw", "ph", "pw")]
+    one_group = problem.get("groups", 1) == 1
+    return problem.layout == NHWC and one_group and window == [1, 1, 1, 1, 0, 0]
 
 
 def unequal_widths(scene: Scene) -> Iterator[Change]:
@@ -71,7 +72,30 @@ def unequal_widths(scene: Scene) -> Iterator[Change]:
             even = max(lanes, lanes * round(math.sqrt(ci * co) / lanes))
             after = _changed(problem, ci=even, co=even, icp=even, ic0=0)
             text = f"{ci}>{co} channels: {even}>{even} has about as many MACs and moves less"
-            yield Change("G1 unequal widths", (layer,), text, (after,))
+            yield Change("G1 unequal widths", (layer,), text, (after,), per_mac=True)
+
+
+def many_groups(scene: Scene) -> Iterator[Change]:
+    """G2: groups cost memory accesses; a dense convolution of fewer channels has as many MACs. How
+    many groups a stage bears is a prior (2-4, 4-8, 8-16 from large pictures to small ones)."""
+    for layer, problem in _of(scene, "conv2d"):
+        groups, lanes = problem.get("groups", 1), scene.device.lanes
+        if groups == 1 or problem["ci"] == groups or problem.get("mix", 0):
+            continue
+        most = 4 if problem["h"] >= 56 else 8 if problem["h"] >= 28 else 16
+        narrow = [max(lanes, lanes * round(problem[c] / math.sqrt(groups) / lanes))
+                  for c in ("ci", "co")]  # fmt: skip
+        rest = {name: value for name, value in problem.params if name != "groups"}
+        after = Problem.of(
+            "conv2d", {**rest, "ci": narrow[0], "co": narrow[1], "icp": narrow[0], "ic0": 0},
+            problem.layout, problem.dtype,
+        )  # fmt: skip
+        beyond = f", more than the {most} this stage bears" if groups > most else ""
+        text = (
+            f"{groups} groups{beyond}: {narrow[0]}>{narrow[1]} channels in one group have about "
+            "as many MACs"
+        )
+        yield Change("G2 groups", (layer,), text, (after,), per_mac=True)
 
 
 def fragments(scene: Scene) -> Iterator[Change]:
@@ -140,10 +164,12 @@ def dense_windows(scene: Scene) -> Iterator[Change]:
     """A 3x3 or larger of equal widths: PConv and a 1x1 see as far for fewer MACs."""
     for layer, problem in _of(scene, "conv2d"):
         k, c = problem["kh"], problem["ci"]
+        plain = problem.get("groups", 1) == problem.get("dh", 1) == problem.get("dw", 1) == 1
+        plain = plain and not {"pb", "pr"} & dict(problem.params).keys()
         square = problem["kh"] == problem["kw"] > 1 and problem["sh"] == problem["sw"] == 1
         same = problem["ph"] == problem["pw"] == k // 2 and problem["co"] == c
         whole = problem["icp"] == c and not problem.get("mix", 0) and problem.layout == NHWC
-        if square and same and whole and c >= 2 * scene.n_div and k % 2:
+        if plain and square and same and whole and c >= 2 * scene.n_div and k % 2:
             after = _partial(problem, c, c, k, scene.n_div)
             text = f"{k}x{k} over {c} channels: PConv over 1/{scene.n_div} of them and a 1x1"
             yield Change("3x3 that PConv would replace", (layer,), text, (after,))
@@ -156,7 +182,8 @@ def depthwise(scene: Scene) -> Iterator[Change]:
         if one is None or two is None or (one.op, two.op) != ("depthwise", "conv2d"):
             continue
         c, k = one["c"], one["kh"]
-        plain = one.layout == NHWC and one["kh"] == one["kw"] and one["sh"] == one["sw"] == 1
+        plain = one.layout == NHWC and not {"dh", "dw", "pb", "pr"} & dict(one.params).keys()
+        plain = plain and one["kh"] == one["kw"] and one["sh"] == one["sw"] == 1
         follows = (two["h"], two["w"], two["ci"], two["icp"]) == (one["h"], one["w"], c, c)
         if plain and follows and _pointwise(two) and not two.get("mix", 0) and c >= 2 * scene.n_div:
             after = _partial(two, c, two["co"], k, scene.n_div)
@@ -173,6 +200,6 @@ def _partial(like: Problem, c: int, co: int, k: int, n_div: int) -> Problem:
 
 
 RULES: Sequence[Rule] = (
-    unequal_widths, fragments, element_wise, without_kernel, idle_lanes, costly_activations,
-    dense_windows, depthwise,
+    unequal_widths, many_groups, fragments, element_wise, without_kernel, idle_lanes,
+    costly_activations, dense_windows, depthwise,
 )  # fmt: skip

@@ -78,9 +78,7 @@ def analyze(
     """
     if runs < 1:
         raise UsageError(f"cannot analyze {runs} runs", fix="ask for 1 or more")
-    board = board_of(target, threads)
-    if threads is None and not board.is_native:
-        board = replace(board, threads=1)
+    board = analysis_board(target, threads)
     device = target_value(target).device
     peaks = peaks_of(board, again=measure_peaks)
     with tempfile.TemporaryDirectory(prefix="tvm-flow-analyze-") as folder:
@@ -132,6 +130,12 @@ def analyze_both(
                 fix="compare networks with convolutions or products",
             )
     return Comparison(one, two, difference(one, two))
+
+
+def analysis_board(target: TargetLike, threads: int | None) -> Board:
+    """The board with the threads that are analysed; boards are modelled on one."""
+    board = board_of(target, threads)
+    return replace(board, threads=1) if threads is None and not board.is_native else board
 
 
 def _with_board(target: TargetLike, board: Board) -> TargetLike:
