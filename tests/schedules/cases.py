@@ -12,7 +12,15 @@ from tvm_flow.schedules.contract.problem import (
     Problem,
     Workload,
 )
-from tvm_flow.schedules.operators import conv2d, conv3d, conv_transpose, depthwise, matmul, pooling
+from tvm_flow.schedules.operators import (
+    conv2d,
+    conv3d,
+    conv_transpose,
+    depthwise,
+    matmul,
+    pooling,
+    resize,
+)
 from tvm_flow.schedules.operators.reference import ACTIVATIONS
 
 
@@ -308,6 +316,23 @@ def _transpose(n: int, c: int, h: int, w: int, layout: str) -> Workload:
     return _direct(Problem.make("transpose", n=n, c=c, h=h, w=w, layout=layout))
 
 
+def _resized(
+    n: int, size: int, c: int, out: tuple[int, int], method: str, mode: str, **more: Any
+) -> Workload:
+    shape = {"n": n, "h": size, "w": size, "c": c, "oh": out[0], "ow": out[1]}
+    rounding = "floor" if method == "nearest" else "none"
+    how = {"method": method, "mode": mode, "rounding": rounding}
+    return _direct(resize.problem(**{**shape, **how, **more}))
+
+
+RESIZED = [
+    _resized(2, 5, 22, (10, 15), "nearest", "asymmetric", act="relu", res="post"),
+    _resized(1, 6, 10, (4, 9), "nearest", "tf_half_pixel_for_nn", rounding="round_prefer_ceil"),
+    _resized(1, 5, 58, (10, 10), "linear", "half_pixel", cp=70, c0=3),
+    _resized(3, 7, 3, (11, 5), "linear", "align_corners", res="pre"),
+    _resized(1, 5, 20, (13, 7), "cubic", "half_pixel", act="relu"),
+    _resized(1, 4, 20, (8, 1), "linear", "pytorch_half_pixel"),
+]
 VOLUMES = [
     _volume(1, (3, 7, 5), 10, 20, act="relu"),
     _volume(2, (5, 6, 9), 7, 33, s=2, res="pre", act="hardswish"),
@@ -435,6 +460,6 @@ for _workload in [
     *DEPTHWISE, *POOL,
     *(_global(*given) for given in ((1, 7, 10), (3, 15, 58), (1, 1, 232), (3, 7, 122), (1, 2, 1))),
     *PARTIAL, *POINTWISE, *BLOCK, *WINOGRAD, *MBCONV, *MBCONV_WHOLE, *TRANSPOSE, *TRANSPOSED,
-    *VOLUMES, *POINTWISE_NCHW, *DEPTHWISE_NCHW, *SHUFFLE, *MATMUL,
+    *VOLUMES, *RESIZED, *POINTWISE_NCHW, *DEPTHWISE_NCHW, *SHUFFLE, *MATMUL,
 ]:  # fmt: skip
     CASES.setdefault(generator_of(_workload), []).append(_workload)

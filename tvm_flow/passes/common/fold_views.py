@@ -54,7 +54,7 @@ def _shuffled_weights(node: Node, users: Users) -> Node | None:
 
 
 def _sliced_load(node: Node, users: Users) -> Node | None:
-    if node.op not in ("conv2d", "conv3d", "conv_transpose", "depthwise", "pool2d"):
+    if node.op not in ("conv2d", "conv3d", "conv_transpose", "depthwise", "pool2d", "resize"):
         return None
     if node.attrs.get("layout", NHWC) != NHWC:
         return None
