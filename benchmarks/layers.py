@@ -66,7 +66,7 @@ def _narrow_groups() -> Iterable[Layer]:
     yield _conv(256, 256, 56, groups=32, stride=2)
     yield _conv(60, 60, 28, groups=6)
     yield _conv(60, 60, 29, groups=20, n=2)
-    yield _conv(64, 64, 56, 1, groups=16)
+    yield _conv(128, 128, 56, 1, groups=32)
     yield _conv(36, 36, 28, 5, groups=6)
 
 
@@ -92,7 +92,7 @@ def _depthwise() -> Iterable[Layer]:
         yield _conv(c, c, size, k, dilation=d, groups=c)
     for c, times, size, k in ((32, 4, 56, 3), (64, 2, 56, 3), (96, 3, 28, 3), (58, 2, 28, 5)):
         yield _conv(c, c * times, size, k, groups=c)
-    yield _conv(64, 128, 56, groups=64, stride=2)
+    yield _conv(96, 192, 56, groups=96, stride=2)
 
 
 def _up(

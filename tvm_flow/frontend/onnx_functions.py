@@ -25,9 +25,7 @@ def written_out(model: onnx.ModelProto, known: Collection[str]) -> onnx.ModelPro
         model = inliner.inline_selected_functions(
             model, kept, exclude=True, inline_schema_functions=True
         )
-    for node in model.graph.node:
-        if node.op_type == "Constant":
-            _as_tensor(node)
+    _constants_as_tensors(model.graph)
     return model
 
 
@@ -66,6 +64,15 @@ def _with_defaults(model: onnx.ModelProto, known: Collection[str]) -> None:
             for name, declared in schema.attributes.items()
             if name not in given and declared.default_value.name
         )
+
+
+def _constants_as_tensors(graph: onnx.GraphProto) -> None:
+    for node in graph.node:
+        if node.op_type == "Constant":
+            _as_tensor(node)
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                _constants_as_tensors(attribute.g)
 
 
 def _as_tensor(node: onnx.NodeProto) -> None:

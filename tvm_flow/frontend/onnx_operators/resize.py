@@ -205,7 +205,7 @@ def _taps(call: Call, mode: str, places: Floats, old: int, scale: float) -> list
             distance, float(call.attr("cubic_coeff_a", -0.75))
         )  # fmt: skip
         inside = (at >= 0) & (at < old)
-        if call.attr("exclude_outside", 0) or call.attr("antialias", 0):
+        if call.attr("exclude_outside", 0):
             weight = np.where(inside, weight, 0.0)
         taps.append((at.clip(0, old - 1), weight))
     total = np.sum([weight for _, weight in taps], 0)

@@ -150,8 +150,8 @@ def _per_channel(value: np.ndarray, node: Node) -> np.ndarray | None:
 
 def _constant(node: Node) -> Node | None:
     """x + c, x * c, x - c, x / c with one constant per channel -> affine."""
-    if node.op not in ("add", "multiply", "subtract", "divide"):
-        return None
+    if node.op not in ("add", "multiply", "subtract", "divide") or len(node.shape) < 2:
+        return None  # the channels of a vector would be its batch
     pairs = [tuple(node.inputs)]
     if node.op in ("add", "multiply"):
         pairs.append(tuple(node.inputs[::-1]))
