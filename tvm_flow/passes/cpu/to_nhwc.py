@@ -69,9 +69,7 @@ class _Converter:
             nhwc = four and self.border == "NHWC"
             shape = nhwc_shape(node.shape) if nhwc else node.shape
             new = Node("input", [], shape, dtype=node.dtype, name=node.name)
-        elif four and node.op in _RULED and self._convertible(node):
-            nhwc, new = True, self._ruled(node)
-        elif four and node.op in _FOLLOWING and self._follows_nhwc(node):
+        elif four and (self._convertible(node) or self._follows_nhwc(node)):
             nhwc, new = True, self._ruled(node)
         elif node.op == "dense":
             nhwc, new = False, self._dense(node)
@@ -90,11 +88,13 @@ class _Converter:
     def _convertible(self, node: Node) -> bool:
         if node.op == "conv2d":
             return _supported_conv(node)
-        return node.op not in _ELEMENTWISE or _of_one_layout(node)
+        return node.op in _RULED and (node.op not in _ELEMENTWISE or _of_one_layout(node))
 
     def _follows_nhwc(self, node: Node) -> bool:
-        return _of_one_layout(node) and any(
-            self.in_nhwc[id(s)] for s in node.inputs if s.op != "const"
+        return (
+            node.op in _FOLLOWING
+            and _of_one_layout(node)
+            and any(self.in_nhwc[id(s)] for s in node.inputs if s.op != "const")
         )
 
     def _pixel(self, node: Node) -> bool:
