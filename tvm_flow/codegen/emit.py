@@ -152,16 +152,6 @@ def _original(node: Node, sources: list[relax.Expr]) -> relax.Expr:
     return relax.Call(call.op, args, call.attrs, call.ty_args)
 
 
-def _general_conv2d(node: Node, sources: list[relax.Expr]) -> relax.Expr:
-    """Grouped, dilated or unevenly padded convolution, NCHW as imported."""
-    a, bias = node.attrs, node.weights["bias"].reshape(1, -1, 1, 1)
-    out = relax.op.nn.conv2d(
-        sources[0], relax.const(np.ascontiguousarray(node.weights["weight"])),
-        strides=a["strides"], padding=a["padding"], dilation=a["dilation"], groups=a["groups"],
-    )  # fmt: skip
-    return relax.op.add(out, relax.const(np.ascontiguousarray(bias)))
-
-
 def _affine_relax(node: Node, sources: list[relax.Expr]) -> relax.Expr:
     shape = [1, -1] + [1] * (len(node.shape) - 2)
     scale, shift = (node.weights[k].reshape(shape) for k in ("scale", "shift"))
@@ -218,7 +208,6 @@ _RELAX: dict[str, Callable[[Node, list[relax.Expr]], relax.Expr]] = {
     "divide": lambda node, s: relax.op.divide(*s),
     "act": _act_relax,
     "affine": _affine_relax,
-    "general_conv2d": _general_conv2d,
     "channel_shuffle": _shuffle_relax,
     "concat_shuffle": _shuffle_relax,
 }
