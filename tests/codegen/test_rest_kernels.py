@@ -19,6 +19,7 @@ from tvm_flow.codegen.emit import emit
 from tvm_flow.codegen.rest.elementwise import Machine
 from tvm_flow.codegen.rest.function import vectorised
 from tvm_flow.codegen.schedule_rest import fuse_rest
+from tvm_flow.ir.generic import generic_operators
 from tvm_flow.passes.phases import run_phases
 
 Body = Callable[[Any, Tensor], Any]
@@ -90,6 +91,16 @@ def test_all_is_in_vectors_without_calls() -> None:
         assert "T.Ramp" in text
         for call in ("exp", "log", "tanh", "erf", "pow", "sigmoid"):
             assert f"T.{call}(" not in text
+
+
+def test_they_are_not_named_as_slow_and_others_are() -> None:
+    def named(*bodies: Body) -> list[str]:
+        graph = run_phases(imported(snippet(*bodies), SHAPE), phases())
+        cpu = cpu_of(board())
+        return [o.operator for o in generic_operators(graph, lambda n: bool(CPU.ways(n, cpu)))]
+
+    assert named(*EVERY.values()) == []
+    assert named(lambda _, x: torch.sin(x) + torch.atan(x)) == ["sin", "atan"]
 
 
 def test_short_rows() -> None:
