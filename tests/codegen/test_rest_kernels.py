@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import tvm
 from torch import Tensor, nn
 
 from tests.passes.networks import Snippet, board, check, imported, run
+from tvm_flow import targets
 from tvm_flow.backends.cpu import CPU, cpu_of, phases
 from tvm_flow.codegen.emit import emit
 from tvm_flow.codegen.rest.elementwise import Machine
@@ -105,6 +107,18 @@ def test_they_are_not_named_as_slow_and_others_are() -> None:
 
 def test_short_rows() -> None:
     check(snippet(*EVERY.values()), SHAPE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["native", "rk3399"])
+def test_machine_code_calls_no_library(target: str, tmp_path: Path) -> None:
+    graph = run_phases(imported(snippet(*EVERY.values()), SHAPE), phases())
+    built = CPU.compile(CPU.lower(graph, targets.load(target)))
+    objects = tmp_path / "kernels.o"
+    built.module.write_to_file(str(objects), "o")
+    names = set(objects.read_bytes().split(b"\0"))
+    for function in (b"expf", b"logf", b"tanhf", b"erff", b"powf", b"fmodf", b"floorf", b"roundf"):
+        assert function not in names
 
 
 @pytest.mark.slow
