@@ -76,10 +76,14 @@ class _Converter:
         self.new[id(node)], self.in_nhwc[id(node)] = new, nhwc
 
     def _convertible(self, node: Node) -> bool:
-        if node.op in FOLLOWING:
-            read = (self.in_nhwc[id(source)] for source in node.inputs if source.op != "const")
-            return _of_one_layout(node) and any(read)
-        return node.op in _RULED and (node.op not in ELEMENTWISE or _of_one_layout(node))
+        if node.op not in ELEMENTWISE | FOLLOWING:
+            return node.op in _RULED
+        return _of_one_layout(node) and any(self._suits_nhwc(node, s) for s in node.inputs)
+
+    def _suits_nhwc(self, node: Node, source: Node) -> bool:
+        """Whether an element-wise operator has something of an input's being in NHWC: what reads
+        the network's own input is likely to be read by a convolution."""
+        return self.in_nhwc[id(source)] or (source.op == "input" and node.op in ELEMENTWISE)
 
     def _pixel(self, node: Node) -> bool:
         """A 4-D tensor of one pixel has the same elements in the same order in both layouts."""
