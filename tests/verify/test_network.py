@@ -12,6 +12,7 @@ from tvm import relax
 
 import tvm_flow
 from tests.verify.networks import SHAPE, LastStep, imported, verified
+from tvm_flow.api import networks
 from tvm_flow.backends.cpu import phases
 from tvm_flow.frontend.export import import_model
 from tvm_flow.frontend.model import load
@@ -154,3 +155,9 @@ def test_wrong_import_for_a_board(tmp_path: Path) -> None:
     assert not (tmp_path / "b").exists()
     with pytest.raises(ImportUnsupportedError, match="compared with the ONNX reference"):
         tvm_flow.trace(model)
+
+
+def test_a_wrong_import_is_not_tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks, "import_model", lambda _loaded: _changed("act", kind="relu"))
+    with pytest.raises(ImportUnsupportedError, match=r"aten\.sigmoid\.default"):
+        tvm_flow.tune(tvm_flow.Model(_Cut(), input_shape=SHAPE), trials=1, records=tmp_path)

@@ -47,7 +47,8 @@ def build(
         require_library_place(output)
     dumped = None if dump is None else Dump(dump)
     chooser = RecordChooser(store, board, backend)
-    checked = optimised(loaded, backend, board, layout, dumped.graph if dumped else None)
+    watch = dumped.graph if dumped else None
+    checked = optimised(loaded, backend, board, layout, watch, chooser)
     lowered = backend.lower(checked.graph, board, choose=chooser, layout=layout)
     if strict:
         require_kernels(lowered)
