@@ -12,6 +12,7 @@ import numpy as np
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_conv_transpose import ConvTranspose as _ConvTranspose
 from onnx.reference.ops.op_max_pool import MaxPool as _MaxPool
+from onnx.reference.ops.op_scatter_elements import ScatterElements as _ScatterElements
 
 
 class BatchNormalization(OpRun):
@@ -126,6 +127,10 @@ class MaxPool(_MaxPool):
         return made
 
 
+class Scatter(_ScatterElements):
+    """The former name, which the evaluator has not."""
+
+
 def same_pads(
     mode: str,
     sizes: Sequence[int],
@@ -147,4 +152,5 @@ def same_pads(
 
 CORRECTED = (
     BatchNormalization, LRN, Softmax, LogSoftmax, Hardmax, ConvTranspose, MaxPool,
+    Scatter,
 )  # fmt: skip

@@ -25,9 +25,7 @@ def written_out(model: onnx.ModelProto, known: Collection[str]) -> onnx.ModelPro
         model = inliner.inline_selected_functions(
             model, kept, exclude=True, inline_schema_functions=True
         )
-    for node in model.graph.node:
-        if node.op_type == "Constant":
-            _as_tensor(node)
+    _constants_as_tensors(model.graph)
     return model
 
 
@@ -42,7 +40,9 @@ def _typed(model: onnx.ModelProto) -> onnx.ModelProto:
                 onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
             )
     # an input that is left out has no name, and is asked for its type all the same
-    typed.graph.value_info.append(onnx.helper.make_tensor_value_info("", onnx.TensorProto.FLOAT, []))
+    typed.graph.value_info.append(
+        onnx.helper.make_tensor_value_info("", onnx.TensorProto.FLOAT, [])
+    )
     return typed
 
 
@@ -66,14 +66,21 @@ def _with_defaults(model: onnx.ModelProto, known: Collection[str]) -> None:
         )
 
 
+def _constants_as_tensors(graph: onnx.GraphProto) -> None:
+    for node in graph.node:
+        if node.op_type == "Constant":
+            _as_tensor(node)
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                _constants_as_tensors(attribute.g)
+
+
 def _as_tensor(node: onnx.NodeProto) -> None:
     kind = _CONSTANTS.get(node.attribute[0].name) if node.attribute else None
     if kind is None:
         return
     attribute = node.attribute[0]
     value = onnx.helper.get_attribute_value(attribute)
-    tensor = numpy_helper.from_array(
-        np.asarray(value, onnx.helper.tensor_dtype_to_np_dtype(kind))
-    )
+    tensor = numpy_helper.from_array(np.asarray(value, onnx.helper.tensor_dtype_to_np_dtype(kind)))
     del node.attribute[:]
     node.attribute.append(onnx.helper.make_attribute("value", tensor))

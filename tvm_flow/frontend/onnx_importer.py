@@ -24,6 +24,12 @@ class Importer(ONNXGraphImporter):
     def _check_for_unsupported_ops(self, graph: onnx.GraphProto) -> None:
         """Unknown ones are found one by one, by name."""
 
+    def _construct_nodes(self, graph: onnx.GraphProto) -> None:
+        for node in graph.node:  # TVM has branches, which no plan has
+            if node.op_type == "If":
+                self._convert_operator("If", [], {"tvm_custom": {"num_outputs": 1}}, self.opset)
+        super()._construct_nodes(graph)
+
     def _convert_operator(
         self, op_name: str, inputs: list[Any], attrs: dict[str, Any], opset: int
     ) -> Any:
@@ -31,10 +37,11 @@ class Importer(ONNXGraphImporter):
         if converter is None:
             return self._bound(super()._convert_operator(op_name, inputs, attrs, opset))
         results = attrs["tvm_custom"]["num_outputs"]
-        given = list(inputs)
-        return self._bound(
-            converter(Call(self.bb, op_name, given, attrs, opset, results, self._params))
-        )
+        call = Call(self.bb, op_name, list(inputs), attrs, opset, results, self._params)
+        made = converter(call)
+        if made is None:
+            made = super()._convert_operator(op_name, inputs, attrs, opset)
+        return self._bound(made)
 
     def _bound(self, result: Any) -> Any:
         """Results as variables: what the model calls by a name is then found again."""

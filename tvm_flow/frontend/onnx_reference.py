@@ -15,13 +15,9 @@ from tvm_flow.frontend.onnx_corrected import CORRECTED
 from tvm_flow.frontend.weights import first_line
 from tvm_flow.support.errors import ImportUnsupportedError
 
-try:
-    import onnxruntime
-except ImportError:  # an extra
-    onnxruntime = None
-
 _FIX = "install ONNX Runtime, which runs more models: pip install tvm-flow[onnx]"
 RUNTIME, EVALUATOR = "ONNX Runtime", "onnx.reference"
+_IR = 10  # of files, which ONNX Runtime is behind with
 _FATAL = 4  # ONNX Runtime's log level
 
 
@@ -55,9 +51,14 @@ class Reference:
             raise ImportUnsupportedError(
                 f"{EVALUATOR}, ONNX's own evaluator, cannot run the ONNX model",
                 why=f"{type(error).__name__}: {first_line(error)}",
-                fix=_FIX if onnxruntime is None else "export the model for another operator set",
+                fix=_FIX if _installed() is None else "export the model for another operator set",
             ) from error
         return values
+
+    def without_runtime(self) -> bool:
+        """Whether ONNX Runtime was asked until now; from now on it is not."""
+        asked, self._session = self._session is not None, None
+        return asked
 
     def outputs(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The model's outputs, in order."""
@@ -69,9 +70,19 @@ class Reference:
         return ReferenceEvaluator(self._model, new_ops=list(CORRECTED))
 
 
+def _installed() -> Any:
+    """ONNX Runtime, an extra; imported when it is needed: it takes time, and starts a thread."""
+    try:
+        import onnxruntime  # noqa: PLC0415
+    except ImportError:
+        return None
+    return onnxruntime
+
+
 def _session(model: onnx.ModelProto) -> Any:
     """ONNX Runtime with every value as an output and each operator as the model has it; ``None``
     where it is not installed or does not know an operator or its version."""
+    onnxruntime = _installed()
     if onnxruntime is None or _is_misread(model):
         return None
     onnxruntime.set_default_logger_severity(_FATAL)
@@ -91,6 +102,7 @@ def _all_told(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of which every value is an output."""
     told = onnx.ModelProto()
     told.CopyFrom(model)
+    told.ir_version = min(told.ir_version, _IR)  # operators have their own versions
     graph = told.graph
     known = {value.name for value in graph.output}
     made = [name for node in graph.node for name in node.output if name and name not in known]

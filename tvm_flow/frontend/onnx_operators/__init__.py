@@ -1,7 +1,8 @@
 """ONNX operators -> Relax, those that TVM's importer has not, gets wrong, or makes loop nests of.
 
 A converter takes a :class:`~tvm_flow.frontend.onnx_operators.call.Call` and returns the result, or
-a Relax tuple of the results.
+a Relax tuple of the results; ``None`` leaves a node to TVM. It raises
+:class:`NotConvertibleError` for what it cannot express.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from tvm_flow.frontend.onnx_operators import (
     indexing,
     movement,
     normalisation,
+    ordering,
     products,
     quantised,
     recurrent,
+    refused,
     resize,
     transposed,
+    unpooling,
     windows,
 )
 from tvm_flow.frontend.onnx_operators.call import Call, Converter, NotConvertibleError
@@ -23,8 +27,8 @@ from tvm_flow.frontend.onnx_operators.call import Call, Converter, NotConvertibl
 __all__ = ["CONVERTERS", "Call", "NotConvertibleError"]
 
 _MODULES = (
-    elementwise, indexing, movement, normalisation, products, quantised, recurrent, resize,
-    transposed, windows,
+    elementwise, indexing, movement, normalisation, ordering, products, quantised, recurrent,
+    refused, resize, transposed, unpooling, windows,
 )  # fmt: skip
 
 CONVERTERS: dict[str, Converter] = {

@@ -90,22 +90,34 @@ def _pow(call: Call) -> Converted:
 
 def _mod(call: Call) -> Converted:
     """With ``fmod`` the sign is the dividend's, else the divisor's."""
-    operator = relax.op.mod if call.attr("fmod", 0) else relax.op.floor_mod
-    return call.op(operator, *call.inputs)
+    a, b = call.inputs
+    if np.dtype(dtype_of(a)).kind != "f":
+        return call.op(relax.op.mod if call.attr("fmod", 0) else relax.op.floor_mod, a, b)
+    rest = call.op(relax.op.mod, a, b)
+    if call.attr("fmod", 0):
+        return rest
+    differ = call.op(
+        relax.op.logical_xor, call.op(relax.op.less, rest, 0.0), call.op(relax.op.less, b, 0.0)
+    )
+    left = call.op(relax.op.logical_and, differ, call.op(relax.op.not_equal, rest, 0.0))
+    return call.emit(relax.op.where(left, call.add(rest, b), rest))
 
 
 def _shift(call: Call) -> Converted:
-    """A shift by the width of the type and more leaves nothing."""
+    """A shift by the width of the type and more, or by less than nothing, leaves nothing."""
     x, by = call.inputs
     kind = np.dtype(dtype_of(x))
     left = call.attr("direction") == "LEFT"
     most = 8 * kind.itemsize - 1
-    within = call.op(relax.op.minimum, by, most)
+    outside = call.op(relax.op.greater, by, most)
+    if kind.kind == "i":
+        outside = call.op(relax.op.logical_or, outside, call.op(relax.op.less, by, 0))
+    within = call.emit(relax.op.where(outside, constant(most, str(kind)), by))
     shifted = call.op(relax.op.left_shift if left else relax.op.right_shift, x, within)
     if not left and kind.kind == "i":
         return shifted  # the sign comes in, as NumPy has it
     nothing = constant(0, str(kind))
-    return call.emit(relax.op.where(call.op(relax.op.greater, by, most), nothing, shifted))
+    return call.emit(relax.op.where(outside, nothing, shifted))
 
 
 def _dropout(call: Call) -> Converted:

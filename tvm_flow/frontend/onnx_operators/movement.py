@@ -92,18 +92,6 @@ def _expand(call: Call) -> Converted:
     return call.broadcast(x, np.broadcast_shapes(tuple(dims(x)), tuple(shape)))
 
 
-def _cumulative(call: Call) -> Converted:
-    x = call.inputs[0]
-    axis = int(np.asarray(call.value(1)).reshape(-1)[0]) % rank(x)
-    backwards = np.arange(dims(x)[axis])[::-1]
-    if call.attr("reverse", 0):
-        x = call.take(x, backwards, axis)
-    operator = relax.op.cumsum if call.operator == "CumSum" else relax.op.cumprod
-    kind = dtype_of(x)
-    x = call.emit(operator(x, axis, kind, exclusive=bool(call.attr("exclusive", 0))))
-    return call.take(x, backwards, axis) if call.attr("reverse", 0) else x
-
-
 def _eye_like(call: Call) -> Converted:
     x, to = call.inputs[0], call.attrs.get("dtype")
     dtype = dtype_of(x) if to is None else numpy_type(int(to))
@@ -127,14 +115,22 @@ def _slice(call: Call) -> Converted:
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         at, size = axis % rank(x), dims(x)[axis % rank(x)]
         places = range(*slice(start, _end(end, size, step), step).indices(size))
-        if not places:
-            raise NotConvertibleError("it leaves no elements")
+        if not places:  # something may be joined to it
+            return array(np.zeros([*dims(x)[:at], 0, *dims(x)[at + 1 :]], dtype_of(x)))
         if step == 1:
             whole = len(places) == size
             x = x if whole else call.slice(x, at, places.start, places.stop)
         else:
             x = call.take(x, np.array(places), at)
     return x
+
+
+def _concat(call: Call) -> Converted:
+    """What has no elements is left out."""
+    if not all(isinstance(x.ty, relax.TensorType) for x in call.inputs):
+        return None  # shapes
+    filled = [x for x in call.inputs if 0 not in dims(x)] or call.inputs[:1]
+    return call.concat(filled, int(call.attr("axis")) % rank(filled[0]))
 
 
 def _end(end: int, size: int, step: int) -> int | None:
@@ -190,8 +186,7 @@ def _one_hot(call: Call) -> Converted:
 
 
 CONVERTERS: dict[str, Converter] = {
-    "CumProd": _cumulative,
-    "CumSum": _cumulative,
+    "Concat": _concat,
     "DepthToSpace": _depth_to_space,
     "Expand": _expand,
     "EyeLike": _eye_like,

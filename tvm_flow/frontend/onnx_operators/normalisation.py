@@ -188,6 +188,13 @@ def _layer_norm(call: Call) -> Converted:
     return relax.Tuple([y, mean, call.divide(constant(1.0, dtype_of(x)), deviation)])
 
 
+def _rms_norm(call: Call) -> Converted:
+    x = call.inputs[0]
+    axes = list(range(int(call.attr("axis", -1)) % rank(x), rank(x)))
+    squares = call.emit(relax.op.mean(_square(call, x), axes, keepdims=True))
+    return call.multiply(_standard(call, x, squares), call.inputs[1])
+
+
 def _standardise(call: Call) -> Converted:
     x = call.inputs[0]
     centred, _, variance = statistics(call, x, [int(a) for a in call.attr("axes", (0, 2, 3))])
@@ -261,6 +268,7 @@ CONVERTERS: dict[str, Converter] = {
     "LogSoftmax": lambda call: _flat_rows(call, _log_rows),
     "LpNormalization": _lp_normalisation,
     "MeanVarianceNormalization": _standardise,
+    "RMSNormalization": _rms_norm,
     "ReduceL1": _reduction(_L1),
     "ReduceL2": _reduction(_after(relax.op.sqrt, _SQUARES)),
     "ReduceLogSum": _reduction(_after(relax.op.log, _SUM)),

@@ -12,7 +12,6 @@ from tvm_flow.frontend.onnx_operators.call import (
     Call,
     Converted,
     Converter,
-    NotConvertibleError,
     constant,
     dims,
     dtype_of,
@@ -103,7 +102,9 @@ def _contracted(
         return call.reshape(call.permute(x, order), shape)
 
     product = call.op(
-        relax.op.matmul, folded(x, left, batch, own_x, common), folded(y, right, batch, common, own_y)
+        relax.op.matmul,
+        folded(x, left, batch, own_x, common),
+        folded(y, right, batch, common, own_y),
     )
     names = [*batch, *own_x, *own_y]
     return "".join(names), call.reshape(product, [sizes[c] for c in names])
@@ -127,12 +128,27 @@ def _dft(call: Call) -> Converted:
     axis = int(np.asarray(axis).reshape(-1)[0]) % rank(x)
     size = dims(x)[axis] if length is None else int(np.asarray(length).reshape(-1)[0])
     inverse, onesided = bool(call.attr("inverse", 0)), bool(call.attr("onesided", 0))
-    if inverse and onesided:
-        raise NotConvertibleError("it is inverse and onesided")
     order = [*[a for a in range(rank(x) - 1) if a != axis], axis, rank(x) - 1]
-    turned = _sized(call, call.permute(x, order), size)
+    turned = call.permute(x, order)
+    if inverse and onesided:
+        size = 2 * (dims(x)[axis] - 1) if length is None else size
+        y = _real(call, _sized(call, turned, size // 2 + 1), size)
+        return call.permute(y, np.argsort(order).tolist())
+    turned = _sized(call, turned, size)
     y = spectrum(call, turned, size // 2 + 1 if onesided else size, inverse)
     return call.permute(y, np.argsort(order).tolist())
+
+
+def _real(call: Call, x: Any, size: int) -> Any:
+    """The real numbers [..., time, 1] whose spectrum starts with [..., frequency, 2]: the rest of
+    it is what it starts with, turned round and conjugated."""
+    *outer, count, _ = dims(x)
+    angle = 2 * np.pi * np.outer(np.arange(count), np.arange(size)) / size
+    twice = np.array([1 if 2 * k in (0, size) else 2 for k in range(count)])[:, None] / size
+    matrix = np.stack([np.cos(angle) * twice, -np.sin(angle) * twice], 1).reshape(2 * count, size)
+    rows = call.reshape(x, [math.prod(outer), 2 * count])
+    made = call.op(relax.op.matmul, rows, constant(matrix, dtype_of(x)))
+    return call.reshape(made, [*outer, size, 1])
 
 
 def _sized(call: Call, x: Any, size: int) -> Any:
