@@ -44,7 +44,20 @@ class Importer(ExportedProgramImporter):
         theirs: dict[str, Any] = {**super().create_convert_map(), **ours}
         for name in comparisons:
             theirs[f"{name}.Scalar"] = self._with_fraction(theirs[f"{name}.Scalar"])
-        return {name: convert for name, convert in theirs.items() if name not in _NOT_THEIRS}
+        return {
+            name: self._emitted(convert)
+            for name, convert in theirs.items()
+            if name not in _NOT_THEIRS
+        }
+
+    def _emitted(self, convert: Any) -> Any:
+        """Some return a call that they have not emitted, which has no shape yet."""
+
+        def converted(node: fx.Node, *rest: Any) -> Any:
+            made = convert(node, *rest)
+            return self._emit(made) if isinstance(made, relax.Call) else made
+
+        return converted
 
     def _folded(self, node: fx.Node) -> relax.Expr:
         value = node.target.value  # type: ignore[union-attr]
