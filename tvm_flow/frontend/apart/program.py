@@ -77,7 +77,10 @@ def _has_plain_batch_norms(program: ExportedProgram) -> bool:
     asked for."""
     signature = program.graph_signature
     stored = {*signature.inputs_to_parameters, *signature.inputs_to_buffers}
-    norms = [node for node in program.graph.nodes if "batch_norm" in str(node.target)]
+    kinds = ("batch_norm", "instance_norm")
+    norms = [
+        node for node in program.graph.nodes if any(kind in str(node.target) for kind in kinds)
+    ]
     sources = [arg for node in norms for arg in node.args[1:5] if isinstance(arg, fx.Node)]
     return all(arg.name in stored for arg in sources) and not any(map(_returns_second, norms))
 
