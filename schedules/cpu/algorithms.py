@@ -7,18 +7,27 @@ from collections.abc import Callable
 from tvm_flow.schedules.contract.problem import Problem
 from tvm_flow.schedules.cpu.algorithm import CpuAlgorithm
 from tvm_flow.schedules.cpu.device import Cpu
-from tvm_flow.schedules.cpu.ops import conv2d, depthwise, mbconv, pconv
+from tvm_flow.schedules.cpu.ops import conv2d, conv_transpose, depthwise, mbconv, pconv
+from tvm_flow.schedules.cpu.ops.conv3d import Conv3d
+from tvm_flow.schedules.cpu.ops.matmul import Matmul
 from tvm_flow.schedules.cpu.ops.pooling import GlobalPool, Pool2d
+from tvm_flow.schedules.cpu.ops.resize import Resize
+from tvm_flow.schedules.cpu.ops.shuffle import ChannelShuffle
 from tvm_flow.schedules.cpu.ops.transpose import Transpose
 
 ALGORITHMS: list[CpuAlgorithm] = [
     *conv2d.ALGORITHMS,
+    Conv3d(),
+    *conv_transpose.ALGORITHMS,
     *depthwise.ALGORITHMS,
     *mbconv.ALGORITHMS,
     *pconv.ALGORITHMS,
+    Matmul(),
     Pool2d(),
     GlobalPool(),
     Transpose(),
+    Resize(),
+    ChannelShuffle(),
 ]
 
 _RANKED: dict[str, Callable[[Problem, Cpu], list[CpuAlgorithm]]] = {

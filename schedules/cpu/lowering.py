@@ -11,6 +11,7 @@ from tvm import s_tir, tirx
 from tvm.s_tir import pipeline as s_tir_pipeline
 from tvm.tirx import compilation_pipeline
 
+from tvm_flow.schedules.cpu.nans import keep_nans
 from tvm_flow.schedules.cpu.plain_functions import plain_functions
 from tvm_flow.support import ctrl_c as _ctrl_c  # noqa: F401 - for its effect
 
@@ -86,6 +87,7 @@ def _pipeline(
         s.RenormalizeSplitPattern(),
         t.StmtSimplify(),
         s.RewriteUnsafeSelect(),
+        keep_nans,
         t.VerifyMemory(),
         t.AnnotateEntryFunc(),
         t.SplitHostDevice(),

@@ -1,7 +1,9 @@
 """Depthwise convolution with bias and activation.
 
-``depthwise`` parameters: n, h, w, c; kh, kw, sh, sw, ph, pw; cp, c0 (channels of the input tensor
-and first one read); act. Layouts: NHWC, and NCHW. Weights: ``weight`` [c, kh, kw], ``bias`` [c].
+``depthwise`` parameters: n, h, w, c; kh, kw, sh, sw, ph, pw, and dh, dw, pb, pr as in ``conv2d``;
+cp, c0 (channels of the input tensor and first one read); act. Layouts: NHWC, and NCHW. Weights:
+``weight`` [c, kh, kw], ``bias`` [c]. With several outputs per channel it is a ``conv2d`` of as many
+groups as channels.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from tvm_flow.schedules.contract.operator import Operator
 from tvm_flow.schedules.contract.problem import NHWC, Problem
 from tvm_flow.schedules.contract.tensor import Array, TensorSpec
 from tvm_flow.schedules.operators import reference
-from tvm_flow.schedules.operators.sliding import WindowShape, shape_of
+from tvm_flow.schedules.operators.sliding import WindowShape, shape_of, window_params
 
 
 def problem(*, layout: str = NHWC, **given: int | str) -> Problem:
@@ -21,7 +23,7 @@ def problem(*, layout: str = NHWC, **given: int | str) -> Problem:
         "kh": 3, "kw": 3, "sh": 1, "sw": 1, "ph": 1, "pw": 1, "cp": given["c"], "c0": 0,
         "act": "none",
     }  # fmt: skip
-    return Problem.of("depthwise", {**full, **given}, layout)
+    return Problem.of("depthwise", window_params({**full, **given}), layout)
 
 
 class Depthwise(Operator):
@@ -48,7 +50,8 @@ class Depthwise(Operator):
     ) -> list[Array]:
         s = WindowShape.of(problem)
         x = reference.to_nhwc(inputs[0], problem.layout_in)[..., s.c0 : s.c0 + s.c]
-        y = reference.depthwise_nhwc(x, weights["weight"], weights["bias"], s.stride, s.pad)
+        weight, bias = weights["weight"], weights["bias"]
+        y = reference.depthwise_nhwc(x, weight, bias, s.stride, s.border, s.dilation)
         y = reference.activation(problem.text("act"), y)
         return [reference.from_nhwc(y, problem.layout_out)]
 

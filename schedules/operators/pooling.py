@@ -1,12 +1,14 @@
 """Pooling. ``pool2d``: max or average over a window; ``global_pool``: mean over all pixels.
 
-``pool2d`` parameters: n, h, w, c; kh, kw, sh, sw, ph, pw; cp, c0; mode "max" or "avg" (padding
-counts as zeros in the average, PyTorch's ``count_include_pad=True``).
+``pool2d`` parameters: n, h, w, c; kh, kw, sh, sw, ph, pw; as of a convolution dh, dw, pb, pr, where
+they are not 1, ph and pw; cp, c0; mode "max" or "avg" (padding counts as zeros in the average,
+PyTorch's ``count_include_pad=True``).
 ``global_pool`` parameters: n, h, w, c.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,10 +17,10 @@ from tvm_flow.schedules.contract.operator import Operator
 from tvm_flow.schedules.contract.problem import Problem
 from tvm_flow.schedules.contract.tensor import Array, TensorSpec
 from tvm_flow.schedules.operators import reference
-from tvm_flow.schedules.operators.sliding import WindowShape
+from tvm_flow.schedules.operators.sliding import WindowShape, window_params
 
-#: Less than every fp32 number but infinity.
-LOWEST = -3.4028234663852886e38
+#: What the maximum of nothing is.
+LOWEST = -math.inf
 
 
 def problem(**given: int | str) -> Problem:
@@ -26,7 +28,7 @@ def problem(**given: int | str) -> Problem:
     full: dict[str, int | str] = {
         "sh": 1, "sw": 1, "ph": 0, "pw": 0, "cp": given["c"], "c0": 0,
     }  # fmt: skip
-    return Problem.of("pool2d", {**full, **given})
+    return Problem.of("pool2d", window_params({**full, **given}))
 
 
 class WeightlessOperator(Operator):
@@ -57,7 +59,8 @@ class Pool2d(WeightlessOperator):
     ) -> list[Array]:
         s, is_max = WindowShape.of(problem), problem.text("mode") == "max"
         x = inputs[0][..., s.c0 : s.c0 + s.c]
-        view = reference.windows(x, (s.kh, s.kw), s.stride, s.pad, LOWEST if is_max else 0.0)
+        fill = LOWEST if is_max else 0.0
+        view = reference.windows(x, (s.kh, s.kw), s.stride, s.border, fill, s.dilation)
         y = view.max(axis=(4, 5)) if is_max else view.mean(axis=(4, 5), dtype=np.float64)
         return [np.ascontiguousarray(y, x.dtype)]
 

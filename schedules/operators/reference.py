@@ -16,6 +16,11 @@ from tvm_flow.schedules.contract.dtypes import DType
 from tvm_flow.schedules.contract.problem import AXES, NCHW, NHWC, Problem
 from tvm_flow.schedules.contract.tensor import Array, TensorSpec
 
+#: Of rows and of columns.
+Pair = tuple[int, int]
+#: Padding of rows and columns on both sides, or above, on the left, below, on the right.
+Padding = tuple[int, int] | tuple[int, int, int, int]
+
 
 def to_nhwc(x: Array, layout: str) -> Array:
     return x if layout == NHWC else x.transpose(AXES[NHWC])
@@ -27,24 +32,31 @@ def from_nhwc(y: Array, layout: str) -> Array:
 
 
 def windows(
-    x: Array, kernel: tuple[int, int], stride: tuple[int, int], pad: tuple[int, int], fill: float
-) -> np.ndarray:
+    x: Array, kernel: tuple[int, int], stride: Pair, pad: Padding, fill: float,
+    dilation: Pair = (1, 1),
+) -> np.ndarray:  # fmt: skip
     """NHWC -> [n, oh, ow, c, kh, kw], all windows of a padded input."""
-    (ph, pw) = pad
-    x = np.pad(x, ((0, 0), (ph, ph), (pw, pw), (0, 0)), constant_values=fill)
-    view = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=(1, 2))
-    return view[:, :: stride[0], :: stride[1]]
+    top, left, below, right = pad if len(pad) == 4 else (*pad, *pad)
+    x = np.pad(x, ((0, 0), (top, below), (left, right), (0, 0)), constant_values=fill)
+    (sh, sw), (dh, dw) = stride, dilation
+    span = ((kernel[0] - 1) * dh + 1, (kernel[1] - 1) * dw + 1)
+    view = np.lib.stride_tricks.sliding_window_view(x, span, axis=(1, 2))
+    return view[:, ::sh, ::sw, :, ::dh, ::dw]
 
 
 def conv2d_nhwc(
-    x: Array, weight: Array, bias: Array, stride: tuple[int, int], pad: tuple[int, int]
-) -> Array:
+    x: Array, weight: Array, bias: Array, stride: Pair, pad: Padding, dilation: Pair = (1, 1),
+    groups: int = 1,
+) -> Array:  # fmt: skip
     """NHWC input, OIHW weight -> NHWC output."""
-    view = windows(x, weight.shape[2:], stride, pad, 0.0)
-    n, oh, ow = view.shape[:3]
-    wide = DType.of(x).wide
-    columns = view.reshape(n * oh * ow, -1).astype(wide)
-    y = columns @ weight.reshape(weight.shape[0], -1).T.astype(wide) + bias
+    view = windows(x, weight.shape[2:], stride, pad, 0.0, dilation)
+    n, oh, ow, channels = view.shape[:4]
+    wide, each = DType.of(x).wide, channels // groups
+    parts = []
+    for group, kernel in enumerate(np.split(weight.astype(wide), groups)):
+        columns = view[:, :, :, group * each : (group + 1) * each].reshape(n * oh * ow, -1)
+        parts.append(columns.astype(wide) @ kernel.reshape(kernel.shape[0], -1).T)
+    y = np.concatenate(parts, axis=1) + bias
     return y.reshape(n, oh, ow, -1).astype(_result(x))
 
 
@@ -54,10 +66,10 @@ def pointwise_nhwc(x: Array, weight: Array, bias: Array) -> Array:
 
 
 def depthwise_nhwc(
-    x: Array, weight: Array, bias: Array, stride: tuple[int, int], pad: tuple[int, int]
+    x: Array, weight: Array, bias: Array, stride: Pair, pad: Padding, dilation: Pair = (1, 1)
 ) -> Array:
     """NHWC input, [c, kh, kw] weight -> NHWC output."""
-    view = windows(x, weight.shape[1:], stride, pad, 0.0).astype(DType.of(x).wide)
+    view = windows(x, weight.shape[1:], stride, pad, 0.0, dilation).astype(DType.of(x).wide)
     return (np.einsum("nhwcij,cij->nhwc", view, weight) + bias).astype(_result(x))
 
 

@@ -11,8 +11,13 @@ from tests.passes.nodes import NHWC, act, binary, const, conv, given, kernel, pa
 from tvm_flow.ir.graph import Graph, Node
 from tvm_flow.passes.common.fold_views import fold_views
 from tvm_flow.passes.common.fuse_epilogue import fuse_epilogue
-from tvm_flow.passes.common.fuse_pconv import fuse_pconv_block, fuse_pconv_pointwise
+from tvm_flow.passes.common.fuse_pconv import (
+    fuse_pconv_block,
+    fuse_pconv_pointwise,
+    is_pointwise,
+)
 from tvm_flow.passes.cpu.fuse_mbconv import fuse_mbconv
+from tvm_flow.passes.cpu.problems import problem_of
 from tvm_flow.passes.cpu.to_nhwc import to_nhwc
 
 
@@ -32,10 +37,32 @@ def test_to_nhwc_turns_axes_and_cancels_transposes() -> None:
     assert graph.nodes()[2].attrs["axis"] == 3
 
 
-def test_to_nhwc_keeps_general_convolutions_as_imported() -> None:
+@pytest.mark.parametrize(
+    ("attrs", "left"),
+    [
+        ({"groups": 2}, {"groups": 2}),
+        ({"dilation": (2, 1), "padding": (2, 1, 2, 1)}, {"dh": 2}),
+        ({"padding": (1, 0, 1, 2)}, {"pr": 2}),
+        ({}, {}),
+    ],
+)
+def test_to_nhwc_says_of_a_window_what_is_unusual(
+    attrs: dict[str, Any], left: dict[str, int]
+) -> None:
     x = given()
-    graph = to_nhwc(Graph([x], [act(conv(x, groups=2))]))
-    assert [node.op for node in graph.nodes()].count("general_conv2d") == 1
+    found = to_nhwc(Graph([x], [conv(x, **attrs)])).nodes()[1]
+    unusual = {k: v for k, v in found.attrs.items() if k in ("groups", "dh", "dw", "pb", "pr")}
+    assert (found.op, unusual) == ("conv2d", left)
+    problem = problem_of(found)
+    assert problem is not None
+    assert dict(problem.params).items() >= {"ci": 8, "co": 8, **left}.items()
+
+
+def test_only_dense_and_regular_windows_join_chains() -> None:
+    x = given(NHWC)
+    assert is_pointwise(kernel(x))
+    assert not is_pointwise(kernel(x, groups=2))
+    assert not is_pointwise(kernel(x, pb=1))
 
 
 def test_fuse_epilogue_takes_activation_and_residual() -> None:

@@ -18,6 +18,7 @@ import pytest
 from tests.runtime import library, toy
 from tests.runtime.test_systems import in_mounts, needs_root
 from tvm_flow.runtime.bundle import load
+from tvm_flow.support.errors import UsageError
 from tvm_flow.toolchain.runtime_library import SHARED
 
 MAIN = (
@@ -96,3 +97,31 @@ def test_a_limit_of_memory(tmp_path: Path, gigabytes: int) -> None:
     assert done.returncode == library.ENVIRONMENT, done.stderr
     assert done.stderr.startswith("error: not enough memory to run toy")
     assert done.stderr.count("\n") == 1
+
+
+def test_inputs_stay_while_they_are_read(tmp_path: Path) -> None:
+    """Of a run that was started, whatever way they would come in."""
+    bundle = load(write(toy.pause(), tmp_path / "toy"))
+    bundle.set_input(np.int64(50))
+    bundle.start()
+    other = np.int64(0)
+    for write_it in (bundle, bundle.set_input, bundle.set_inputs):
+        with pytest.raises(UsageError, match="wait"):
+            write_it(other)
+    bundle.wait()
+    bundle.set_input(other)
+
+
+def test_a_pinned_thread_opens_another(tmp_path: Path) -> None:
+    """Which has all the cores that the thread had before."""
+    folder = write(toy.network(2), tmp_path / "toy")
+    before = os.sched_getaffinity(0)
+    if len(before) < 2:
+        pytest.skip("needs two cores")
+    try:
+        for _ in range(2):
+            bundle = load(folder, pin=True)
+            assert bundle.threads == 2
+            assert os.sched_getaffinity(0) == {bundle.cores[0]}
+    finally:
+        os.sched_setaffinity(0, before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 
 import numpy as np
 import pytest
@@ -55,6 +56,45 @@ def test_reference_equals_pytorch(workload: Workload) -> None:
     assert y.dtype == np.float32
     assert y.shape == expected.shape
     assert lab.max_rel_error(y, expected) <= 1e-6
+
+
+#: One of every operator, algorithm, activation and kind of pooling.
+KINDS = {
+    (
+        w.problem.op,
+        w.algorithm,
+        *(dict(w.problem.params).get(k) for k in ("act", "act2", "mode")),
+    ): w
+    for w in EVERY_CASE
+}
+#: They add and subtract inputs of neighbouring outputs: NaN reaches those as well.
+SPREADING = re.compile("winograd|strassen")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=str)
+@pytest.mark.parametrize("workload", KINDS.values(), ids=str)
+def test_nan_and_infinity_come_out_as_of_pytorch(workload: Workload, value: float) -> None:
+    """Planted at one place of what the kernel reads."""
+    isa = lab.AVX512
+    if not isa.runs_here:
+        pytest.skip(f"needs {isa.flag}")
+    job = lab.Job.make(workload, isa.cpu)
+    kernel = lab.default_kernels(generator_of(workload), isa)[job]
+    inputs, weights = lab.random_inputs(workload, isa.cpu), lab.plain_weights(workload)
+    read = np.argwhere(np.isfinite(inputs[0]))
+    inputs[0][tuple(read[len(read) // 3])] = value
+    (y,) = lab.run(job, kernel, inputs, weights)
+    expected = torch_reference.compute(workload, inputs, weights)
+    if "gelu" in workload.key and not np.isnan(value):
+        # of minus infinity: its limit, 0, where PyTorch multiplies infinity by zero
+        assert not np.isfinite(y[np.isposinf(expected)]).any()
+    elif SPREADING.search(workload.algorithm):
+        assert not np.isfinite(y[np.isnan(expected)]).any()
+    else:
+        np.testing.assert_array_equal(np.isnan(y), np.isnan(expected))
+        infinite = np.isinf(expected)
+        np.testing.assert_array_equal(y[infinite], expected[infinite])
+        assert np.isinf(y).sum() == infinite.sum()
 
 
 COPY = Problem.make("global_pool", n=1, h=1, w=1, c=5)  # the mean of one pixel is a copy

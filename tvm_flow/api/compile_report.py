@@ -11,6 +11,7 @@ from tvm_flow.ir.picture import PictureRecipe
 
 if TYPE_CHECKING:
     from tvm_flow.api.check import CheckReport
+    from tvm_flow.bundle.kernel_check import KernelCheck
     from tvm_flow.verify.network import VerifiedGraph
 
 
@@ -23,7 +24,8 @@ class CompileReport(os.PathLike[str]):
     checkout, and where other records are named), the others with the default schedule.
     ``graph``: the network's graph, which was held against the model before any code was made.
     ``verified``: the self-check made before the bundle was put in place, ``None`` where this
-    machine cannot run it. ``picture``: how pictures become the input, ``None`` where it holds none.
+    machine cannot run it; ``foreign_kernels``: what is known of its kernels then.
+    ``picture``: how pictures become the input, ``None`` where it holds none.
     ``notes``: remarks for the user, one line each. ``macs``:
     multiply-accumulates of one run. Sizes are in bytes: of the library, of the runtime in a bundle
     (libraries, header, Python package, program; 0 for a single file), of all files.
@@ -40,6 +42,7 @@ class CompileReport(os.PathLike[str]):
     committed_records: Path | None
     graph: VerifiedGraph
     verified: CheckReport | None
+    foreign_kernels: KernelCheck | None
     picture: PictureRecipe | None
     macs: int
     library_bytes: int
@@ -66,6 +69,7 @@ class CompileReport(os.PathLike[str]):
             "graph_places": self.graph.places,
             "graph_seconds": self.graph.seconds,
             "verified": check is not None,
+            "foreign_kernels": self.foreign_kernels.to_json() if self.foreign_kernels else None,
             "max_rel_error": check.max_rel_error if check else None,
             "tolerance": check.tolerance if check else None,
             "picture": asdict(self.picture) if self.picture else None,

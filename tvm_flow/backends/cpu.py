@@ -18,17 +18,21 @@ from tvm_flow.ir.graph import Graph, Node, unique
 from tvm_flow.ir.lowered import Lowered, TensorInfo
 from tvm_flow.ir.tasks import Task, merge
 from tvm_flow.measure.roofline import peak_of
+from tvm_flow.passes.common.as_images import as_images
 from tvm_flow.passes.common.fold_affine import fold_affine
 from tvm_flow.passes.common.fold_views import fold_views
 from tvm_flow.passes.common.fuse_epilogue import fuse_epilogue
 from tvm_flow.passes.common.fuse_pconv import fuse_pconv_block, fuse_pconv_pointwise
+from tvm_flow.passes.common.plain_transposed import plain_transposed
 from tvm_flow.passes.common.recognise_pconv import recognise_pconv
 from tvm_flow.passes.common.recognise_shuffle import recognise_shuffle
 from tvm_flow.passes.common.simplify import simplify
+from tvm_flow.passes.common.turn_tokens import turn_tokens
 from tvm_flow.passes.cpu.choose_mbconv import choose_mbconv, fusable
 from tvm_flow.passes.cpu.fuse_mbconv import fuse_mbconv
 from tvm_flow.passes.cpu.keep_nchw import keep_nchw
 from tvm_flow.passes.cpu.problems import ways
+from tvm_flow.passes.cpu.recognise_matmul import recognise_matmul
 from tvm_flow.passes.cpu.to_nhwc import to_nhwc
 from tvm_flow.passes.phases import Phase
 from tvm_flow.schedules import registry
@@ -62,6 +66,9 @@ def phases(layout: str = "NCHW", cache_bytes: int | None = None) -> list[Phase]:
     return [
         # what the importer spelt out gets its name back
         ("simplify", simplify),
+        ("plain_transposed", plain_transposed),
+        ("as_images", as_images),
+        ("turn_tokens", turn_tokens),
         ("fold_affine", fold_affine),
         ("recognise_pconv", recognise_pconv),
         ("recognise_shuffle", recognise_shuffle),
@@ -72,6 +79,7 @@ def phases(layout: str = "NCHW", cache_bytes: int | None = None) -> list[Phase]:
         ("fuse_pconv_pointwise", fuse_pconv_pointwise),
         ("fuse_pconv_block", fuse_pconv_block),
         ("fold_views", fold_views),
+        ("recognise_matmul", recognise_matmul),
         ("fuse_mbconv", lambda graph: fuse_mbconv(graph, last)),
     ]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import RenderableType
@@ -19,10 +20,11 @@ from tvm_flow.cli.arguments import (
     given_model,
 )
 from tvm_flow.cli.command import Answer, verb
-from tvm_flow.cli.text import line, shared_path, size, table
+from tvm_flow.cli.text import count, line, shared_path, size, table
+from tvm_flow.support.errors import UsageError
 
 if TYPE_CHECKING:
-    from tvm_flow.api.profile import MemoryReport, ProfileReport
+    from tvm_flow.api.profile import MemoryReport, ProfileComparison, ProfileReport
 
 
 def register(app: typer.Typer) -> None:
@@ -30,6 +32,8 @@ def register(app: typer.Typer) -> None:
         app,
         "tvm-flow profile build/t0",
         "tvm-flow profile fasternet_t0 --threads 1 --memory",
+        "tvm-flow profile build/t0 --trace build/t0-trace.json",
+        "tvm-flow profile build/t0 --versus build/t0-untuned",
         "tvm-flow profile build/t0 --runs 200 --json",
         busy="profiling",
     )(profile)
@@ -49,6 +53,24 @@ def profile(
     memory: Annotated[
         bool, typer.Option("--memory", help="Memory plan and peak memory as well.")
     ] = False,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            "--trace",
+            metavar="FILE",
+            help="Write a trace for ui.perfetto.dev or chrome://tracing.",
+            show_default=False,
+        ),
+    ] = None,
+    versus: Annotated[
+        str | None,
+        typer.Option(
+            "--versus",
+            metavar="DIR|MODEL",
+            help="Set the kernels of this one beside them.",
+            show_default=False,
+        ),
+    ] = None,
     runs: Annotated[int, typer.Option("--runs", metavar="N", help="Runs to time.")] = 50,
     target: Target = "native",
     threads: Threads = None,
@@ -57,22 +79,30 @@ def profile(
     sample: Sample = None,
     records: Records = None,
 ) -> Answer:
-    """Show where the time of a compiled network goes, kernel by kernel and module by module."""
+    """Show where the time of a compiled network goes, kernel by kernel and module by module.
+
+    With --versus, two of them kernel by kernel. Hardware counters are shown where the system lets
+    them be read."""
     given = given_model(model, model_option, weights, input, sample)
-    from tvm_flow.api.profile import profile as profiled  # noqa: PLC0415 - imports torch
+    if versus is not None and (trace or memory):
+        raise UsageError(
+            "--versus shows two bundles, --trace and --memory one", fix="leave one of them away"
+        )
+    from tvm_flow.api import profile as api  # noqa: PLC0415 - imports torch
 
-    report = profiled(
-        given,
-        target=target,
-        threads=threads,
-        runs=runs,
-        memory=memory,
-        records=records,
-    )
-    return Answer(report.to_json(), lambda: show(report))
+    options: dict[str, Any] = {
+        "target": target, "threads": threads, "runs": runs, "records": records,
+    }  # fmt: skip
+    if versus is not None:
+        both = api.profile_versus(given, versus, **options)
+        return Answer(both.to_json(), lambda: show_versus(both))
+    report = api.profile(given, memory=memory, **options)
+    if trace is not None:
+        api.write_trace(report, trace)
+    return Answer(report.to_json(), lambda: show(report, trace))
 
 
-def show(report: ProfileReport) -> Iterable[RenderableType]:
+def show(report: ProfileReport, trace: Path | None = None) -> Iterable[RenderableType]:
     """Kernels in execution order, modules by time, and the memory."""
     yield line(f"{report.model} on {report.target}, {report.threads} thread(s)", "bold")
     yield line(f"whole network: {report.total}")
@@ -94,10 +124,50 @@ def show(report: ProfileReport) -> Iterable[RenderableType]:
     for name, microseconds in report.by_module().items():
         modules.add_row(name, f"{microseconds:.1f}")
     yield modules
+    if report.counters:
+        yield _counters(report.counters)
     if report.memory:
         yield _memory(report.memory)
+    if trace is not None:
+        yield line(f"trace in {trace}: open it in https://ui.perfetto.dev")
     if not report.valid:
         yield line(f"NOT VALID: {report.reason}", "bold red")
+
+
+def show_versus(both: ProfileComparison) -> Iterable[RenderableType]:
+    """Kernels side by side, and the sums."""
+    first, second = both.first, both.second
+    for name, report in (("first", first), ("second", second)):
+        yield line(f"{name}: {report.model} on {report.target}, {report.threads} thread(s), "
+                   f"whole network {report.total}")  # fmt: skip
+    made = table("module", "first", "second", ">us", ">to", ">change",
+                 flexible=["module", "first", "second"])  # fmt: skip
+    for pair in both.pairs:
+        made.add_row(
+            shared_path(pair.modules),
+            " ".join(kernel.symbol for kernel in pair.first) or "-",
+            " ".join(kernel.symbol for kernel in pair.second) or "-",
+            f"{pair.first_us:.1f}", f"{pair.second_us:.1f}", f"{pair.difference_us:+.1f}",
+        )  # fmt: skip
+    made.add_section()
+    made.add_row(
+        "all", "", "", f"{first.kernels_us:.1f}", f"{second.kernels_us:.1f}",
+        f"{second.kernels_us - first.kernels_us:+.1f}", style="bold",
+    )  # fmt: skip
+    yield made
+    for name, report in (("first", first), ("second", second)):
+        if not report.valid:
+            yield line(f"NOT VALID: {name}: {report.reason}", "bold red")
+
+
+def _counters(counters: dict[str, float]) -> RenderableType:
+    made = table("event", ">per run, calling thread", title="Counters")
+    for name, value in counters.items():
+        made.add_row(name.replace("_", " "), count(value) if value >= 10 else f"{value:.2f}")
+    if counters.get("cycles") and "instructions" in counters:
+        made.add_row("instructions per cycle",
+                     f"{counters['instructions'] / counters['cycles']:.2f}")  # fmt: skip
+    return made
 
 
 def _memory(report: MemoryReport) -> RenderableType:

@@ -48,12 +48,18 @@ class _RelaxEmitter:
             with self.builder.dataflow():
                 for node in graph.nodes():
                     if node.op != "input":
-                        self.values[id(node)] = self.builder.emit(self.expression(node))
+                        self.values[id(node)] = self.bound(self.expression(node))
                 outputs = [self.values[id(node)] for node in graph.outputs]
                 result = outputs[0] if len(outputs) == 1 else relax.Tuple(outputs)
                 result = self.builder.emit_output(result)
             self.builder.emit_func_output(result)
         return self.builder.get(), self.kernels
+
+    def bound(self, expression: relax.Expr) -> relax.Expr:
+        """The variable of an expression; a number stays one, and operators take it into theirs."""
+        if isinstance(expression, tvm.ir.Constant) and expression.value.ndim == 0:
+            return expression
+        return self.builder.emit(expression)
 
     def expression(self, node: Node) -> relax.Expr:
         found = self.ways(node)
@@ -75,7 +81,10 @@ class _RelaxEmitter:
         algorithm, problem = registry.algorithm(workload, self.device.kind), workload.problem
         var, symbol, choice = self.function(workload)
         packed = algorithm.pack(problem, self.device, _plain_weights(node))
-        args = [self.values[id(source)] for source in node.inputs]
+        args = [
+            self.shaped(self.values[id(source)], source.shape, spec.shape)
+            for source, spec in zip(node.inputs, algorithm.operator.inputs(problem), strict=True)
+        ]
         specs = algorithm.weights(problem, self.device)
         args += [relax.const(a, spec.dtype) for a, spec in zip(packed, specs, strict=True)]
         (output,) = algorithm.operator.outputs(problem)
@@ -94,9 +103,15 @@ class _RelaxEmitter:
             )
         )
         call = relax.call_tir(var, args, relax.TensorType(output.shape, output.dtype))
-        if output.shape == node.shape:
-            return call
-        return relax.op.reshape(self.builder.emit(call), node.shape)
+        return self.shaped(call, output.shape, node.shape)
+
+    def shaped(
+        self, value: relax.Expr, shape: tuple[int, ...], wanted: tuple[int, ...]
+    ) -> relax.Expr:
+        """``value`` of ``shape`` under the shape that is wanted."""
+        if shape == wanted:
+            return value
+        return relax.op.reshape(self.bound(value), wanted)
 
     def function(self, workload: Workload) -> tuple[tvm.ir.GlobalVar, str, Choice]:
         """The module's function for a workload, generated on first use."""
@@ -135,16 +150,6 @@ def _original(node: Node, sources: list[relax.Expr]) -> relax.Expr:
     for slot, source in zip(node.attrs["slots"], sources, strict=True):
         args[slot] = source
     return relax.Call(call.op, args, call.attrs, call.ty_args)
-
-
-def _general_conv2d(node: Node, sources: list[relax.Expr]) -> relax.Expr:
-    """Grouped, dilated or unevenly padded convolution, NCHW as imported."""
-    a, bias = node.attrs, node.weights["bias"].reshape(1, -1, 1, 1)
-    out = relax.op.nn.conv2d(
-        sources[0], relax.const(np.ascontiguousarray(node.weights["weight"])),
-        strides=a["strides"], padding=a["padding"], dilation=a["dilation"], groups=a["groups"],
-    )  # fmt: skip
-    return relax.op.add(out, relax.const(np.ascontiguousarray(bias)))
 
 
 def _affine_relax(node: Node, sources: list[relax.Expr]) -> relax.Expr:
@@ -203,7 +208,6 @@ _RELAX: dict[str, Callable[[Node, list[relax.Expr]], relax.Expr]] = {
     "divide": lambda node, s: relax.op.divide(*s),
     "act": _act_relax,
     "affine": _affine_relax,
-    "general_conv2d": _general_conv2d,
     "channel_shuffle": _shuffle_relax,
     "concat_shuffle": _shuffle_relax,
 }

@@ -1,14 +1,16 @@
 """Relax operators -> TIR: TVM's rules, and our own where TVM's compute something else.
 
 TVM normalises by E[x²] - E[x]², which cancels: NaN for a constant image, anything for a large mean.
-Here the mean is taken off first, and sums are made in two steps, of rows and of their sums, so that
-what is lost grows with the root of a large image's size instead of with it.
+Here the mean is taken off first. Code that is not scheduled sums in two steps, of rows and of their
+sums, so that what is lost grows with the root of a large image's size instead of with it; the
+schedule of ``rest/reductions.py`` sees to that itself, and gets plain sums.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import tvm
@@ -17,38 +19,64 @@ from tvm import relax, te, tirx, topi
 from tvm_flow.schedules.contract.dtypes import FLOAT32
 
 Expression = Any
+Rule = Callable[[relax.BlockBuilder, relax.Call], relax.Expr]
+#: The sum of a tensor over some axes, in the order of those that are kept.
+Sum = Callable[[te.Tensor, Sequence[int], Sequence[int]], te.Tensor]
 
 
-def legalise() -> tvm.transform.Pass:
-    """Reshapes stay what they are: the same memory under another shape."""
-    return relax.transform.LegalizeOps(dict(_OURS), skip_ops=["relax.reshape"])
+def legalise(*, unscheduled: bool = False) -> tvm.transform.Pass:
+    """Reshapes stay what they are: the same memory under another shape. ``unscheduled``: for code
+    that runs as it is written."""
+    rules = _rules(_sum_of_rows if unscheduled else _sum)
+    return relax.transform.LegalizeOps(rules, skip_ops=["relax.reshape"])
 
 
-def _layer_norm(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
+def _rules(total: Sum) -> dict[str, Rule]:
+    return {
+        "relax.mean": _reduction(lambda x, axes: _mean(x, axes, total)),
+        "relax.sum": _reduction(lambda x, axes: total(x, axes, _kept(x, axes))),
+        "relax.nn.layer_norm": partial(_layer_norm, total=total),
+        "relax.nn.group_norm": partial(_group_norm, total=total),
+        "relax.nn.instance_norm": partial(_instance_norm, total=total),
+    }
+
+
+def _layer_norm(builder: relax.BlockBuilder, call: relax.Call, total: Sum) -> relax.Expr:
     return builder.call_te(
-        _normalised_axes, *call.args, _ints(call.attrs.axes), float(call.attrs.epsilon),
-        primfunc_name_hint="layer_norm",
+        partial(_normalised_axes, total=total),
+        *call.args, _ints(call.attrs.axes), float(call.attrs.epsilon), primfunc_name_hint="layer_norm",
     )  # fmt: skip
 
 
-def _group_norm(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
-    a = call.attrs
-    return builder.call_te(
-        _normalised_groups, *call.args, int(a.num_groups), int(a.channel_axis), _ints(a.axes),
-        float(a.epsilon), primfunc_name_hint="group_norm",
+def _group_norm(builder: relax.BlockBuilder, call: relax.Call, total: Sum) -> relax.Expr:
+    return _grouped(builder, call, int(call.attrs.num_groups), "group_norm", total)
+
+
+def _instance_norm(builder: relax.BlockBuilder, call: relax.Call, total: Sum) -> relax.Expr:
+    groups = int(call.args[0].ty.shape.values[int(call.attrs.channel_axis)])
+    return _grouped(builder, call, groups, "instance_norm", total)
+
+
+def _grouped(
+    builder: relax.BlockBuilder, call: relax.Call, groups: int, name: str, total: Sum
+) -> relax.Expr:
+    """The channels as [groups, channels of one]: then a group is an axis like any other."""
+    a, (x, gamma, beta) = call.attrs, call.args
+    shape = [int(size) for size in x.ty.shape.values]
+    channel = int(a.channel_axis) % len(shape)
+    split = [*shape[:channel], groups, shape[channel] // groups, *shape[channel + 1 :]]
+    made = builder.call_te(
+        partial(_normalised_groups, total=total),
+        builder.emit(relax.op.reshape(x, split)),
+        builder.emit(relax.op.reshape(gamma, split[channel : channel + 2])),
+        builder.emit(relax.op.reshape(beta, split[channel : channel + 2])),
+        channel, [axis % len(shape) for axis in _ints(a.axes)], float(a.epsilon),
+        primfunc_name_hint=name,
     )  # fmt: skip
+    return relax.op.reshape(builder.emit(made), shape)
 
 
-def _instance_norm(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
-    a, x = call.attrs, call.args[0]
-    groups = int(x.ty.shape.values[int(a.channel_axis)])
-    return builder.call_te(
-        _normalised_groups, *call.args, groups, int(a.channel_axis), _ints(a.axes),
-        float(a.epsilon), primfunc_name_hint="instance_norm",
-    )  # fmt: skip
-
-
-def _reduction(finish: Callable[..., te.Tensor]) -> Callable[..., relax.Expr]:
+def _reduction(finish: Callable[..., te.Tensor]) -> Rule:
     """The rule for an operator that reduces axes, by what ``finish`` makes of tensor and axes."""
 
     def rule(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
@@ -64,27 +92,14 @@ def _reduction(finish: Callable[..., te.Tensor]) -> Callable[..., relax.Expr]:
     return rule
 
 
-def _total(x: te.Tensor, axes: list[int]) -> te.Tensor:
-    return _sum(x, axes, _kept(x, axes))
-
-
-def _mean(x: te.Tensor, axes: list[int]) -> te.Tensor:
-    total = _total(x, axes)
+def _mean(x: te.Tensor, axes: list[int], total: Sum) -> te.Tensor:
+    summed = total(x, axes, _kept(x, axes))
     share = tirx.const(1.0 / math.prod(int(x.shape[a]) for a in axes), x.dtype)
-    return te.compute(total.shape, lambda *place: total(*place) * share, name="mean")
+    return te.compute(summed.shape, lambda *place: summed(*place) * share, name="mean")
 
 
 def _kept(x: te.Tensor, axes: Sequence[int]) -> list[int]:
     return [axis for axis in range(len(x.shape)) if axis not in axes]
-
-
-_OURS = {
-    "relax.mean": _reduction(_mean),
-    "relax.sum": _reduction(_total),
-    "relax.nn.layer_norm": _layer_norm,
-    "relax.nn.group_norm": _group_norm,
-    "relax.nn.instance_norm": _instance_norm,
-}
 
 
 def _ints(values: Any) -> list[int]:
@@ -92,11 +107,12 @@ def _ints(values: Any) -> list[int]:
 
 
 def _normalised_axes(
-    x: te.Tensor, gamma: te.Tensor, beta: te.Tensor, axes: list[int], epsilon: float
-) -> te.Tensor:
+    x: te.Tensor, gamma: te.Tensor, beta: te.Tensor, axes: list[int], epsilon: float,
+    total: Sum,
+) -> te.Tensor:  # fmt: skip
     """``gamma`` and ``beta`` have the shape of the normalised axes."""
     axes = sorted(axis % len(x.shape) for axis in axes)
-    standard = _standardised(x, axes, epsilon)
+    standard = _standardised(x, axes, epsilon, total)
 
     def scaled(*at: Expression) -> Expression:
         place = [at[axis] for axis in axes]
@@ -106,29 +122,23 @@ def _normalised_axes(
 
 
 def _normalised_groups(
-    x: te.Tensor, gamma: te.Tensor, beta: te.Tensor, groups: int, channel_axis: int,
-    axes: list[int], epsilon: float,
+    x: te.Tensor, gamma: te.Tensor, beta: te.Tensor, channel: int, axes: list[int],
+    epsilon: float, total: Sum,
 ) -> te.Tensor:  # fmt: skip
-    """``gamma`` and ``beta`` have a value per channel; statistics are those of a group of channels
-    and of ``axes``."""
-    rank = len(x.shape)
-    channel = channel_axis % rank
-    shape = [int(size) for size in x.shape]
-    split = [*shape[:channel], groups, shape[channel] // groups, *shape[channel + 1 :]]
-    # the axes of the split tensor: what is behind the channels has moved by one
-    reduced = [channel + 1, *(a + 1 if a > channel else a for a in (a % rank for a in axes))]
-    standard = _standardised(topi.reshape(x, split), sorted(set(reduced)), epsilon)
-    per_group = shape[channel] // groups
+    """``channel`` is the axis of groups of ``x``, that of a group's channels is the next. ``gamma``
+    and ``beta`` have a value per channel; statistics are those of a group and of ``axes``, which
+    are numbered as before the split."""
+    reduced = [channel + 1, *(axis + 1 if axis > channel else axis for axis in axes)]
+    standard = _standardised(x, sorted(set(reduced)), epsilon, total)
 
     def scaled(*at: Expression) -> Expression:
-        c = at[channel]
-        inner = (*at[:channel], c // per_group, c % per_group, *at[channel + 1 :])
-        return standard(*inner) * gamma(c) + beta(c)
+        place = (at[channel], at[channel + 1])
+        return standard(*at) * gamma(*place) + beta(*place)
 
     return te.compute(x.shape, scaled, name="group_norm")
 
 
-def _standardised(x: te.Tensor, axes: Sequence[int], epsilon: float) -> te.Tensor:
+def _standardised(x: te.Tensor, axes: Sequence[int], epsilon: float, total: Sum) -> te.Tensor:
     """``x`` less its mean over ``axes``, over the deviation: computed in fp32, in the type of
     ``x``."""
     shape = [int(size) for size in x.shape]
@@ -140,12 +150,12 @@ def _standardised(x: te.Tensor, axes: Sequence[int], epsilon: float) -> te.Tenso
 
     wide = topi.cast(x, FLOAT32.value) if x.dtype in ("float16", "bfloat16") else x
     share = tirx.const(1.0 / count, wide.dtype)
-    mean = _sum(wide, axes, kept)
+    mean = total(wide, axes, kept)
     centred = te.compute(
         shape, lambda *place: wide(*place) - at(mean, place) * share, name="centred"
     )
     squares = te.compute(shape, lambda *place: centred(*place) * centred(*place), name="squares")
-    variance = _sum(squares, axes, kept)
+    variance = total(squares, axes, kept)
     small = tirx.const(epsilon, wide.dtype)
     factor = te.compute(
         [shape[axis] for axis in kept],
@@ -159,7 +169,18 @@ def _standardised(x: te.Tensor, axes: Sequence[int], epsilon: float) -> te.Tenso
 
 
 def _sum(x: te.Tensor, axes: Sequence[int], kept: Sequence[int]) -> te.Tensor:
-    """Sum over ``axes``, in the order of the ``kept`` ones: of rows first, then of their sums."""
+    """Sum over ``axes``."""
+    summed = {axis: te.reduce_axis((0, int(x.shape[axis])), name=f"r{axis}") for axis in axes}
+
+    def element(*place: Expression) -> Expression:
+        index = dict(zip(kept, place, strict=True)) | summed
+        return te.sum(x(*(index[axis] for axis in range(len(x.shape)))), list(summed.values()))
+
+    return te.compute([int(x.shape[axis]) for axis in kept], element, name="sum")
+
+
+def _sum_of_rows(x: te.Tensor, axes: Sequence[int], kept: Sequence[int]) -> te.Tensor:
+    """Sum over ``axes``: of rows first, then of their sums."""
     shape = [int(size) for size in x.shape]
     total = math.prod(shape[axis] for axis in axes)
     row = _near_root(total)

@@ -11,8 +11,9 @@ from tvm import relax
 from tvm.s_tir import Schedule
 
 from tvm_flow.codegen.legalise import legalise
-
-PARALLEL_FROM = 1 << 15  # elements; below, starting threads costs more than it gains
+from tvm_flow.codegen.rest.elementwise import PARALLEL_FROM, Machine
+from tvm_flow.codegen.rest.function import vectorised
+from tvm_flow.codegen.rest.stages import NotUnderstood
 
 
 def fuse_rest() -> tvm.transform.Pass:
@@ -39,6 +40,13 @@ def schedule_rest(mod: tvm.IRModule, lanes: int, threads: int) -> tvm.IRModule:
 
 
 def _scheduled(func: tvm.tirx.PrimFunc, lanes: int, threads: int) -> tvm.tirx.PrimFunc:
+    try:
+        return vectorised(func, Machine(lanes, threads))
+    except NotUnderstood:
+        return _plainly_scheduled(func, lanes, threads)
+
+
+def _plainly_scheduled(func: tvm.tirx.PrimFunc, lanes: int, threads: int) -> tvm.tirx.PrimFunc:
     schedule = Schedule(tvm.IRModule({"main": func}))
     root = schedule.get_sblock("root", func_name="main")
     for block in schedule.get_child_blocks(root):

@@ -41,7 +41,8 @@ def import_model(model: LoadedModel) -> Imported:
     import it.
     """
     if model.onnx is not None:
-        imported = onnx_frontend.import_onnx(model.onnx, model.name)
+        assert model.onnx_reference is not None
+        imported = onnx_frontend.import_onnx(model.onnx, model.onnx_reference, model.name)
     else:
         program = model.program
         if program is None:

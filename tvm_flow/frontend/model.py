@@ -25,13 +25,15 @@ from tvm_flow.support.errors import ModelError, UsageError
 if TYPE_CHECKING:  # PyTorch's models are loaded, and run in a comparison, without TVM
     import onnx
 
+    from tvm_flow.frontend.onnx_reference import Reference
+
 
 @dataclass
 class LoadedModel:
     """A model that passed every check that does not need the compiler.
 
     ``module`` is in eval mode (``None`` for ONNX); ``program`` is there for a ``.pt2`` and
-    ``onnx`` for an ``.onnx``. ``inputs`` have names and types; the last of them, ``keywords``, are
+    ``onnx``, with who runs it, for an ``.onnx``. ``inputs`` have names and types; the last of them, ``keywords``, are
     passed to the module by their names. ``sample``: an array for each of them. ``outputs``: names.
     ``name`` is short and safe in file names; ``spec`` is what the user wrote.
     """
@@ -45,6 +47,12 @@ class LoadedModel:
     sample: tuple[Array, ...]
     outputs: tuple[str, ...]
     keywords: tuple[str, ...] = ()
+    onnx_reference: Reference | None = None
+
+    @property
+    def reference(self) -> str:
+        """Who says what it computes; of an ONNX model settled once it has run."""
+        return "PyTorch" if self.onnx_reference is None else self.onnx_reference.name
 
     @property
     def input_shape(self) -> Shape:
@@ -62,12 +70,10 @@ class LoadedModel:
         return self.input_shape if self.inputs[0].dtype == FLOAT32 else ()
 
     def run(self, *arrays: Array) -> list[Array]:
-        """Reference outputs for one array per input: PyTorch eager, or for ONNX the reference
-        evaluator (plain numpy, slow)."""
-        if self.onnx is not None:
-            from tvm_flow.frontend.onnx import run  # noqa: PLC0415 - imports TVM
-
-            return run(self.onnx, arrays)
+        """Reference outputs for one array per input: of PyTorch eager, or for ONNX of ONNX Runtime
+        or onnx.reference."""
+        if self.onnx_reference is not None:
+            return self.onnx_reference.outputs(arrays)
         assert self.module is not None
         return outputs_of(self.module, arrays, self.keywords)
 
@@ -188,9 +194,13 @@ def _load_onnx(spec: str, given: Asked) -> LoadedModel:
     model = onnx_frontend.load_onnx(Path(spec), given.specs)
     inputs = onnx_frontend.inputs(model)
     fitted(inputs, given, spec)
-    arrays = onnx_frontend.runnable_sample(model, inputs, given.sample)
     outputs = onnx_frontend.output_names(model)
-    return LoadedModel(None, None, model, inputs, _short(Path(spec).stem), spec, arrays, outputs)
+    reference = onnx_frontend.Reference(model)
+    arrays = onnx_frontend.runnable_sample(reference, inputs, given.sample)
+    name = _short(Path(spec).stem)
+    return LoadedModel(
+        None, None, model, inputs, name, spec, arrays, outputs, onnx_reference=reference
+    )
 
 
 def _short(name: str) -> str:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-import tvm
 from onnx import numpy_helper
-from onnx.reference import ReferenceEvaluator
 
 from tvm_flow.frontend.inputs import BOUNDS, placed, sample_of
 from tvm_flow.frontend.onnx_fold import fold_constants
-from tvm_flow.frontend.onnx_importer import Importer
-from tvm_flow.frontend.onnx_reference import CORRECTED
+from tvm_flow.frontend.onnx_functions import written_out
+from tvm_flow.frontend.onnx_importer import KNOWN, Importer
+from tvm_flow.frontend.onnx_operators import NotConvertibleError
+from tvm_flow.frontend.onnx_reference import Reference
 from tvm_flow.frontend.quiet import quiet
 from tvm_flow.frontend.relax_import import from_relax
 from tvm_flow.frontend.source import Imported, OnnxSource
@@ -125,14 +124,8 @@ def output_names(model: onnx.ModelProto) -> tuple[str, ...]:
     return tuple(value.name for value in model.graph.output)
 
 
-def run(model: onnx.ModelProto, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Outputs for one array per input by ONNX's reference evaluator: plain numpy, slow."""
-    found = all_values(model, [array.copy() for array in arrays])
-    return [np.asarray(found[value.name]) for value in model.graph.output]
-
-
 def runnable_sample(
-    model: onnx.ModelProto, specs: Sequence[InputSpec], given: Mapping[str, np.ndarray] | None
+    reference: Reference, specs: Sequence[InputSpec], given: Mapping[str, np.ndarray] | None
 ) -> tuple[np.ndarray, ...]:
     """An array per input, with integers that are small enough for the model's tables; whatever
     else is wrong with the model shows when it is compiled."""
@@ -141,35 +134,28 @@ def runnable_sample(
     for bound in BOUNDS:
         sample = sample_of(specs, given, bound)
         with suppress(Exception):
-            run(model, sample)
+            reference.outputs(sample)
             return sample
     return sample
 
 
-def all_values(model: onnx.ModelProto, inputs: Sequence[np.ndarray]) -> dict[str, Any]:
-    """Everything that the reference evaluator computes, by name."""
-    evaluator = ReferenceEvaluator(model, new_ops=list(CORRECTED))
-    feeds = {value.name: x for value, x in zip(model.graph.input, inputs, strict=True)}
-    found: dict[str, Any] = evaluator.run(None, feeds, intermediate=True)
-    return found
-
-
-def import_onnx(model: onnx.ModelProto, name: str) -> Imported:
-    """Import a loaded model; parameters keep the names of their initialisers.
+def import_onnx(model: onnx.ModelProto, reference: Reference, name: str) -> Imported:
+    """Import a loaded model; parameters keep the names of their initialisers. ``reference`` says
+    what its values are.
 
     Raises :class:`ImportUnsupportedError` naming the operator and the node.
     """
     _check_batch_norm(model)
-    source = OnnxSource(model, all_values)
+    source = OnnxSource(model, reference)
     try:
-        model = fold_constants(model)
+        model = fold_constants(written_out(model, KNOWN))
     except Exception as error:  # whatever numpy says about a shape that cannot be
         raise ModelError(
             "The constants and shapes in the ONNX model contradict each other",
             why=first_line(error),
             fix=_EXPORT,
         ) from error
-    importer = Importer({}, {}, keep_params_in_input=True)
+    importer = Importer()
     try:
         with quiet():
             mod = importer.from_onnx(model.graph, _opset(model))
@@ -207,19 +193,28 @@ def _unsupported(
     model: onnx.ModelProto, importer: Importer, error: Exception
 ) -> ImportUnsupportedError:
     """Say at which node the import stopped: the first whose result the importer lacks."""
-    nodes = list(model.graph.node)
-    if isinstance(error, tvm.error.OpNotImplemented):
-        unknown = set(str(error).rpartition(":")[2].replace(",", " ").split())
-        nodes = [node for node in nodes if node.op_type in unknown]
-    else:
-        nodes = [node for node in nodes if node.output[0] not in importer._nodes]
-    what = f"the ONNX operator {nodes[0].op_type}" if nodes else "the ONNX model"
-    where = f" (node {nodes[0].name or nodes[0].output[0]})" if nodes else ""
+    stopped = (node for node in model.graph.node if node.output[0] not in importer._nodes)
+    node = next(stopped, None)
+    what = "the ONNX model" if node is None else f"the ONNX operator {_named(node)}"
+    why = f"{type(error).__name__}: {first_line(error)}"
+    if node is not None and not _is_known(node):
+        why = "no converter knows it, and ONNX does not define it by other operators"
+    elif isinstance(error, NotConvertibleError):
+        why = str(error)
     return ImportUnsupportedError(
-        f"TVM cannot import {what}{where}",
-        why=f"{type(error).__name__}: {first_line(error)}",
+        f"TVM cannot import {what}",
+        why=why,
         fix="replace it in the model by operators that TVM knows",
     )
+
+
+def _named(node: onnx.NodeProto) -> str:
+    domain = "" if node.domain in ("", "ai.onnx") else f" of {node.domain}"
+    return f"{node.op_type}{domain} (node {node.name or node.output[0]})"
+
+
+def _is_known(node: onnx.NodeProto) -> bool:
+    return node.op_type in KNOWN and node.domain in ("", "ai.onnx")
 
 
 def _check_tensor(name: str, value: np.ndarray) -> None:

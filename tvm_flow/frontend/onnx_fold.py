@@ -1,7 +1,8 @@
 """Fold what an ONNX graph computes from shapes.
 
 Exporters spell ``x.view(x.size(0), -1)`` or a channel shuffle as chains of Shape, Gather and
-Concat nodes. With fixed input sizes they are constants, and TVM's importer wants them to be.
+Concat nodes. With fixed input sizes they are constants, and TVM's importer wants them to be. What
+runs by such numbers, as often or one way or the other, is written out.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
+
+from tvm_flow.frontend.onnx_control import write_out
 
 _LARGEST = 1024  # elements; shapes, axes, pads and scales are far smaller, weights far larger
 
@@ -47,7 +50,8 @@ def _fold_once(model: onnx.ModelProto) -> bool:
                 onnx.helper.make_node("Constant", [], [node.output[0]], node.name, value=tensor)
             )
             changed = True
-    return changed
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
+    return write_out(graph, known, shapes, opset) or changed
 
 
 def _feeds(
@@ -56,6 +60,8 @@ def _feeds(
     """Inputs of a node that can be computed now, else ``None``."""
     nested = any(attr.type == onnx.AttributeProto.GRAPH for attr in node.attribute)
     if node.domain not in ("", "ai.onnx") or len(node.output) != 1 or nested:
+        return None
+    if node.op_type.startswith("Random") or node.op_type in ("Bernoulli", "Multinomial"):
         return None
     given = [name for name in node.input if name]
     if node.op_type == "Shape" and given[0] in shapes:

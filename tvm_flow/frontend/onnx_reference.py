@@ -1,91 +1,121 @@
-"""Operators that ONNX's reference evaluator computes otherwise than ONNX defines them.
-
-The evaluator finds a class by its name.
-"""
+"""Who says what an ONNX model computes: ONNX Runtime where it is installed and runs the model, else
+ONNX's own reference evaluator (plain numpy, slow)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from onnx.reference.op_run import OpRun
+import onnx
+from onnx.reference import ReferenceEvaluator
+
+from tvm_flow.frontend.onnx_corrected import CORRECTED
+from tvm_flow.frontend.weights import first_line
+from tvm_flow.support.errors import ImportUnsupportedError
+
+_FIX = "install ONNX Runtime, which runs more models: pip install tvm-flow[onnx]"
+RUNTIME, EVALUATOR = "ONNX Runtime", "onnx.reference"
+_IR = 10  # of files, which ONNX Runtime is behind with
+_FATAL = 4  # ONNX Runtime's log level
 
 
-class BatchNormalization(OpRun):
-    """Inference at every version, but where ``training_mode`` says otherwise: the evaluator's own
-    mixes in batch statistics before 14."""
+class Reference:
+    """The values of one model. ``name`` says who computes them; it is settled by the first call of
+    :meth:`values`."""
 
-    op_domain = ""
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._model = model
+        self._session = _session(model)
 
-    def _run(self, x: np.ndarray, *parameters: np.ndarray, **attrs: Any) -> tuple[np.ndarray, ...]:
-        column = (-1,) + (1,) * (x.ndim - 2)
-        scale, bias, mean, variance = parameters
-        running: list[np.ndarray] = []
-        if attrs.get("training_mode"):
-            axes, kept = tuple(a for a in range(x.ndim) if a != 1), attrs["momentum"]
-            old, (mean, variance) = (mean, variance), (x.mean(axes), x.var(axes))
-            running = [
-                (before * kept + now * (1 - kept)).astype(x.dtype)
-                for before, now in zip(old, (mean, variance), strict=True)
-            ][: len(self.output) - 1]
-        centred = x - mean.reshape(column)
-        standard = centred / np.sqrt(variance.reshape(column) + attrs["epsilon"])
-        y = standard * scale.reshape(column) + bias.reshape(column)
-        return (y.astype(x.dtype), *running)
+    @property
+    def name(self) -> str:
+        return EVALUATOR if self._session is None else RUNTIME
+
+    def values(self, inputs: Sequence[np.ndarray]) -> dict[str, Any]:
+        """Everything that is computed, by name, for one array per input."""
+        names = [value.name for value in self._model.graph.input]
+        feeds = {name: x.copy() for name, x in zip(names, inputs, strict=True)}
+        if self._session is not None:
+            try:
+                made = self._session.run(None, feeds)
+            except Exception:  # an operator that it has not for these types says so only now
+                self._session = None
+            else:
+                found = [output.name for output in self._session.get_outputs()]
+                return {**feeds, **dict(zip(found, made, strict=True))}
+        try:
+            values: dict[str, Any] = self._evaluator.run(None, feeds, intermediate=True)
+        except Exception as error:  # NumPy's, and those of a hundred operators
+            raise ImportUnsupportedError(
+                f"{EVALUATOR}, ONNX's own evaluator, cannot run the ONNX model",
+                why=f"{type(error).__name__}: {first_line(error)}",
+                fix=_FIX if _installed() is None else "export the model for another operator set",
+            ) from error
+        return values
+
+    def without_runtime(self) -> bool:
+        """Whether ONNX Runtime was asked until now; from now on it is not."""
+        asked, self._session = self._session is not None, None
+        return asked
+
+    def outputs(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The model's outputs, in order."""
+        found = self.values(inputs)
+        return [np.asarray(found[value.name]) for value in self._model.graph.output]
+
+    @cached_property
+    def _evaluator(self) -> ReferenceEvaluator:
+        return ReferenceEvaluator(self._model, new_ops=list(CORRECTED))
 
 
-class LRN(OpRun):
-    """The evaluator's window is off by a channel for even sizes, and cut short at the end."""
+def _installed() -> Any:
+    """ONNX Runtime, an extra; imported when it is needed: it takes time, and starts a thread."""
+    try:
+        import onnxruntime  # noqa: PLC0415
+    except ImportError:
+        return None
+    return onnxruntime
 
-    op_domain = ""
 
-    def _run(self, x: np.ndarray, **attrs: Any) -> tuple[np.ndarray]:
-        size, channels = attrs["size"], x.shape[1]
-        before, after = (size - 1) // 2, size // 2
-        squares = x.astype(np.float64) ** 2
-        sums = np.stack(
-            [squares[:, max(c - before, 0) : c + after + 1].sum(1) for c in range(channels)], 1
+def _session(model: onnx.ModelProto) -> Any:
+    """ONNX Runtime with every value as an output and each operator as the model has it; ``None``
+    where it is not installed or does not know an operator or its version."""
+    onnxruntime = _installed()
+    if onnxruntime is None or _is_misread(model):
+        return None
+    onnxruntime.set_default_logger_severity(_FATAL)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = _FATAL
+    try:
+        return onnxruntime.InferenceSession(
+            _all_told(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        factor = (attrs["bias"] + attrs["alpha"] / size * sums) ** attrs["beta"]
-        return ((x / factor).astype(x.dtype),)
+    except Exception:  # it raises many types, protobuf one for more than 2 GiB
+        return None
 
 
-class _Flattening(OpRun):
-    """Before operator set 13: over all axes from ``axis`` on at once; the evaluator takes one."""
-
-    op_domain = ""
-
-    def _run(self, x: np.ndarray, **_attrs: Any) -> tuple[np.ndarray]:
-        version = self.run_params["opsets"][""]
-        # what the evaluator passes for an attribute that is not there is today's default
-        given = [a.i for a in self.onnx_node.attribute if a.name == "axis"]
-        axis = given[0] if given else (-1 if version >= 13 else 1)
-        if version >= 13:
-            turned = np.moveaxis(x, axis, -1)
-            return (np.moveaxis(self.of_rows(turned), -1, axis).astype(x.dtype),)
-        rows = x.reshape(int(np.prod(x.shape[: axis % x.ndim])), -1)
-        return (self.of_rows(rows).reshape(x.shape).astype(x.dtype),)
-
-    def of_rows(self, x: np.ndarray) -> np.ndarray:
-        """The operator over the last axis."""
-        raise NotImplementedError
+def _all_told(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of which every value is an output."""
+    told = onnx.ModelProto()
+    told.CopyFrom(model)
+    told.ir_version = min(told.ir_version, _IR)  # operators have their own versions
+    graph = told.graph
+    known = {value.name for value in graph.output}
+    made = [name for node in graph.node for name in node.output if name and name not in known]
+    graph.output.extend(onnx.ValueInfoProto(name=name) for name in made)
+    return told
 
 
-class Softmax(_Flattening):
-    def of_rows(self, x: np.ndarray) -> np.ndarray:
-        powers = np.exp(x.astype(np.float64) - x.max(-1, keepdims=True))
-        return powers / powers.sum(-1, keepdims=True)
-
-
-class LogSoftmax(_Flattening):
-    def of_rows(self, x: np.ndarray) -> np.ndarray:
-        shifted = x.astype(np.float64) - x.max(-1, keepdims=True)
-        return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
-
-
-class Hardmax(_Flattening):
-    def of_rows(self, x: np.ndarray) -> np.ndarray:
-        return np.eye(x.shape[-1])[x.argmax(-1)]
-
-
-CORRECTED = (BatchNormalization, LRN, Softmax, LogSoftmax, Hardmax)
+def _is_misread(model: onnx.ModelProto) -> bool:
+    """Whether a pooling is padded by itself and dilated: ONNX Runtime leaves the dilation out of
+    the padding, and gives fewer elements than ONNX says."""
+    for node in model.graph.node:
+        attrs = {a.name: a for a in node.attribute}
+        dilated = "dilations" in attrs and max(attrs["dilations"].ints) > 1
+        if dilated and "auto_pad" in attrs and "Pool" in node.op_type:
+            return attrs["auto_pad"].s.startswith(b"SAME")
+    return False

@@ -6,7 +6,7 @@ records which node of the graph holds each (:class:`Imported`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from torch import Tensor, fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
+from tvm_flow.frontend.onnx_reference import Reference as OnnxReference
 from tvm_flow.frontend.operators import where
 from tvm_flow.ir.graph import Graph, Node
 
@@ -27,14 +28,18 @@ Values = tuple[dict[str, Tensor], list[Tensor]]
 class Source(Protocol):
     """A model that can be computed value by value."""
 
-    #: who says what is right, for messages
-    judge: str
+    @property
+    def judge(self) -> str:
+        """Who says what is right, for messages."""
 
     def values(self, inputs: Sequence[Tensor], names: Collection[str]) -> Values:
         """The values called ``names``, as far as they are tensors, and the outputs."""
 
     def place(self, name: str) -> str:
         """The operator that makes a value, and where it stands in the model."""
+
+    def ask_another(self) -> bool:
+        """From now on have another judge say what is right. Whether there is one."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,9 @@ class ProgramSource:
                 arguments.append(next(given).clone())  # a model may write into its input
         return arguments
 
+    def ask_another(self) -> bool:
+        return False
+
     def place(self, name: str) -> str:
         node = self._nodes[name]
         return f"the operator {node.target}{_arguments_of(node)} ({where(node)})"
@@ -120,23 +128,25 @@ def _has_tensors(argument: Any) -> bool:
 
 
 class OnnxSource:
-    """An ONNX model by ``evaluate``, which returns all values by name."""
+    """An ONNX model by its reference."""
 
-    judge = "the ONNX reference"
-
-    def __init__(
-        self,
-        model: onnx.ModelProto,
-        evaluate: Callable[[onnx.ModelProto, Sequence[np.ndarray]], dict[str, Any]],
-    ) -> None:
-        self._model, self._evaluate = model, evaluate
+    def __init__(self, model: onnx.ModelProto, reference: OnnxReference) -> None:
+        self._model, self._reference = model, reference
         self._nodes = {name: node for node in model.graph.node for name in node.output}
 
+    @property
+    def judge(self) -> str:
+        return self._reference.name
+
     def values(self, inputs: Sequence[Tensor], names: Collection[str]) -> Values:
-        found = self._evaluate(self._model, [value.numpy() for value in inputs])
+        found = self._reference.values([value.numpy() for value in inputs])
         kept = {name: found[name] for name in names if isinstance(found.get(name), np.ndarray)}
         outputs = [np.asarray(found[value.name]) for value in self._model.graph.output]
         return {name: _tensor(value) for name, value in kept.items()}, list(map(_tensor, outputs))
+
+    def ask_another(self) -> bool:
+        """Where ONNX Runtime and ONNX's definition differ, the definition counts."""
+        return self._reference.without_runtime()
 
     def place(self, name: str) -> str:
         node = self._nodes[name]

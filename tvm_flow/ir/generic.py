@@ -53,8 +53,6 @@ def generic_operators(graph: Graph, kernel: Callable[[Node], bool]) -> tuple[Gen
 
 
 def _name(node: Node) -> str:
-    if node.op == "general_conv2d":
-        return "grouped, dilated or unevenly padded conv2d"
     return node.op.removeprefix("relax.").removeprefix("nn.")
 
 

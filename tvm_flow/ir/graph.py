@@ -9,9 +9,18 @@ Vocabulary (4-D tensors are NCHW until the layout pass, NHWC after it):
 
   input; const                        ``value`` weight
   conv2d                              ``weight`` OIHW, ``bias``; strides, padding (top, left,
-                                      bottom, right), groups, dilation; ``general_conv2d``
-                                      from the layout pass on where no algorithm computes it.
-                                      It and ``depthwise`` then have a ``layout``, as problems do
+                                      bottom, right), groups, dilation. From the layout pass on
+                                      it and ``depthwise`` have the parameters of their problems,
+                                      and a ``layout``
+  conv_transpose                      ``weight`` [co, ci / groups, kh, kw], ``bias``; strides,
+                                      padding (rows and columns cut off: top, left), dilation,
+                                      groups; the output's size is the node's shape
+  conv3d                              ``weight`` OIDHW, ``bias``; of volumes with their planes one
+                                      below the other, ``depth`` of them; strides, padding (front,
+                                      top, left), dilation, groups
+  resize                              method, mode, rounding, as in ``schedules.operators.resize``
+  regroup                             the same pixels in the same order as other images: the rows
+                                      of n images as those of fewer or more
   dense                               ``weight`` [out, in], ``bias``; on the last axis
   affine                              ``scale``, ``shift`` per channel: a batch norm that nothing
                                       could absorb
@@ -19,7 +28,8 @@ Vocabulary (4-D tensors are NCHW until the layout pass, NHWC after it):
   add, multiply, concat, slice        axis, start, stop
   slice_scatter                       inputs x, update; axis, start, stop
   reshape, permute                    shape; axes
-  max_pool, avg_pool                  kernel, strides, padding, ...; global_pool (keeps 4-D)
+  max_pool, avg_pool                  kernel, strides, padding, maybe dilation
+  global_pool                         keeps 4-D
   pconv, channel_shuffle, concat_shuffle, and the fused operators of the later passes
 """
 

@@ -87,7 +87,7 @@ def stream_gbps(board: Board, seconds: float = 0.5, footprint: int | None = None
         raise UsageError(f"Cannot stream {footprint} bytes", fix="pass a footprint above 0")
     size = max(_STREAM_BYTES, 2 * 1024 * board.l3_kib) if footprint is None else footprint // 3
     count = max(1, size // FLOAT32.bytes // board.lanes) * board.lanes
-    main = compile_kernel(_triad_kernel(board.lanes, count), board.tvm_target())["triad"]
+    main = compile_kernel(triad_kernel(board.lanes, count), board.tvm_target())["triad"]
     arrays = [tvm.runtime.tensor(np.full(count, value, FLOAT32)) for value in (1, 2, 0)]
     return 3 * FLOAT32.bytes * count / _best(lambda: main(*arrays), seconds) / 1e9
 
@@ -129,7 +129,7 @@ def _fma_kernel(lanes: int, chains: int) -> tirx.PrimFunc:
     return builder.get()
 
 
-def _triad_kernel(lanes: int, count: int) -> tirx.PrimFunc:
+def triad_kernel(lanes: int, count: int) -> tirx.PrimFunc:
     """a = b + 3 * c over ``count`` elements."""
     with IRBuilder() as builder, T.prim_func():
         T.func_name("triad")

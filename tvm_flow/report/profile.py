@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tvm_flow.measure.load_probe import LoadProbe
 from tvm_flow.measure.memory import MemoryReport, memory_report
+from tvm_flow.measure.perf_counters import counted
 from tvm_flow.runtime.bundle import Bundle, load
 from tvm_flow.runtime.timing import Timing, summarise
 from tvm_flow.support import manifest
@@ -25,10 +26,12 @@ _WARM_UP_RUNS = 5
 class KernelTime:
     """One kernel call of the network, in execution order.
 
-    ``microseconds``: median over the runs. ``gflops``: GFLOP/s, FLOPs being 2 × MACs;
+    ``microseconds``: median over the runs, ``p10_us``: 10th percentile. ``gflops``:
+    GFLOP/s, FLOPs being 2 × MACs;
     ``peak_share``: of the fp32 peak of the threads used, which was measured when compiling if that
     was on the machine itself; ``gbps``: GB/s if every argument crossed memory once. ``None`` where
     the operation count or the peak is unknown.
+    ``macs``: 0 where unknown; ``bytes``: of all arguments.
     ``problem``: key of what it computes; ``algorithm``: by what, empty in bundles of versions that
     did not tell them apart. ``source``: ``tuned``, ``default``, or ``generic`` for a kernel TVM
     made by itself.
@@ -44,13 +47,17 @@ class KernelTime:
     gflops: float | None
     peak_share: float | None
     gbps: float
+    macs: int
+    bytes: int
+    p10_us: float
 
 
 @dataclass(frozen=True)
 class ProfileReport:
     """``total``: whole runs, not timed step by step. ``kernels_us``: sum over the kernels;
     ``overhead_us``: the rest of a run (calls, the check of inputs), not below 0. ``valid`` and
-    ``reason`` as in a comparison."""
+    ``reason`` as in a comparison. ``counters``: events per run of the calling thread, by name of
+    :data:`tvm_flow.measure.perf_counters.EVENTS`, as far as the system lets them be read."""
 
     model: str
     target: str
@@ -62,6 +69,7 @@ class ProfileReport:
     valid: bool
     reason: str
     memory: MemoryReport | None
+    counters: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "total": {**self.total.to_json(), "runs": self.total.runs}}
@@ -103,7 +111,8 @@ def profile(
     before = probe.snapshot()
     plain, table = _measure(loaded, runs)
     complaints = probe.complaints(before, probe.snapshot())
-    kernels = _describe(info.data, [float(t) for t in np.median(table, axis=0)], loaded.threads)
+    kernels = _describe(info.data, np.percentile(table, (50, 10), axis=0).T, loaded.threads)
+    counters = _counters(loaded, runs)
     overhead = float(np.median(np.array(plain) - table.sum(axis=1)))
     return ProfileReport(
         model=info.model,
@@ -116,6 +125,7 @@ def profile(
         valid=not complaints,
         reason="; ".join(complaints),
         memory=memory_report(loaded) if memory else None,
+        counters=counters,
     )
 
 
@@ -129,6 +139,13 @@ def _measure(bundle: Bundle, runs: int) -> tuple[list[float], NDArray[np.float64
     return plain[_WARM_UP_RUNS:], np.array(table[_WARM_UP_RUNS:])
 
 
+def _counters(bundle: Bundle, runs: int) -> dict[str, float]:
+    """Events per run; the runs are not those that are timed."""
+    with counted() as counts:
+        bundle.seconds(runs)
+    return {name: value / runs for name, value in counts.values.items()}
+
+
 def _require_same_calls(bundle: Bundle, data: dict[str, Any]) -> None:
     wanted = [str(call["symbol"]) for call in data["calls"]]
     if bundle.steps != wanted:
@@ -139,18 +156,20 @@ def _require_same_calls(bundle: Bundle, data: dict[str, Any]) -> None:
         )
 
 
-def _describe(data: dict[str, Any], seconds: list[float], threads: int) -> list[KernelTime]:
+def _describe(data: dict[str, Any], seconds: NDArray[np.float64], threads: int) -> list[KernelTime]:
+    """``seconds``: median and 10th percentile of every call."""
     peaks = data["target"]["peak_gflops"]
     peak = peaks[threads - 1] if threads <= len(peaks) else 0.0
-    total = sum(seconds) or 1.0
+    total = float(seconds[:, 0].sum()) or 1.0
     rows = []
-    for call, info, took in zip(data["calls"], _infos(data), seconds, strict=True):
+    entries = zip(data["calls"], kernel_entries(data), seconds.tolist(), strict=True)
+    for call, info, (took, p10) in entries:
         macs, moved = (info["macs"], info["bytes"]) if info else (0, call["argument_bytes"])
         gflops = 2e-9 * macs / took if macs and took else None
         rows.append(
             KernelTime(
                 symbol=call["symbol"],
-                problem=_problem(info) if info else call["symbol"],
+                problem=problem_of(info) if info else call["symbol"],
                 algorithm=info.get("algorithm", "") if info else "",
                 modules=tuple(info["modules"]) if info else (),
                 source=info["source"] if info else "generic",
@@ -159,17 +178,20 @@ def _describe(data: dict[str, Any], seconds: list[float], threads: int) -> list[
                 gflops=gflops,
                 peak_share=gflops / peak if gflops and peak else None,
                 gbps=1e-9 * moved / took if took else 0.0,
+                macs=macs,
+                bytes=moved,
+                p10_us=1e6 * p10,
             )
         )
     return rows
 
 
-def _problem(info: dict[str, Any]) -> str:
+def problem_of(info: dict[str, Any]) -> str:
     """Of a kernel's entry; one of an older bundle has problem and algorithm in one text."""
     return str(info.get("problem") or info["workload"])
 
 
-def _infos(data: dict[str, Any]) -> list[dict[str, Any] | None]:
+def kernel_entries(data: dict[str, Any]) -> list[dict[str, Any] | None]:
     """The kernel entry of every call. A symbol called several times has one entry per call, in
     order, or one for all."""
     entries: dict[str, list[dict[str, Any]]] = defaultdict(list)

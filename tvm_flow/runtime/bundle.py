@@ -70,7 +70,7 @@ class Bundle:
         self._instance = self._handles.instance = library.open_instance(
             made, self._handles.model, options
         )
-        self._lock, self._process = threading.Lock(), os.getpid()
+        self._lock, self._process, self._started = threading.Lock(), os.getpid(), False
         info = library.ModelInfo()
         made.get_model_info(self._handles.model, ctypes.byref(info))
         self.model, self.target = (
@@ -97,7 +97,7 @@ class Bundle:
     def _mine(self) -> "Any":
         """The lock that keeps threads apart; after a fork nobody holds it."""
         if self._process != os.getpid():
-            self._lock, self._process = threading.Lock(), os.getpid()
+            self._lock, self._process, self._started = threading.Lock(), os.getpid(), False
         return self._lock
 
     @property
@@ -126,9 +126,16 @@ class Bundle:
         """
         self._require_count(values)
         with self._mine():
-            for index, (spec, value) in enumerate(zip(self.inputs, values)):
-                arrays.fill(spec, self._library.input(self._instance, index), value)
+            for index, value in enumerate(values):
+                self._fill(value, index)
             return self._run()
+
+    def _fill(self, value: "Any", index: int) -> None:
+        if self._started:
+            raise UsageError(
+                "the run that start() began reads its inputs", fix="call wait() before new ones"
+            )
+        arrays.fill(self.inputs[index], self._library.input(self._instance, index), value)
 
     def _require_count(self, values: "Sequence[Any]") -> None:
         if len(values) != len(self.inputs):
@@ -158,8 +165,7 @@ class Bundle:
         """Copy an array, or what can be made one, into input ``index``. Raises
         :class:`UsageError`."""
         with self._mine():
-            address = self._library.input(self._instance, index)
-            arrays.fill(self.inputs[index], address, value)
+            self._fill(value, index)
 
     def run(self) -> "Any":
         """Run on the present content of :attr:`buffers`; results as in calling the bundle."""
@@ -173,11 +179,15 @@ class Bundle:
 
     def start(self) -> None:
         """Begin a run on the present content of :attr:`buffers` and return at once."""
-        self._library.require(self._library.start(self._instance))
+        with self._mine():
+            self._library.require(self._library.start(self._instance))
+            self._started = True
 
     def wait(self) -> "list[Any]":
         """Wait for the end of the run that :meth:`start` began; returns :attr:`results`."""
-        self._library.require(self._library.wait(self._instance))
+        status = self._library.wait(self._instance)
+        self._started = False
+        self._library.require(status)
         return self.results
 
     def set_picture(self, pixels: "Any", index: int = 0, order: str = "rgb") -> None:

@@ -16,7 +16,16 @@ from torch.nn import functional as F
 from tvm_flow.ir.graph import Graph, Node
 from tvm_flow.passes.cpu.problems import problem_of
 from tvm_flow.schedules.contract.problem import NCHW
-from tvm_flow.verify.problems import ACTIVATIONS, compute, partial_convolution
+from tvm_flow.verify.problems import (
+    ACTIVATIONS,
+    compute,
+    partial_convolution,
+    pooled,
+    product,
+    resized,
+    transposed_convolution,
+    volume_convolution,
+)
 from tvm_flow.verify.relax_nodes import RelaxNodes
 
 #: Called with a node and its value; what it returns is what the node's users are given.
@@ -25,6 +34,8 @@ Weights = dict[str, Tensor]
 
 #: Operators that are problems of kernels once the layout pass has said in which layout.
 _KERNELS = frozenset({"depthwise", "pool2d", "mbconv", "pconv_pointwise", "pconv_block"})
+#: The same for those that are also called so before it.
+_CONVOLUTIONS = frozenset({"conv2d", "conv3d", "conv_transpose", "resize"})
 
 
 class WrongShapeError(Exception):
@@ -67,7 +78,7 @@ class Evaluator:
         weights = {
             name: _widened(torch.tensor(value), double) for name, value in node.weights.items()
         }
-        lowered = node.op in _KERNELS or (node.op == "conv2d" and "layout" in node.attrs)
+        lowered = node.op in _KERNELS or (node.op in _CONVOLUTIONS and "layout" in node.attrs)
         problem = problem_of(node) if lowered else None
         if problem is not None:
             return compute(problem, args, weights)
@@ -101,6 +112,25 @@ def _conv2d(node: Node, args: list[Tensor], weights: Weights) -> Tensor:
     )  # fmt: skip
 
 
+def _conv_transpose(node: Node, args: list[Tensor], weights: Weights) -> Tensor:
+    a, (height, width) = node.attrs, node.shape[2:]
+    return transposed_convolution(
+        args[0], weights, a["strides"], a["padding"], (height, width), a["dilation"], a["groups"]
+    )
+
+
+def _conv3d(node: Node, args: list[Tensor], weights: Weights) -> Tensor:
+    a = node.attrs
+    return volume_convolution(
+        args[0], weights, a["depth"], a["strides"], a["padding"], a["dilation"], a["groups"]
+    )
+
+
+def _regroup(node: Node, args: list[Tensor], _weights: Weights) -> Tensor:
+    n, c, h, w = node.shape
+    return args[0].permute(0, 2, 3, 1).reshape(n, h, w, c).permute(0, 3, 1, 2)
+
+
 def _affine(node: Node, args: list[Tensor], weights: Weights) -> Tensor:
     shape = [1, -1] + [1] * (len(node.shape) - 2)
     return args[0] * weights["scale"].reshape(shape) + weights["shift"].reshape(shape)
@@ -119,12 +149,12 @@ def _slice_scatter(node: Node, args: list[Tensor], _weights: Weights) -> Tensor:
 Operator = Callable[[Node, list[Tensor], Weights], Tensor]
 
 
-def _pool(kind: Callable[..., Tensor]) -> Operator:
-    def run(node: Node, args: list[Tensor], _weights: Weights) -> Tensor:
-        a = node.attrs
-        return kind(args[0], a["kernel"], a["strides"], a["padding"][:2])
-
-    return run
+def _pool(node: Node, args: list[Tensor], _weights: Weights) -> Tensor:
+    a = node.attrs
+    return pooled(
+        args[0], node.op.removesuffix("_pool"), a["kernel"], a["strides"], a["padding"],
+        a.get("dilation", (1, 1)),
+    )  # fmt: skip
 
 
 def _global_pool(node: Node, args: list[Tensor], _weights: Weights) -> Tensor:
@@ -137,7 +167,10 @@ def _global_pool(node: Node, args: list[Tensor], _weights: Weights) -> Tensor:
 _PLAIN: dict[str, Operator] = {
     "const": lambda node, _, w: w["value"],
     "conv2d": _conv2d,
-    "general_conv2d": _conv2d,
+    "conv3d": _conv3d,
+    "conv_transpose": _conv_transpose,
+    "regroup": _regroup,
+    "resize": lambda node, s, _: resized(s[0], (node.shape[2], node.shape[3]), **node.attrs),
     "dense": lambda node, s, w: F.linear(s[0], w["weight"], w["bias"]),
     "affine": _affine,
     "act": lambda node, s, _: ACTIVATIONS[node.attrs["kind"]](s[0]),
@@ -151,14 +184,15 @@ _PLAIN: dict[str, Operator] = {
     "slice_scatter": _slice_scatter,
     "reshape": lambda node, s, _: s[0].reshape(node.shape),
     "permute": lambda node, s, _: s[0].permute(node.attrs["axes"]),
-    "max_pool": _pool(F.max_pool2d),
-    "avg_pool": _pool(F.avg_pool2d),
+    "matmul": lambda node, s, _: product(s[0], s[1], (node.attrs["ta"], node.attrs["tb"])),
+    "max_pool": _pool,
+    "avg_pool": _pool,
     "global_pool": _global_pool,
 }
 
 #: Operators with a channel axis, which the graph's layout says, on NCHW tensors.
 _CHANNELS: dict[str, Operator] = {
-    "pconv": lambda node, s, w: partial_convolution(s[0], w),
+    "pconv": lambda node, s, w: partial_convolution(s[0], w, node.attrs),
     "channel_shuffle": lambda node, s, _: F.channel_shuffle(s[0], node.attrs["groups"]),
     "concat_shuffle": lambda node, s, _: F.channel_shuffle(torch.cat(s, 1), 2),
 }

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tvm_flow.schedules.contract.problem import NCHW, NHWC, Problem
+from tvm_flow.schedules.operators import resize
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,
@@ -24,6 +25,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 Weights = Mapping[str, Tensor]
+Pair = tuple[int, int]
 
 
 def compute(problem: Problem, inputs: Sequence[Tensor], weights: Weights) -> Tensor:
@@ -44,9 +46,85 @@ def _window(w: Problem) -> dict[str, Any]:
     return {"stride": (w["sh"], w["sw"]), "padding": (w["ph"], w["pw"])}
 
 
+def _convolution(w: Problem, x: Tensor, kernel: Tensor, bias: Tensor, groups: int) -> Tensor:
+    """Of NCHW, with all that the windows of problems may have."""
+    top, left = w["ph"], w["pw"]
+    x = F.pad(x, (left, w.get("pr", left), top, w.get("pb", top)))
+    dilation = (w.get("dh", 1), w.get("dw", 1))
+    return F.conv2d(x, kernel, bias, (w["sh"], w["sw"]), 0, dilation, groups)
+
+
 def _conv2d(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
     x = inputs[0][:, w["ic0"] : w["ic0"] + w["ci"]]
-    return _finish(w, F.conv2d(x, weights["weight"], weights["bias"], **_window(w)), inputs[1:])
+    y = _convolution(w, x, weights["weight"], weights["bias"], w.get("groups", 1))
+    return _finish(w, y, inputs[1:])
+
+
+def _conv_transpose(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
+    x = inputs[0][:, w["ic0"] : w["ic0"] + w["ci"]]
+    y = transposed_convolution(
+        x, weights, (w["sh"], w["sw"]), (w["ph"], w["pw"]), (w["oh"], w["ow"]),
+        (w.get("dh", 1), w.get("dw", 1)), w.get("groups", 1),
+    )  # fmt: skip
+    return _finish(w, y, inputs[1:])
+
+
+def transposed_convolution(
+    x: Tensor, weights: Weights, stride: Pair, cut: Pair, size: Pair, dilation: Pair,
+    groups: int = 1,
+) -> Tensor:  # fmt: skip
+    """NCHW: ``size`` pixels of the result from the corner ``cut`` on. Weights: ``weight``
+    [co, ci / groups, kh, kw] and ``bias``."""
+    kernel = torch.cat([part.transpose(0, 1) for part in weights["weight"].chunk(groups)])
+    full = F.conv_transpose2d(x, kernel, None, stride, 0, 0, groups, dilation)
+    down, across = (max(0, c + n - m) for c, n, m in zip(cut, size, full.shape[2:], strict=True))
+    full = F.pad(full, (0, across, 0, down))
+    y = full[:, :, cut[0] : cut[0] + size[0], cut[1] : cut[1] + size[1]]
+    return y + weights["bias"][:, None, None]
+
+
+def _conv3d(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
+    x = inputs[0][:, w["ic0"] : w["ic0"] + w["ci"]]
+    stride, cut = (tuple(w[f"{name}{axis}"] for axis in "dhw") for name in "sp")
+    dilation = tuple(w.get(f"d{axis}", 1) for axis in "dhw")
+    y = volume_convolution(x, weights, w["d"], stride, cut, dilation, w.get("groups", 1))
+    return _finish(w, y, inputs[1:])
+
+
+def volume_convolution(
+    x: Tensor, weights: Weights, depth: int, stride: Sequence[int], padding: Sequence[int],
+    dilation: Sequence[int], groups: int,
+) -> Tensor:  # fmt: skip
+    """NCHW, the ``depth`` planes of a volume one below the other. Weights: ``weight``
+    [co, ci / groups, kd, kh, kw] and ``bias``."""
+    n, c, rows, columns = x.shape
+    volume = x.reshape(n, c, depth, rows // depth, columns)
+    more: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
+    y = F.conv3d(volume, weights["weight"], weights["bias"], groups=groups, **more)
+    return y.reshape(n, y.shape[1], -1, y.shape[4])
+
+
+def _resize(w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
+    x = inputs[0][:, w["c0"] : w["c0"] + w["c"]]
+    how = {name: w.text(name) for name in ("method", "mode", "rounding")}
+    return _finish(w, resized(x, (w["oh"], w["ow"]), **how), inputs[1:])
+
+
+def resized(x: Tensor, size: Pair, method: str, mode: str, rounding: str) -> Tensor:
+    """NCHW: images of ``size`` pixels; what PyTorch has no name for as products with the matrices
+    of rows and columns."""
+    corners = {"half_pixel": False, "align_corners": True}.get(mode)
+    if method != "nearest" and corners is not None:
+        return F.interpolate(x, size, mode=f"bi{method}", align_corners=corners)
+    for axis, new in zip((2, 3), size, strict=True):
+        index, shares = resize.Axis(x.shape[axis], new, method, mode, rounding).taps()
+        matrix = torch.zeros(new, x.shape[axis], dtype=x.dtype)
+        matrix.scatter_add_(1, torch.from_numpy(index), torch.from_numpy(shares).to(x.dtype))
+        if method == "nearest":  # no sum, for what is not finite stays where it is
+            x = x.index_select(axis, torch.from_numpy(index[:, 0]))
+        else:
+            x = torch.tensordot(x, matrix, ([axis], [1])).movedim(-1, axis)
+    return x
 
 
 def _finish(w: Problem, y: Tensor, rest: list[Tensor]) -> Tensor:
@@ -74,14 +152,27 @@ def _mbconv(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
 def _depthwise(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
     x = inputs[0][:, w["c0"] : w["c0"] + w["c"]]
     kernel = weights["weight"].unsqueeze(1)
-    y = F.conv2d(x, kernel, weights["bias"], groups=w["c"], **_window(w))
+    y = _convolution(w, x, kernel, weights["bias"], w["c"])
     return ACTIVATIONS[w.text("act")](y)
 
 
 def _pool2d(w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
     x = inputs[0][:, w["c0"] : w["c0"] + w["c"]]
-    pool = F.max_pool2d if w.text("mode") == "max" else F.avg_pool2d
-    return pool(x, (w["kh"], w["kw"]), **_window(w))
+    padding = (w["ph"], w["pw"], w.get("pb", w["ph"]), w.get("pr", w["pw"]))
+    dilation = (w.get("dh", 1), w.get("dw", 1))
+    return pooled(x, w.text("mode"), (w["kh"], w["kw"]), (w["sh"], w["sw"]), padding, dilation)
+
+
+def pooled(
+    x: Tensor, mode: str, kernel: Pair, stride: Pair, padding: Sequence[int], dilation: Pair
+) -> Tensor:
+    """NCHW, ``padding`` (top, left, bottom, right) counting as zeros in a mean."""
+    top, left, bottom, right = padding
+    x = F.pad(x, (left, right, top, bottom), value=-torch.inf if mode == "max" else 0.0)
+    if mode == "max":
+        return F.max_pool2d(x, kernel, stride, dilation=dilation)
+    taps = torch.full((x.shape[1], 1, *kernel), 1 / (kernel[0] * kernel[1]), dtype=x.dtype)
+    return F.conv2d(x, taps, None, stride, 0, dilation, x.shape[1])
 
 
 def _global_pool(_w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
@@ -89,15 +180,17 @@ def _global_pool(_w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor
 
 
 def _pconv(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
-    return partial_convolution(inputs[0], weights)
+    return partial_convolution(inputs[0], weights, dict(w.params))
 
 
-def partial_convolution(x: Tensor, weights: Weights) -> Tensor:
-    """NCHW: as many of the first channels convolved as ``weights`` have, the rest as they are."""
-    kernel = weights["conv"]
-    part = x[:, : kernel.shape[1]]
-    part = F.conv2d(part, kernel, weights["conv_bias"], padding=kernel.shape[2] // 2)
-    return torch.cat([part, x[:, kernel.shape[1] :]], 1)
+def partial_convolution(x: Tensor, weights: Weights, params: Mapping[str, Any]) -> Tensor:
+    """NCHW: as many channels convolved as ``weights`` have, the rest as they are; ``params`` as
+    those of the operator."""
+    kernel, first, dilation = weights["conv"], params.get("first", 0), params.get("d", 1)
+    end, pad = first + kernel.shape[1], dilation * (kernel.shape[2] // 2)
+    part = F.conv2d(x[:, first:end], kernel, weights["conv_bias"], padding=pad, dilation=dilation)
+    part = ACTIVATIONS[params.get("inner", "none")](part)
+    return torch.cat([x[:, :first], part, x[:, end:]], 1)
 
 
 def _pointwise(y: Tensor, weights: Weights, index: int) -> Tensor:
@@ -122,8 +215,25 @@ def _transpose(_w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
     return inputs[0]
 
 
+def _channel_shuffle(w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
+    return F.channel_shuffle(inputs[0], w["groups"])
+
+
+def _matmul(w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
+    return product(*inputs, turned=(bool(w["ta"]), bool(w["tb"])))
+
+
+def product(x: Tensor, y: Tensor, turned: tuple[bool, bool]) -> Tensor:
+    """The matrix product of two tensors, of which some are given with rows as columns."""
+    x, y = (t.mT if turn else t for t, turn in zip((x, y), turned, strict=True))
+    return x @ y
+
+
 _OPERATORS: dict[str, Callable[[Problem, list[Tensor], Weights], Tensor]] = {
     "conv2d": _conv2d,
+    "conv3d": _conv3d,
+    "resize": _resize,
+    "conv_transpose": _conv_transpose,
     "depthwise": _depthwise,
     "mbconv": _mbconv,
     "pool2d": _pool2d,
@@ -132,4 +242,6 @@ _OPERATORS: dict[str, Callable[[Problem, list[Tensor], Weights], Tensor]] = {
     "pconv_pointwise": _pconv_pointwise,
     "pconv_block": _pconv_block,
     "transpose": _transpose,
+    "channel_shuffle": _channel_shuffle,
+    "matmul": _matmul,
 }

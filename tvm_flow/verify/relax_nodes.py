@@ -17,6 +17,7 @@ from tvm import relax
 from tvm_flow.codegen.legalise import legalise
 from tvm_flow.codegen.library import last_line
 from tvm_flow.ir.graph import Node
+from tvm_flow.schedules.cpu.lowering import PIPELINE, pass_context
 from tvm_flow.support.errors import ImportUnsupportedError
 
 
@@ -62,7 +63,10 @@ class RelaxNodes:
 
 
 def _machine(builder: relax.BlockBuilder) -> relax.VirtualMachine:
-    return relax.VirtualMachine(tvm.compile(legalise()(builder.get()), target="llvm"), tvm.cpu())
+    plain = legalise(unscheduled=True)(builder.get())
+    with pass_context():
+        built = tvm.compile(plain, target="llvm", tir_pipeline=PIPELINE)
+    return relax.VirtualMachine(built, tvm.cpu())
 
 
 def _first_without_code(nodes: list[Node], error: Exception) -> ImportUnsupportedError:

@@ -41,7 +41,7 @@ def _relu(x: Value, width: int) -> Expr:
 
 def _exp(x: Value, width: int) -> Expr:
     """exp by 2**n * 2**f, |f| <= 1/2; 2**f by its degree-6 Taylor series (error 2e-8)."""
-    t = bind(_clip(x(), -87.0, 88.0, width) * f32(math.log2(math.e), width), width)
+    t = bind(_clip(x(), -87.0, 89.0, width) * f32(math.log2(math.e), width), width)
     n = bind(tirx.floor(t() + f32(0.5, width)), width)
     f = bind(t() - n(), width)
     series = tuple(math.log(2) ** k / math.factorial(k) for k in range(7))

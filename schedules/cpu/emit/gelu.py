@@ -87,10 +87,7 @@ def polynomial(x: Value, width: int) -> Expr:
 
 
 def piecewise(x: Value, width: int) -> Expr:
-    """GELU by pieces, for vectors that ``vector.lookup`` serves; else as above.
-
-    The operands of minimum and maximum are in the order that lets a NaN pass on x86.
-    """
+    """GELU by pieces, for vectors that ``vector.lookup`` serves; else as above."""
     if 2 * width != LOOKUP_ENTRIES:
         return polynomial(x, width)
     u = bind(minimum(f32(END, width), tirx.abs(x())), width)

@@ -90,7 +90,7 @@ def _start(weights: Weights, at: Expr, width: int) -> Expr:
     """What sums begin with."""
     if weights.bias is None:
         return constant(0, width, weights.sums)
-    return convert(load(weights.bias, at, width), weights.sums)
+    return convert(load(weights.bias, at + weights.bias_base, width), weights.sums)
 
 
 def for_groups(

@@ -17,7 +17,12 @@ from tvm_flow.schedules.contract.tensor import Array
 
 def _tail_width(rest: int) -> int:
     """Smallest power of two >= rest, at least 2 (a one-lane panel would be scalar code)."""
-    return max(2, 1 << (rest - 1).bit_length())
+    return max(2, power_of_two(rest))
+
+
+def power_of_two(count: int) -> int:
+    """The smallest that is not less than ``count``."""
+    return 1 << (count - 1).bit_length()
 
 
 @dataclass(frozen=True)

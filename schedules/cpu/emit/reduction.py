@@ -83,6 +83,7 @@ class Weights:
     base: Expr | int = 0  # offset of the first panel in ``buffer``
     by_lane: int = 0  # vector registers, where products may take a lane of a vector of A
     pitch: int = 0
+    bias_base: Expr | int = 0  # offset of its first element in ``bias``
 
     @property
     def sums(self) -> DType:

@@ -35,7 +35,7 @@ class Source:
     h: int
     w: int
     channels: int
-    first: int
+    first: Expr
     count: int
     pw: int
     nchw: bool = False
@@ -73,20 +73,21 @@ def copy_run(
 
 def stage_rows(
     source: Source, pad: tirx.Buffer, image: Expr, top: Expr, rows: Expr | int, plane: int,
-    lanes: int,
+    lanes: int, first: Expr = 0,
 ) -> None:  # fmt: skip
-    """Fill ``pad`` with input rows ``top .. top+rows`` of ``image``, zeros outside the input.
+    """Fill ``pad``, from its row ``first`` on, with input rows ``top .. top+rows`` of ``image``,
+    zeros outside the input.
 
     NHWC scratch: [row][width][count]. NCHW scratch: [count][plane rows][width].
     """
     if source.nchw:
         with T.serial(0, source.count) as c, T.serial(0, rows) as r:
             at = ((image * source.channels + source.first + c) * source.h + top + r) * source.w
-            _row(source, pad, (c * plane + r) * source.width, at, top + r, lanes)
+            _row(source, pad, (c * plane + (r + first)) * source.width, at, top + r, lanes)
     else:
         with T.serial(0, rows) as r:
             at = ((image * source.h + top + r) * source.w) * source.channels + source.first
-            _row(source, pad, r * (source.width * source.count), at, top + r, lanes)
+            _row(source, pad, (r + first) * (source.width * source.count), at, top + r, lanes)
 
 
 def _row(source: Source, pad: tirx.Buffer, to: Expr, at: Expr, y: Expr, lanes: int) -> None:

@@ -8,7 +8,8 @@ outside of the image are skipped by a test per row. No padded copy of the input 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, groupby, product
@@ -44,21 +45,21 @@ class Accumulation:
     finish: Callable[[Callable[[], Expr], Expr, int], Expr]
 
 
-@dataclass(frozen=True)
-class RowSweep:
-    """Sweeps one or a few output rows at a time.
+#: A pixel of a tile by its number, and a tap by its row and column.
+Tap = tuple[int, int, int]
 
-    ``tile`` columns of one channel panel share registers. ``in_row`` and ``out_row`` give the
-    pixel number at which an input or output row starts in ``x`` (``cp`` channels per pixel) and
-    ``y`` (``c`` channels per pixel): rows of a tensor, or of a ring of rows.
+
+@dataclass(frozen=True)
+class WindowSweep(ABC):
+    """Sweeps one or a few output rows at a time, ``tile`` columns together.
+
+    ``in_row`` gives the pixel number at which an input row starts in ``x`` (``cp`` channels per
+    pixel), ``out_row`` that of an output row: rows of a tensor, or of a ring of rows.
     """
 
     shape: WindowShape
     x: tirx.Buffer
-    y: tirx.Buffer
-    how: Accumulation
     tile: int
-    lanes: int
     in_row: Callable[[Expr], Expr]
     out_row: Callable[[Expr], Expr]
 
@@ -95,12 +96,50 @@ class RowSweep:
         s = self.shape
         ends = list(accumulate(sizes))
         return [
-            (end - size) * s.sw >= s.pw and (end - 1) * s.sw - s.pw + s.kw <= s.w
+            (end - size) * s.sw >= s.pw and (end - 1) * s.sw - s.pw + s.span_w <= s.w
             for size, end in zip(sizes, ends, strict=True)
         ]
 
+    @abstractmethod
     def _columns(self, tile: Tile, column: Expr, row: Expr, inside: bool) -> None:
-        """One tile of pixels, all channels: whole vectors in a loop, then power-of-two pieces."""
+        """One tile of pixels, all channels; ``inside``: all of its taps are inside the input."""
+
+    def _row_start(self, row: Expr, y: Expr, column: Expr) -> Expr:
+        """The pixel of input row ``y``, counted from the first that a tile at ``row`` and
+        ``column`` reads, that is the tile's first."""
+        s = self.shape
+        return self.in_row(row * s.sh - s.ph + y) + column * s.sw - s.pw
+
+    def _reads(
+        self, tile: Tile, column: Expr, y: int, inside: bool
+    ) -> Iterator[tuple[int, list[Tap]]]:
+        """The pixels read of input row ``y`` of a tile: each column, counted from the tile's first,
+        with all the taps that it is."""
+        s = self.shape
+        for x in range((tile.cols - 1) * s.sw + s.span_w):
+            if not inside and not 0 <= int(column) * s.sw - s.pw + x < s.w:
+                continue
+            taps = [
+                (i * tile.cols + j, dy, dx)
+                for i, j in product(range(tile.rows), range(tile.cols))
+                if (dy := s.tap_row(y - i * s.sh)) is not None
+                and (dx := s.tap_column(x - j * s.sw)) is not None
+            ]
+            if taps:
+                yield x, taps
+
+
+@dataclass(frozen=True)
+class RowSweep(WindowSweep):
+    """The same where each output channel is computed from one input channel, into ``y`` (``c``
+    channels per pixel); one panel of channels shares registers."""
+
+    y: tirx.Buffer
+    how: Accumulation
+    lanes: int
+
+    def _columns(self, tile: Tile, column: Expr, row: Expr, inside: bool) -> None:
+        """Whole vectors in a loop, then power-of-two pieces."""
         for_vectors(
             self.shape.c, self.lanes, lambda c, w: self._tile(tile, column, row, inside, c, w)
         )
@@ -114,7 +153,9 @@ class RowSweep:
         acc = registers(tile.pixels * width, dtype_of(how.start(channel, width)))
         for i in range(tile.pixels):
             store(acc, how.start(channel, width), i * width, width)
-        for y in range((tile.rows - 1) * s.sh + s.kh):
+        for y in range((tile.rows - 1) * s.sh + s.span_h):
+            if s.idle_row(y, tile.rows):
+                continue
             with where_row_exists(s, row, y, tile.rows):
                 self._input_row(acc, tile, column, row, y, inside, channel, width)
         for i in range(tile.rows):
@@ -129,19 +170,13 @@ class RowSweep:
     ) -> None:  # fmt: skip
         """Input row ``y``, counted from the tile's first: each element once, for all its taps."""
         s = self.shape
-        start = self.in_row(row * s.sh - s.ph + y) + column * s.sw - s.pw
-        line = T.bind(start * s.cp + s.c0 + channel)
-        for x in range((tile.cols - 1) * s.sw + s.kw):
-            if not inside and not 0 <= int(column) * s.sw - s.pw + x < s.w:
-                continue
+        line = T.bind(self._row_start(row, y, column) * s.cp + s.c0 + channel)
+        for x, taps in self._reads(tile, column, y, inside):
             value = bind(load(self.x, line + x * s.cp, width), width)
-            for i, j in product(range(tile.rows), range(tile.cols)):
-                dy, dx = y - i * s.sh, x - j * s.sw
-                if 0 <= dy < s.kh and 0 <= dx < s.kw:
-                    slot = (i * tile.cols + j) * width
-                    total = load(acc, slot, width)
-                    total = self.how.tap(total, value(), dy, dx, channel, width)
-                    store(acc, total, slot, width)
+            for pixel, dy, dx in taps:
+                slot = pixel * width
+                total = load(acc, slot, width)
+                store(acc, self.how.tap(total, value(), dy, dx, channel, width), slot, width)
 
 
 def sweep(
@@ -149,16 +184,27 @@ def sweep(
     lanes: int, threads: int,
 ) -> None:  # fmt: skip
     """Emit the whole operator: parallel over images and blocks of about ``rows`` output rows."""
-    height = min(tile.rows, s.oh)
+
+    def of_image(image: Expr) -> RowSweep:
+        return RowSweep(
+            s, x, tile.cols, y=y, how=how, lanes=lanes,
+            in_row=lambda row: (image * s.h + row) * s.w,
+            out_row=lambda row: (image * s.oh + row) * s.ow,
+        )  # fmt: skip
+
+    sweep_images(s, of_image, height=tile.rows, rows=rows, threads=threads)
+
+
+def sweep_images(
+    s: WindowShape, of_image: Callable[[Expr], WindowSweep], *, height: int, rows: int, threads: int
+) -> None:
+    """The same for any sweep of an image, ``height`` output rows at a time."""
+    height = min(height, s.oh)
     tiles, per_block = tile_count(s.oh, height), max(1, rows // height)
     blocks = -(-tiles // per_block)
     with parallel(s.n * blocks, threads) as task:
         image, first = task // blocks, (task % blocks) * per_block
         end = first + per_block
         end = end if tiles % per_block == 0 else tirx.Min(end, tiles)
-        rows_of = RowSweep(
-            s, x, y, how, tile.cols, lanes,
-            in_row=lambda row: (image * s.h + row) * s.w,
-            out_row=lambda row: (image * s.oh + row) * s.ow,
-        )  # fmt: skip
-        for_flat((first, end), s.oh, height, lambda size, row, _: rows_of.emit(row, size))
+        emitter = of_image(image)
+        for_flat((first, end), s.oh, height, lambda size, row, _: emitter.emit(row, size))

@@ -2,9 +2,7 @@
 
 It is a transposition of a [c, h*w] or [h*w, c] matrix per image. Squares of ``lanes`` x ``lanes``
 elements are read as rows, transposed in registers and written as rows; what is left at the edges is
-cut into smaller squares with power-of-two sides. Squares are transposed by log2(side) rounds of
-interleaving row i with row i + side/2 (a perfect shuffle of the rows; Stone, IEEE Trans. Computers
-C-20, 1971).
+cut into smaller squares with power-of-two sides.
 """
 
 from __future__ import annotations
@@ -19,11 +17,11 @@ from tvm_flow.schedules.cpu.algorithm import WeightlessAlgorithm
 from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.cpu.emit.kernel import prim_func
 from tvm_flow.schedules.cpu.emit.microkernel import parallel
+from tvm_flow.schedules.cpu.emit.squares import transposed
 from tvm_flow.schedules.cpu.emit.vector import (
     Expr,
     bind,
     for_vectors,
-    interleave_half,
     load,
     pieces,
     store,
@@ -99,10 +97,5 @@ class _BlockTransposer:
             (by_channel, by_pixel) if self.to_nhwc else (by_pixel, by_channel)
         )
         rows = [bind(load(self.x, source + i * row, side), side) for i in range(side)]
-        for _ in range(side.bit_length() - 1):
-            rows = [
-                bind(interleave_half(rows[i // 2](), rows[i // 2 + side // 2](), side, i % 2), side)
-                for i in range(side)
-            ]
-        for i, value in enumerate(rows):
+        for i, value in enumerate(transposed(rows)):
             store(self.y, value(), target + i * column, side)

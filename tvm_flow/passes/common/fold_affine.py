@@ -20,7 +20,10 @@ def _rule(node: Node, users: dict[int, list[Node]]) -> Node | None:
     if node.op != "affine":
         return None
     source = node.inputs[0]
-    if source.op not in ("conv2d", "dense", "affine") or only_user(source, users) is not node:
+    if (
+        source.op not in ("conv2d", "conv3d", "conv_transpose", "dense", "affine")
+        or only_user(source, users) is not node
+    ):
         return None
     scale = node.weights["scale"].astype(np.float64)
     shift = node.weights["shift"].astype(np.float64)

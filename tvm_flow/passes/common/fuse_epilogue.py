@@ -6,9 +6,13 @@ from tvm_flow.ir.graph import Graph, Node, merged, only_user, rewrite
 
 Users = dict[int, list[Node]]
 
+#: What can add another tensor to its result.
+_ADDS = frozenset({"conv2d", "conv3d", "conv_transpose", "resize"})
+
 
 def fuse_epilogue(graph: Graph) -> Graph:
-    """``act`` after conv2d/depthwise; ``add`` after conv2d (before or after its activation)."""
+    """``act`` after a convolution; ``add`` after one that sums over channels (before or after its
+    activation)."""
     return rewrite(graph, _rule)
 
 
@@ -25,7 +29,8 @@ def _rule(node: Node, users: Users) -> Node | None:
 
 def _activation(node: Node, users: Users) -> Node | None:
     source = node.inputs[0]
-    fits = source.op in ("conv2d", "depthwise") and source.attrs.get("act", "none") == "none"
+    activates = source.op in _ADDS or source.op == "depthwise"
+    fits = activates and source.attrs.get("act", "none") == "none"
     if not fits or source.attrs.get("res") == "post" or only_user(source, users) is not node:
         return None
     attrs = source.attrs | {"act": node.attrs["kind"]}
@@ -50,10 +55,10 @@ def _through_reshape(node: Node, users: Users) -> Node | None:
 
 
 def _residual(node: Node, conv: Node, other: Node, users: Users) -> Node | None:
-    fits = conv.op == "conv2d" and conv.attrs["res"] == "none" and other.op != "const"
+    fits = conv.op in _ADDS and conv.attrs["res"] == "none" and other.op != "const"
     if not fits or other is conv or only_user(conv, users) is not node:
         return None
     res = "pre" if conv.attrs["act"] == "none" else "post"
     attrs = conv.attrs | {"res": res}
-    return Node("conv2d", [conv.inputs[0], other], conv.shape, attrs, conv.weights,
+    return Node(conv.op, [conv.inputs[0], other], conv.shape, attrs, conv.weights,
                 merged(conv, node))  # fmt: skip

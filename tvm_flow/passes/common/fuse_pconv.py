@@ -11,6 +11,10 @@ from tvm_flow.schedules.contract.problem import NHWC
 
 Users = dict[int, list[Node]]
 
+#: What a convolution says of itself only where it is not a product of every pixel with one matrix
+#: (a dilation of one tap does not matter, and is rare).
+_NOT_POINTWISE = frozenset({"groups", "dh", "dw", "pb", "pr"})
+
 
 def fuse_pconv_pointwise(graph: Graph) -> Graph:
     """Fuse PConv into the 1x1 convolution that is its only consumer."""
@@ -23,9 +27,9 @@ def fuse_pconv_block(graph: Graph) -> Graph:
 
 
 def is_pointwise(node: Node, layouts: tuple[str, ...] = (NHWC,)) -> bool:
-    """A 1x1, stride-1, unpadded convolution in one of ``layouts``."""
+    """A 1x1, stride-1, unpadded convolution in one group, in one of ``layouts``."""
     a = node.attrs
-    return node.op == "conv2d" and a["layout"] in layouts and (
+    return node.op == "conv2d" and a["layout"] in layouts and not a.keys() & _NOT_POINTWISE and (
         (a["kh"], a["kw"], a["sh"], a["sw"], a["ph"], a["pw"]) == (1, 1, 1, 1, 0, 0)
     )  # fmt: skip
 

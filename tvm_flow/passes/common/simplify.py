@@ -143,7 +143,7 @@ def _per_channel(value: np.ndarray, node: Node) -> np.ndarray | None:
     if any(size != 1 for i, size in enumerate(padded.shape) if i != axis):
         return None
     flat = padded.reshape(-1).astype(node.dtype)
-    if flat.size == 1 and value.size == 1:
+    if flat.size == 1 and value.ndim < 2:
         return None  # scalars belong to activations; they are handled by their own patterns
     return flat if flat.size == shape[axis] else None
 

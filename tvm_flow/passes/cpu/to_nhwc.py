@@ -14,6 +14,7 @@ import numpy as np
 
 from tvm_flow.ir.graph import Graph, Node, rewrite
 from tvm_flow.schedules.contract.problem import AXES, NCHW, NCHW_TO_NHWC, NHWC
+from tvm_flow.schedules.operators.sliding import window_params
 
 #: From this many channels on an NCHW input is transposed before a convolution reads it. Windows of
 #: several taps have much to gain, since Winograd needs NHWC; a 1x1 gains only easier access
@@ -22,9 +23,19 @@ TRANSPOSED_CHANNELS, TRANSPOSED_CHANNELS_1X1 = 16, 192
 
 _AXIS = {0: 0, 1: 3, 2: 1, 3: 2}
 _ELEMENTWISE = {"act", "clip", "add", "multiply", "subtract", "divide", "affine"}
+#: The same of Relax's, which have no channel axis: they stay in the layout of what they read.
+_FOLLOWING = frozenset(
+    f"relax.{name}"
+    for name in (
+        "abs", "atan", "ceil", "cos", "erf", "exp", "floor", "log", "negative", "nn.gelu_tanh",
+        "nn.leakyrelu", "round", "rsqrt", "sign", "sin", "sqrt", "square", "tan", "tanh",
+        "maximum", "minimum", "power", "where", "greater", "greater_equal", "less", "less_equal",
+        "equal", "not_equal",
+    )
+)  # fmt: skip
 _RULED = _ELEMENTWISE | {
-    "conv2d", "concat", "slice", "max_pool", "avg_pool", "global_pool", "pconv",
-    "channel_shuffle", "concat_shuffle",
+    "conv2d", "conv3d", "conv_transpose", "concat", "slice", "max_pool", "avg_pool", "global_pool",
+    "pconv", "channel_shuffle", "concat_shuffle", "regroup", "resize",
 }  # fmt: skip
 
 
@@ -59,7 +70,7 @@ class _Converter:
             nhwc = four and self.border == "NHWC"
             shape = nhwc_shape(node.shape) if nhwc else node.shape
             new = Node("input", [], shape, dtype=node.dtype, name=node.name)
-        elif four and node.op in _RULED and self._convertible(node):
+        elif four and self._convertible(node):
             nhwc, new = True, self._ruled(node)
         elif node.op == "dense":
             nhwc, new = False, self._dense(node)
@@ -70,18 +81,15 @@ class _Converter:
         else:
             nhwc = False
             sources = [self._get(source, False) for source in node.inputs]
-            op = "general_conv2d" if node.op == "conv2d" else node.op
-            new = Node(op, sources, node.shape, node.attrs, node.weights, node.modules,
+            new = Node(node.op, sources, node.shape, node.attrs, node.weights, node.modules,
                        node.dtype, node.name)  # fmt: skip
         self.new[id(node)], self.in_nhwc[id(node)] = new, nhwc
 
     def _convertible(self, node: Node) -> bool:
-        if node.op == "conv2d":
-            return _supported_conv(node)
-        if node.op in _ELEMENTWISE:
-            return all(len(s.shape) == 4 or (s.op == "const" and s.weights["value"].size == 1)
-                       for s in node.inputs)  # fmt: skip
-        return True
+        if node.op in _FOLLOWING:
+            read = (self.in_nhwc[id(source)] for source in node.inputs if source.op != "const")
+            return _of_one_layout(node) and any(read)
+        return node.op in _RULED and (node.op not in _ELEMENTWISE or _of_one_layout(node))
 
     def _pixel(self, node: Node) -> bool:
         """A 4-D tensor of one pixel has the same elements in the same order in both layouts."""
@@ -112,6 +120,8 @@ class _Converter:
         op, weights, shape = node.op, node.weights, nhwc_shape(node.shape)
         if op == "conv2d":
             return self._conv(node, shape)
+        if op in ("conv3d", "conv_transpose"):
+            return self._convolution(node, shape)
         sources = [
             self._get(s, True) if len(s.shape) == 4 else self.new[id(s)] for s in node.inputs
         ]
@@ -119,17 +129,21 @@ class _Converter:
             op, attrs = "depthwise", _window((1, 1))
             weights = {"weight": weights["scale"].reshape(-1, 1, 1), "bias": weights["shift"]}
         if op in ("max_pool", "avg_pool"):
-            attrs = _window(attrs["kernel"], attrs["strides"], attrs["padding"]) | {
-                "mode": op.removesuffix("_pool")
-            }
+            dilation = attrs.get("dilation", (1, 1))
+            attrs = _window(attrs["kernel"], attrs["strides"], attrs["padding"], dilation)
+            attrs["mode"] = op.removesuffix("_pool")
             op = "pool2d"
+        if op == "resize":
+            attrs |= {"layout": NHWC, "act": "none", "res": "none"}
+        if op == "regroup":
+            op, attrs = "reshape", {"shape": shape}
         return Node(op, sources, shape, attrs, weights, node.modules, node.dtype)
 
     def _conv(self, node: Node, shape: tuple[int, ...]) -> Node:
         a, weight = node.attrs, node.weights["weight"]
-        attrs = _window(weight.shape[2:], a["strides"], a["padding"])
+        attrs = _window(weight.shape[2:], a["strides"], a["padding"], a["dilation"])
         source = node.inputs[0]
-        if a["groups"] > 1:
+        if a["groups"] == source.shape[1] == weight.shape[0] > 1:
             weights = {"weight": weight[:, 0], "bias": node.weights["bias"]}
             return Node("depthwise", [self._get(source, True)], shape, attrs | {"act": "none"},
                         weights, node.modules)  # fmt: skip
@@ -137,7 +151,21 @@ class _Converter:
         direct = border and source.shape[1] < _transposed_from(weight.shape)
         x = self.new[id(source)] if direct else self._get(source, True)
         attrs |= {"layout": NCHW_TO_NHWC if direct else NHWC, "act": "none", "res": "none"}
+        attrs |= {"groups": a["groups"]} if a["groups"] > 1 else {}
         return Node("conv2d", [x], shape, attrs, node.weights, node.modules)
+
+    def _convolution(self, node: Node, shape: tuple[int, ...]) -> Node:
+        """Transposed, or 3-D with an axis more in front."""
+        a, kernel = node.attrs, node.weights["weight"].shape[2:]
+        strides, padding, dilation = a["strides"], a["padding"], a["dilation"]
+        attrs = _window(kernel[-2:], strides[-2:], padding[-2:], dilation[-2:])
+        attrs |= {"layout": NHWC, "act": "none", "res": "none"}
+        attrs |= {"groups": a["groups"]} if a["groups"] > 1 else {}
+        if node.op == "conv3d":
+            attrs |= {"d": a["depth"], "kd": kernel[0], "sd": strides[0], "pd": padding[0]}
+            attrs |= {"dd": dilation[0]} if dilation[0] > 1 else {}
+        source = self._get(node.inputs[0], True)
+        return Node(node.op, [source], shape, attrs, node.weights, node.modules)
 
     def _dense(self, node: Node) -> Node:
         """[..., in] -> [..., out] as a 1x1 convolution over the leading axes as pixels."""
@@ -156,6 +184,13 @@ class _Converter:
         return self._get(node, self.border == "NHWC")
 
 
+def _of_one_layout(node: Node) -> bool:
+    """Whether all inputs have four axes, or are one number."""
+    return all(
+        len(s.shape) == 4 or (s.op == "const" and s.weights["value"].size == 1) for s in node.inputs
+    )
+
+
 def _transposed_from(weight: tuple[int, ...]) -> int:
     return TRANSPOSED_CHANNELS_1X1 if weight[2:] == (1, 1) else TRANSPOSED_CHANNELS
 
@@ -164,20 +199,15 @@ def _window(
     kernel: tuple[int, ...],
     strides: tuple[int, int] = (1, 1),
     padding: tuple[int, ...] = (0, 0),
+    dilation: tuple[int, int] = (1, 1),
 ) -> dict[str, Any]:
-    return {
+    """``padding`` above, on the left and, unless it is the same, below and on the right. What is as
+    usual is left out, as in problems."""
+    attrs = {
         "kh": int(kernel[0]), "kw": int(kernel[1]), "sh": strides[0], "sw": strides[1],
-        "ph": padding[0], "pw": padding[1],
-    }  # fmt: skip
-
-
-def _supported_conv(node: Node) -> bool:
-    """Dense or depthwise, undilated, symmetric padding; others keep their Relax form."""
-    a, weight = node.attrs, node.weights["weight"]
-    channels = node.inputs[0].shape[1]
-    depthwise = a["groups"] == channels == weight.shape[0] and weight.shape[1] == 1
-    symmetric = a["padding"][:2] == a["padding"][2:]
-    return (a["groups"] == 1 or depthwise) and a["dilation"] == (1, 1) and symmetric
+        "ph": padding[0], "pw": padding[1], "dh": dilation[0], "dw": dilation[1],
+    } | dict(zip(("pb", "pr"), padding[2:], strict=False))  # fmt: skip
+    return window_params(attrs)
 
 
 def cancel_permutes(node: Node, users: dict[int, list[Node]]) -> Node | None:

@@ -1,4 +1,4 @@
-// Whether all numbers are finite: kernels with ReLU would drop NaN and give a plausible answer.
+// Whether all numbers are finite: NaN that a caller passes is told of at once, with its input.
 #include "internal.h"
 
 // An exponent of all ones means NaN or infinity.

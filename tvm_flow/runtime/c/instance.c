@@ -127,12 +127,7 @@ static int start_threads(tvmf_instance* net, const tvmf_options* options) {
   if (!net->pool || tvmf_pool_threads(net->pool) != threads)
     return tvmf_fail(TVMF_ENVIRONMENT, "the system gives no %d threads. Fix: look at ulimit -u and -v, "
                      "or use fewer", threads);
-  if (options->flags & TVMF_PIN) {
-    cpu_set_t first;
-    CPU_ZERO(&first);
-    CPU_SET(cores[0], &first);
-    sched_setaffinity(0, sizeof first, &first);
-  }
+  if (options->flags & TVMF_PIN) tvmf_machine_pin(cores[0]);
   return TVMF_OK;
 }
 

@@ -121,6 +121,8 @@ void tvmf_code_unload(Code* code);
 int tvmf_machine_check(const Plan* plan, const char* path);
 // Cores this process may use, the fastest first; their number, at most `most`.
 int tvmf_machine_cores(int32_t* cores, int most);
+// Bind the calling thread to a core; cores() still tells those it had before.
+void tvmf_machine_pin(int32_t core);
 
 // ---- quota.c
 // CPUs that control groups allow, rounded up, or a large number. `root`: the folder that has proc and

@@ -120,6 +120,19 @@ static int faster_first(const void* one, const void* other) {
   return a->core - b->core;
 }
 
+// What the calling thread had before it was pinned, for what it opens later.
+static _Thread_local cpu_set_t before_pin, pinned;
+
+void tvmf_machine_pin(int32_t core) {
+  cpu_set_t now, one;
+  if (sched_getaffinity(0, sizeof now, &now)) return;  // where it is refused, the scheduler decides
+  CPU_ZERO(&one);
+  CPU_SET(core, &one);
+  if (sched_setaffinity(0, sizeof one, &one)) return;
+  if (!CPU_EQUAL(&now, &pinned)) before_pin = now;
+  pinned = one;
+}
+
 int tvmf_machine_cores(int32_t* cores, int most) {
   cpu_set_t allowed;
   Speed speeds[CPU_SETSIZE];
@@ -129,6 +142,7 @@ int tvmf_machine_cores(int32_t* cores, int most) {
     CPU_ZERO(&allowed);
     for (int core = 0; core < CPU_SETSIZE && (!core || core < online); core++) CPU_SET(core, &allowed);
   }
+  if (CPU_EQUAL(&allowed, &pinned)) allowed = before_pin;
   for (int core = 0; core < CPU_SETSIZE; core++) {
     if (!CPU_ISSET(core, &allowed)) continue;
     char path[96];

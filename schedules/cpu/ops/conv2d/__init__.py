@@ -1,4 +1,4 @@
-"""Dense convolution: direct, Winograd, and 1x1 between NCHW tensors."""
+"""Convolution: direct, Winograd, narrow groups, and 1x1 between NCHW tensors."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.cpu.emit.winograd import positions
 from tvm_flow.schedules.cpu.ops.conv2d.direct import Direct
 from tvm_flow.schedules.cpu.ops.conv2d.direct_nchw import DirectNchw
+from tvm_flow.schedules.cpu.ops.conv2d.narrow import Narrow
 from tvm_flow.schedules.cpu.ops.conv2d.winograd import Winograd
 
 _DIRECT, _WINOGRAD = (Direct(), DirectNchw()), (Winograd(2), Winograd(4))
-ALGORITHMS: list[CpuAlgorithm] = [*_DIRECT, *_WINOGRAD]
+_NARROW = Narrow()
+ALGORITHMS: list[CpuAlgorithm] = [*_DIRECT, _NARROW, *_WINOGRAD]
 
 #: Fewest channels for which Winograd's transforms are worth their while.
 WINOGRAD_CHANNELS = 16
@@ -20,8 +22,11 @@ WEIGHT_COST = 12
 
 
 def ranked(problem: Problem, cpu: Cpu) -> list[CpuAlgorithm]:
-    """By multiply-accumulates and weights to read; direct first where channels are few."""
+    """By multiply-accumulates and weights to read; direct first where channels are few, narrow
+    groups several to a vector."""
     direct: list[CpuAlgorithm] = [way for way in _DIRECT if way.applies(problem, cpu)]
+    if _NARROW.applies(problem, cpu):
+        return [_NARROW, *direct]
     if not _WINOGRAD[0].applies(problem, cpu):
         return direct
     h, w = problem["h"], problem["w"]

@@ -1,4 +1,4 @@
-"""Dense 2-D convolution by direct summation.
+"""2-D convolution by direct summation, group by group.
 
 Three kernels by case: *flat* (1x1, stride 1: pixels are one line), *rows* (no padding: read the
 input directly, for example patch embeddings), *staged* (padding: a block of input rows is copied
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 
@@ -22,7 +23,7 @@ from tvm_flow.schedules.cpu.emit import activations
 from tvm_flow.schedules.cpu.emit.kernel import prim_func
 from tvm_flow.schedules.cpu.emit.microkernel import Weights, tile_count
 from tvm_flow.schedules.cpu.emit.packing import Panels, even_rows, pack_matrix, pack_vector
-from tvm_flow.schedules.cpu.ops.conv2d.emit import emit_flat, emit_rows
+from tvm_flow.schedules.cpu.ops.conv2d.emit import emit_flat, emit_rows, rows_between
 from tvm_flow.schedules.operators.conv2d import CONV2D, Conv2dShape
 
 
@@ -33,14 +34,20 @@ class Direct(CpuAlgorithm):
     layouts = (NHWC, NCHW_TO_NHWC)
 
     def weights(self, problem: Problem, device: Cpu) -> list[TensorSpec]:
-        s, panels = Conv2dShape.of(problem), Panels(problem["co"], device.lanes)
-        return packed(problem, weight=s.k * panels.padded, bias=panels.padded)
+        s = Conv2dShape.of(problem)
+        padded = s.groups * Panels(s.go, device.lanes).padded
+        return packed(problem, weight=s.k * padded, bias=padded)
 
     def pack(self, problem: Problem, device: Cpu, weights: Mapping[str, Array]) -> list[Array]:
         s = Conv2dShape.of(problem)
         order = (1, 2, 3, 0) if s.nchw else (2, 3, 1, 0)  # reduction order of the segments
-        matrix = weights["weight"].transpose(order).reshape(s.k, s.co)
-        return [pack_matrix(matrix, device.lanes), pack_vector(weights["bias"], device.lanes)]
+        matrices, biases = [], []
+        for weight in np.split(weights["weight"], s.groups):
+            matrix = weight.transpose(order).reshape(s.k, s.go)
+            matrices.append(pack_matrix(matrix, device.lanes))
+        for bias in np.split(weights["bias"], s.groups):
+            biases.append(pack_vector(bias, device.lanes))
+        return [np.concatenate(matrices), np.concatenate(biases)]
 
     def default(self, problem: Problem, device: Cpu) -> Knobs:
         s = Conv2dShape.of(problem)
@@ -51,7 +58,7 @@ class Direct(CpuAlgorithm):
         default = self.default(problem, device)
         pixels = s.n * s.oh * s.ow if s.flat else s.ow
         choices: Space = {
-            "nv": [v for v in (1, 2, 3, 4, 6, 8) if v <= Panels(s.co, device.lanes).count],
+            "nv": [v for v in (1, 2, 3, 4, 6, 8) if v <= Panels(s.go, device.lanes).count],
             "mt": [m for m in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 15, 28) if m <= pixels],
             "ku": [1, 2, 4, 8],
             "order": [0, 1],
@@ -68,7 +75,7 @@ class Direct(CpuAlgorithm):
 
     def build(self, problem: Problem, device: Cpu, knobs: Knobs, name: str) -> tirx.PrimFunc:
         s = Conv2dShape.of(problem)
-        panels = Panels(s.co, device.lanes)
+        panels = Panels(s.go, device.lanes)
         device.check_tile(knobs["mt"] * (1 if s.flat else knobs["th"]), knobs["nv"])
         with IRBuilder() as builder, prim_func(self, problem, device, name) as args:
             weights = Weights(args["weight"], args["bias"], panels, s.k, by_lane=device.by_lane)
@@ -94,7 +101,7 @@ def default_tile(s: Conv2dShape, cpu: Cpu, act: str) -> Knobs:
     layers, few channels) or a heavy activation wants small tiles, so that filling and draining
     the accumulators overlaps with the neighbours' products.
     """
-    columns = Panels(s.co, cpu.lanes)
+    columns = Panels(s.go, cpu.lanes)
     panels, nv = columns.count, min(2, columns.count)
     # Of two vector widths in a group LLVM keeps the repeated element of A for both: without
     # registers to spare it spills (decision 0004).
@@ -109,11 +116,26 @@ def default_tile(s: Conv2dShape, cpu: Cpu, act: str) -> Knobs:
         mt = -(-s.ow // -(-s.ow // mt))
         th = max(1, min(s.oh, most // mt, 2)) if s.ow == mt else 1
     # Weights that do not stay in L2 are read once per task: tasks of few panels and many rows.
-    streamed = FLOAT32.bytes * s.k * s.co > cpu.l2_bytes
+    streamed = FLOAT32.bytes * s.k * s.go > cpu.l2_bytes
     most = 14 if streamed else min(28, s.oh // (4 * cpu.threads))
+    if s.dh > 1 and s.padded:
+        most = min(most, _near_rows(s, cpu))
     rows = max(th, even_rows(s.oh, max(1, most), 1 if streamed else cpu.threads, s.n))
     knobs = {"nv": nv, "mt": mt, "ku": 4, "order": 1, "th": th, "rb": rows}
-    return knobs | ({"nb": 2 * cpu.threads if streamed else 1} if cpu.threads > 1 else {})
+    # Lines and other flat images have too few rows for all threads: panels are shared too.
+    shared = streamed or s.n * s.groups * -(-s.oh // rows) < cpu.threads
+    return knobs | ({"nb": 2 * cpu.threads if shared else 1} if cpu.threads > 1 else {})
+
+
+def _near_rows(s: Conv2dShape, cpu: Cpu) -> int:
+    """Output rows whose scratch takes half of L2: dilated taps are far apart."""
+    row = FLOAT32.bytes * s.gi * (s.w + s.pw + s.right)
+
+    def fits(rows: int) -> bool:
+        staged = (rows - 1) * s.sh + 1 + (s.kh - 1) * rows_between(s, rows)
+        return row * staged <= cpu.l2_bytes // 2
+
+    return max((rows for rows in range(1, s.oh + 1) if fits(rows)), default=1)
 
 
 def _default_flat(s: Conv2dShape, cpu: Cpu, act: str, panels: int, nv: int, most: int) -> Knobs:

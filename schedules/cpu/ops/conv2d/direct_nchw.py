@@ -73,9 +73,8 @@ class DirectNchw(CpuAlgorithm):
         if not super().applies(problem, device):
             return False
         s = Conv2dShape.of(problem)
-        window = (s.kh, s.kw, *s.stride, *s.pad) == (1, 1, 1, 1, 0, 0)
-        plain = problem.text("res") == "none" and not s.mix and s.icp == s.ci
-        return window and plain and fits(s.h * s.w)
+        plain = problem.text("res") == "none" and not s.mix and s.icp == s.ci and s.groups == 1
+        return s.pointwise and plain and fits(s.h * s.w)
 
     def weights(self, problem: Problem, device: Cpu) -> list[TensorSpec]:
         *_, ci, co = _shape(problem)

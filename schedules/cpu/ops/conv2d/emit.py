@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
@@ -41,13 +43,39 @@ from tvm_flow.schedules.operators.conv2d import Conv2dShape
 PixelIndex = Callable[[Expr, Expr], Expr]
 
 
+@dataclass(frozen=True)
+class Part:
+    """One group of a convolution: its weights, the first channel that it reads and the first one
+    that it writes."""
+
+    weights: Weights
+    reads: Expr
+    writes: Expr
+
+
+@contextmanager
+def parts(
+    s: Conv2dShape, weights: Weights, shares: int, threads: int
+) -> Iterator[tuple[Part, Expr]]:
+    """A parallel loop over the ``shares`` of every group: the group, and which share of it."""
+    with parallel(s.groups * shares, threads) as task:
+        if s.groups == 1:
+            yield Part(weights, s.ic0, 0), task
+            return
+        group, padded = task // shares, weights.panels.padded
+        of_group = replace(weights, base=group * (s.k * padded), bias_base=group * padded)
+        yield Part(of_group, group * s.gi + s.ic0, group * s.go), task % shares
+
+
 def make_epilogue(
-    s: Conv2dShape, args: Mapping[str, tirx.Buffer], act: Activation, res: str, pixel: PixelIndex
-) -> Epilogue:
-    """Activation, residual and (shuffled) store of one output vector."""
+    s: Conv2dShape, args: Mapping[str, tirx.Buffer], act: Activation, res: str, pixel: PixelIndex,
+    first: Expr = 0,
+) -> Epilogue:  # fmt: skip
+    """Activation, residual and (shuffled) store of one output vector, whose channels count from
+    ``first`` on."""
 
     def epilogue(value: Value, i: Expr, j: Expr, channel: Expr, width: int, valid: int) -> None:
-        at = pixel(i, j)
+        at, channel = pixel(i, j), channel + first
         if not s.mix:
             finish_and_store(args, value, at * s.co + channel, width, valid, act, res)
             return
@@ -85,21 +113,21 @@ def emit_flat(
     s: Conv2dShape, cpu: Cpu, knobs: Knobs, args: Mapping[str, tirx.Buffer], weights: Weights,
     act: Activation, res: str,
 ) -> None:  # fmt: skip
-    """1x1, stride 1: one line of pixels; parallel over blocks of tiles and of panel groups."""
+    """1x1, stride 1: one line of pixels; parallel over groups, blocks of tiles and of panels."""
     total = s.n * s.h * s.w
     tiles = tile_count(total, min(knobs["mt"], total))
     groups = group_count(weights.panels, knobs["nv"])
     chunks = min(knobs["nb"], groups)
     per_block = knobs["mb"]
     blocks = -(-tiles // per_block)
-    with parallel(blocks * chunks, cpu.threads) as task:
+    with parts(s, weights, blocks * chunks, cpu.threads) as (part, task):
         block, span = task // chunks, _chunk(task % chunks, chunks, groups)
         product(
             total,
             Tiling(knobs["mt"], knobs["nv"], knobs["ku"], bool(knobs["order"])),
-            weights,
-            lambda first: [Segment(args["x"], first * s.icp + s.ic0, 0, s.icp, s.ci)],
-            lambda first: make_epilogue(s, args, act, res, lambda _i, j: first + j),
+            part.weights,
+            lambda first: [Segment(args["x"], first * s.icp + part.reads, 0, s.icp, s.gi)],
+            lambda first: make_epilogue(s, args, act, res, lambda _i, j: first + j, part.writes),
             tiles=(block * per_block, tirx.Min(block * per_block + per_block, tiles)),
             slices=min(per_block, tiles),
             groups=span,
@@ -118,16 +146,16 @@ def emit_rows(
     s: Conv2dShape, cpu: Cpu, knobs: Knobs, args: Mapping[str, tirx.Buffer], weights: Weights,
     act: Activation, res: str,
 ) -> None:  # fmt: skip
-    """General window: parallel over images, blocks of output rows and of panel groups."""
+    """General window: parallel over groups, images, blocks of output rows and of panels."""
     rows = knobs["rb"]
     blocks = -(-s.oh // rows)
     groups = group_count(weights.panels, knobs["nv"])
     chunks = min(knobs.get("nb", 1), groups)
-    with parallel(s.n * blocks * chunks, cpu.threads) as share:
+    with parts(s, weights, s.n * blocks * chunks, cpu.threads) as (part, share):
         task, span = share // chunks, _chunk(share % chunks, chunks, groups)
         image, first = task // blocks, (task % blocks) * rows
         count = rows if s.oh % rows == 0 else tirx.Min(s.oh - first, rows)
-        window = _window(s, rows, count, args["x"], image, first, cpu.lanes)
+        window = _window(s, rows, count, args["x"], part.reads, image, first, cpu.lanes)
 
         slices = max(1, rows // knobs["th"]) * tile_count(s.ow, min(knobs["mt"], s.ow))
 
@@ -136,8 +164,10 @@ def emit_rows(
         ) -> None:
             segment = window.at(y * window.row_pitch + x * window.col_pitch)
             base = (image * s.oh + first + y) * s.ow + x
-            epilogue = make_epilogue(s, args, act, res, lambda i, j: base + i * s.ow + j)
-            microkernel(shape, [segment], weights, group, epilogue, knobs["ku"], fetch)
+            epilogue = make_epilogue(
+                s, args, act, res, lambda i, j: base + i * s.ow + j, part.writes
+            )
+            microkernel(shape, [segment], part.weights, group, epilogue, knobs["ku"], fetch)
 
         def over_rows(body: Callable[[Tile, Expr, Expr, Expr], None]) -> None:
             for_rows(count, knobs["th"], s.ow, knobs["mt"], body)
@@ -164,32 +194,54 @@ def _window(
     rows: int,
     count: Expr | int,
     x: tirx.Buffer,
+    reads: Expr,
     image: Expr,
     first: Expr,
     lanes: int,
 ) -> Segment:
-    """The A operand of output row ``first``, column 0: direct, or staged with zero borders.
+    """The A operand of output row ``first``, column 0, channels from ``reads`` on: direct, or
+    staged with zero borders.
 
     ``row_pitch``/``col_pitch`` are per *output* row and column, strides included.
     """
     if not s.padded:
         if s.nchw:
-            base = image * (s.icp * s.h * s.w) + s.ic0 * (s.h * s.w) + first * (s.sh * s.w)
-            repeats = ((s.ci, s.h * s.w), (s.kh, s.w))
-            return Segment(x, base, s.sh * s.w, s.sw, s.kw, repeats=repeats)
-        base = (image * s.h + first * s.sh) * (s.w * s.icp) + s.ic0
-        pitch = (s.sh * s.w * s.icp, s.sw * s.icp)
-        if s.icp == s.ci:
-            return Segment(x, base, *pitch, s.kw * s.ci, repeats=((s.kh, s.w * s.icp),))
-        return Segment(x, base, *pitch, s.ci, repeats=((s.kh, s.w * s.icp), (s.kw, s.icp)))
-    need = (rows - 1) * s.sh + s.kh
-    used = (count - 1) * s.sh + s.kh
-    source = Source(x, s.h, s.w, s.icp, s.ic0, s.ci, s.pw, bool(s.nchw))
-    width = source.width
-    pad = T.alloc_buffer((need * width * s.ci,), x.dtype)
-    stage_rows(source, pad, image, first * s.sh - s.ph, used, need, lanes)
-    if s.nchw:
-        repeats = ((s.ci, need * width), (s.kh, width))
-        return Segment(pad, 0, s.sh * width, s.sw, s.kw, repeats=repeats)
-    pitch = (s.sh * width * s.ci, s.sw * s.ci)
-    return Segment(pad, 0, *pitch, s.kw * s.ci, repeats=((s.kh, width * s.ci),))
+            base = image * (s.icp * s.h * s.w) + reads * (s.h * s.w) + first * (s.sh * s.w)
+            return _segment(s, x, base, row=s.w, column=1, run=1, outer=((s.gi, s.h * s.w),))
+        base = (image * s.h + first * s.sh) * (s.w * s.icp) + reads
+        return _segment(s, x, base, row=s.w * s.icp, column=s.icp, run=s.gi)
+    between = rows_between(s, rows)
+    need = (rows - 1) * s.sh + 1 + (s.kh - 1) * between
+    source = Source(x, s.h, s.w, s.icp, reads, s.gi, s.pw, bool(s.nchw), s.right)
+    width, top = source.width, first * s.sh - s.ph
+    pad = T.alloc_buffer((need * width * s.gi,), x.dtype)
+    if between == s.dh:
+        stage_rows(source, pad, image, top, (count - 1) * s.sh + s.span_h, need, lanes)
+    else:  # the rows between those of one tap and those of the next are read by none
+        with T.serial(0, s.kh) as tap:
+            used, at = (count - 1) * s.sh + 1, tap * between
+            stage_rows(source, pad, image, top + tap * s.dh, used, need, lanes, at)
+    outer = ((s.gi, need * width),) if s.nchw else ()
+    unit = 1 if s.nchw else s.gi
+    return _segment(
+        s, pad, 0, row=width * unit, column=unit, run=unit, outer=outer, between=between
+    )
+
+
+def rows_between(s: Conv2dShape, rows: int) -> int:
+    """How many rows of the scratch for ``rows`` output rows are between two taps: under a large
+    dilation each tap has rows of its own, and those in between are left out."""
+    return min(s.dh, (rows - 1) * s.sh + 1)
+
+
+def _segment(
+    s: Conv2dShape, buffer: tirx.Buffer, base: Expr, *, row: int, column: int, run: int,
+    outer: tuple[tuple[int, int], ...] = (), between: int = 0,
+) -> Segment:  # fmt: skip
+    """All taps, with ``row`` and ``column`` elements from one row and column of the input or its
+    scratch to the next and ``run`` contiguous ones per tap; those of a row are one run where they
+    touch. ``between``: rows from one tap to the next, where that is not the dilation."""
+    rows, pitch = (s.kh, (between or s.dh) * row), (s.sh * row, s.sw * column)
+    if s.dw == 1 and column == run:
+        return Segment(buffer, base, *pitch, s.kw * run, repeats=(*outer, rows))
+    return Segment(buffer, base, *pitch, run, repeats=(*outer, rows, (s.kw, s.dw * column)))

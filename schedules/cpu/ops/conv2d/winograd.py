@@ -127,6 +127,8 @@ class Winograd(CpuAlgorithm):
 
 
 def same_3x3(problem: Problem) -> bool:
-    """Whether it is 3 x 3 with stride 1 and same padding, its output stored as it is."""
+    """Whether it is 3 x 3 with stride 1 and same padding, in one group, its output stored as it
+    is."""
     s = Conv2dShape.of(problem)
-    return not s.mix and (s.kh, s.kw, *s.stride, *s.pad) == (3, 3, 1, 1, 1, 1)
+    window = (s.kh, s.kw, *s.stride, *s.border, *s.dilation)
+    return window == (3, 3, *[1] * 8) and s.groups == 1 and not s.mix

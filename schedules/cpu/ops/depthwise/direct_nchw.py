@@ -171,7 +171,7 @@ class _ImageEmitter:
     def _inside(self, first: int) -> bool:
         """Whether all vectors read for the output columns from ``first`` on lie in the row."""
         s = self.s
-        left, right = -s.pw // s.sw, (s.kw - 1 - s.pw) // s.sw
+        left, right = -s.pw // s.sw, (s.span_w - 1 - s.pw) // s.sw
         return (first + left) * s.sw >= 0 and (first + right + self.width) * s.sw <= s.w
 
     def _tile(self, image: Expr, row: Expr, rows: int, first: int, shift: Expr) -> None:
@@ -181,7 +181,9 @@ class _ImageEmitter:
         acc = registers(rows * width)
         for i in range(rows):
             store(acc, splat(self.args["bias"][image % s.c], width), i * width, width)
-        for y in range((rows - 1) * s.sh + s.kh):
+        for y in range((rows - 1) * s.sh + s.span_h):
+            if s.idle_row(y, rows):
+                continue
             with where_row_exists(s, row, y, rows):
                 line = T.bind((image * s.h + row * s.sh - s.ph + y) * s.w + shift * s.sw)
                 self._input_row(acc, line, image % s.c, y, rows, first)
@@ -202,8 +204,8 @@ class _ImageEmitter:
                 continue
             value = bind(pick([read(column)() for column in columns], lanes, width), width)
             for i in range(rows):
-                dy = y - i * s.sh
-                if 0 <= dy < s.kh:
+                dy = s.tap_row(y - i * s.sh)
+                if dy is not None:
                     weight = self.args["weight"][(channel * s.kh + dy) * s.kw + dx]
                     total = load(acc, i * width, width) + value() * splat(weight, width)
                     store(acc, total, i * width, width)
@@ -216,7 +218,7 @@ class _ImageEmitter:
         one that would reach beyond a side is moved into the row.
         """
         s, width = self.s, self.width
-        offset, rest = divmod(dx - s.pw, s.sw)
+        offset, rest = divmod(dx * s.dw - s.pw, s.sw)
         start = (first + offset) * s.sw
         vectors: list[int] = []
         lanes: list[int | None] = []

@@ -94,8 +94,9 @@ class ChainEmitter:
         """The depthwise convolution of rows of ``hidden`` into rows of ``swept``."""
         how = accumulation(self.window, args["dw"], args["dwb"], self._act("act2"))
         return RowSweep(
-            self.window, hidden, swept, how, self.knobs["tile"], self.cpu.lanes, in_row, out_row
-        )
+            self.window, hidden, self.knobs["tile"], in_row, out_row, y=swept, how=how,
+            lanes=self.cpu.lanes,
+        )  # fmt: skip
 
     def project(self, args: Args, swept: tirx.Buffer, pixels: int, start: Expr) -> None:
         """Second 1x1, with its epilogue, of ``pixels`` pixels of ``swept``, which are those of the
