@@ -160,3 +160,12 @@ def fmax(a: Tensor, b: Tensor) -> Tensor:
 @apart(aten.fmin.default)
 def fmin(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(torch.isnan(a), b, torch.where(torch.isnan(b), a, torch.minimum(a, b)))
+
+
+@apart(aten.hypot.default)
+def hypotenuse(a: Tensor, b: Tensor) -> Tensor:
+    """Of the larger by the smaller, so that no square overflows."""
+    largest = torch.maximum(a.abs(), b.abs())
+    scale = torch.where((largest == 0) | torch.isinf(largest), 1.0, largest)
+    x, y = a / scale, b / scale
+    return scale * torch.sqrt(x * x + y * y)
