@@ -39,7 +39,7 @@ def _nearest(x: Tensor, sizes: Any, scales: Any, centre: float) -> Tensor:
     for axis, (new, scale) in enumerate(zip(sizes, scales, strict=True), 2):
         old = x.shape[axis]
         step = 1.0 / scale if scale else old / new
-        place = torch.floor((torch.arange(new).to(torch.float32) + centre) * step).to(torch.int64)
+        place = torch.floor((torch.arange(new).float() + centre) * step).to(torch.int64)
         x = torch.index_select(x, axis, torch.clamp(place, max=old - 1))
     return x
 
@@ -106,12 +106,12 @@ def _matrix(old: int, new: int, align: bool, scale: Any, kernel: Any, support: f
     else:
         step = 1.0 / scale if scale else old / new
     stretch = max(step, 1.0)
-    centre = step * (torch.arange(new).to(torch.float32) + 0.5)
+    centre = step * (torch.arange(new).float() + 0.5)
     low = torch.clamp((centre - support * stretch + 0.5).to(torch.int64), min=0)
     high = torch.clamp((centre + support * stretch + 0.5).to(torch.int64), max=old)
     at = torch.arange(old)
     inside = (at >= low.unsqueeze(1)) & (at < high.unsqueeze(1))
-    distance = (at.to(torch.float32) + 0.5 - centre.unsqueeze(1)) / stretch
+    distance = (at.float() + 0.5 - centre.unsqueeze(1)) / stretch
     weight = torch.where(inside, kernel(distance), 0.0)
     return weight / weight.sum(1, True)
 
