@@ -23,10 +23,11 @@ class CompileReport(os.PathLike[str]):
     checkout, and where other records are named), the others with the default schedule.
     ``graph``: the network's graph, which was held against the model before any code was made.
     ``verified``: the self-check made before the bundle was put in place, ``None`` where this
-    machine cannot run it. ``picture``: how pictures become the input, ``None`` where it holds none.
-    ``notes``: remarks for the user, one line each. ``macs``:
-    multiply-accumulates of one run. Sizes are in bytes: of the library, of the runtime in a bundle
-    (libraries, header, Python package, program; 0 for a single file), of all files.
+    machine cannot run it. ``reference``: who says what is right, such as PyTorch. ``picture``:
+    how pictures become the input, ``None`` where it holds none. ``notes``: remarks for the
+    user, one line each. ``macs``: multiply-accumulates of one run. Sizes are in bytes: of the
+    library, of the runtime in a bundle (libraries, header, Python package, program; 0 for a
+    single file), of all files.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class CompileReport(os.PathLike[str]):
     committed_records: Path | None
     graph: VerifiedGraph
     verified: CheckReport | None
+    reference: str
     picture: PictureRecipe | None
     macs: int
     library_bytes: int
@@ -66,6 +68,7 @@ class CompileReport(os.PathLike[str]):
             "graph_places": self.graph.places,
             "graph_seconds": self.graph.seconds,
             "verified": check is not None,
+            "reference": self.reference,
             "max_rel_error": check.max_rel_error if check else None,
             "tolerance": check.tolerance if check else None,
             "picture": asdict(self.picture) if self.picture else None,

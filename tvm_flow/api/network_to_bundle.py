@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 from pathlib import Path
 
 from tvm_flow.api.check import CheckReport
@@ -60,6 +61,7 @@ def build(
     if dumped:
         dumped.kernels(lowered, backend)
     sample, expected = sample_for(loaded, lowered)
+    options = replace(options, reference=loaded.reference)
     verdicts: list[CheckReport] = []
     foreign = _foreign(board, options.libc)
     write = {SINGLE_FILE: write_single_file, TVM: write_tvm_library}.get(format, write_bundle)
@@ -93,6 +95,7 @@ def build(
         committed_records=store.committed,
         graph=checked,
         verified=verdicts[0] if verdicts else None,
+        reference=loaded.reference,
         picture=options.picture,
         macs=lowered.macs,
         library_bytes=(path if path.is_file() else path / LIBRARY).stat().st_size,

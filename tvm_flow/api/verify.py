@@ -24,8 +24,8 @@ _RUN = "import sys; from tvm_flow.api.verify import answer; answer(*sys.argv[1:]
 
 
 def verify(made: Path, bundle: Path, format: str = BUNDLE) -> CheckReport:
-    """Run what was ``made`` in a ``format`` on the sample in ``bundle`` and compare with PyTorch's
-    result.
+    """Run what was ``made`` in a ``format`` on the sample in ``bundle`` and compare with the
+    reference's result.
 
     Raises :class:`NumericsError` for wrong numbers, :class:`CompileError` where the process
     crashes or hangs, and what loading raises.
@@ -61,6 +61,7 @@ def answer(made: str, bundle: str, format: str) -> None:
             "max_rel_error": report.max_rel_error,
             "tolerance": report.tolerance,
             "threads": report.threads,
+            "reference": report.reference,
         }
     except TvmFlowError as error:
         reply = {

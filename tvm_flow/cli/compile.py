@@ -168,6 +168,6 @@ def show(report: CompileReport) -> Iterable[RenderableType]:
         yield line(described(report.picture))
     yield line(str(report.graph), "green")
     if report.verified:
-        yield line(f"checked against PyTorch: {report.verified}", "green")
+        yield line(f"checked against {report.reference}: {report.verified}", "green")
     yield from notes(report.notes)
     yield line(f"written to {report.path}")

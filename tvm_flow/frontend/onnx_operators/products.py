@@ -102,7 +102,9 @@ def _contracted(
         return call.reshape(call.permute(x, order), shape)
 
     product = call.op(
-        relax.op.matmul, folded(x, left, batch, own_x, common), folded(y, right, batch, common, own_y)
+        relax.op.matmul,
+        folded(x, left, batch, own_x, common),
+        folded(y, right, batch, common, own_y),
     )
     names = [*batch, *own_x, *own_y]
     return "".join(names), call.reshape(product, [sizes[c] for c in names])

@@ -79,7 +79,9 @@ def _activation(call: Call, name: str) -> Callable[[Any], Any]:
         "hardsigmoid": lambda x: call.emit(relax.op.clip(affine(x, 0.2, 0.5), 0.0, 1.0)),
         "softplus": lambda x: call.add(
             call.op(relax.op.maximum, x, 0.0),
-            log1p(call, call.op(relax.op.exp, call.op(relax.op.negative, call.op(relax.op.abs, x)))),
+            log1p(
+                call, call.op(relax.op.exp, call.op(relax.op.negative, call.op(relax.op.abs, x)))
+            ),
         ),
     }
     if name.lower() not in found:
