@@ -17,7 +17,7 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer with the shape of its one fp32 input (N, C, H, W)."""
+    """One layer with the shape of its one fp32 input (N, C and up to three axes)."""
 
     name: str
     shape: tuple[int, ...]
@@ -60,14 +60,13 @@ def _grouped() -> Iterable[Layer]:
 
 def _narrow_groups() -> Iterable[Layer]:
     """ResNeXt's 4 to 32 channels, RegNet's 8, 16 and 24, and odder ones."""
-    shapes = ((128, 56, 32), (256, 28, 32), (512, 14, 32), (1024, 7, 32))
-    yield from (_conv(c, c, size, groups=g) for c, size, g in shapes)
-    shapes = ((24, 56, 3), (104, 28, 13), (208, 14, 26), (144, 14, 6), (96, 28, 6), (336, 14, 14))
-    yield from (_conv(c, c, size, groups=g) for c, size, g in shapes)
+    resnext = [(128, 56, 32), (256, 28, 32), (512, 14, 32), (1024, 7, 32)]
+    regnet = [(24, 56, 3), (104, 28, 13), (208, 14, 26), (144, 14, 6), (96, 28, 6), (336, 14, 14)]
+    yield from (_conv(c, c, size, groups=g) for c, size, g in resnext + regnet)
     yield _conv(256, 256, 56, groups=32, stride=2)
     yield _conv(60, 60, 28, groups=6)
     yield _conv(60, 60, 29, groups=20, n=2)
-    yield _conv(64, 64, 56, 1, groups=16)
+    yield _conv(128, 128, 56, 1, groups=32)
     yield _conv(36, 36, 28, 5, groups=6)
 
 
@@ -93,7 +92,86 @@ def _depthwise() -> Iterable[Layer]:
         yield _conv(c, c, size, k, dilation=d, groups=c)
     for c, times, size, k in ((32, 4, 56, 3), (64, 2, 56, 3), (96, 3, 28, 3), (58, 2, 28, 5)):
         yield _conv(c, c * times, size, k, groups=c)
-    yield _conv(64, 128, 56, groups=64, stride=2)
+    yield _conv(96, 192, 56, groups=96, stride=2)
+
+
+def _up(
+    ci: int, co: int, size: int, k: int, s: int = 2, p: int = 0, *, n: int = 1, **more: Any
+) -> Layer:
+    words = "".join(f" {name}={value}" for name, value in more.items())
+    batch = f"{n}x" if n > 1 else ""
+    return Layer(
+        f"{k}x{k}/{s} {ci}>{co} {batch}{size}²{words}",
+        (n, ci, size, size),
+        lambda: nn.ConvTranspose2d(ci, co, k, s, p, **more),
+    )
+
+
+def _transposed() -> Iterable[Layer]:
+    """Of U-Nets, segmentation heads and generators."""
+    for ci, co, size in ((64, 32, 56), (256, 128, 14), (512, 256, 7), (24, 24, 80), (24, 1, 160)):
+        yield _up(ci, co, size, 2)
+    for ci, co, size in ((64, 32, 28), (512, 256, 4), (64, 3, 32)):
+        yield _up(ci, co, size, 4, 2, 1)
+    yield _up(64, 32, 28, 3, 2, 1, output_padding=1)
+    yield _up(58, 30, 28, 3, 2, 1, n=2)
+    yield _up(64, 64, 28, 3, 1, 1)
+    yield _up(21, 21, 14, 16, 8, 4)
+    yield _up(64, 64, 28, 4, 2, 1, groups=4)
+    yield _up(128, 128, 28, 4, 2, 1, groups=128)
+    yield _up(64, 64, 28, 3, 2, 1, dilation=2)
+
+
+def _line(ci: int, co: int, length: int, k: int, *, n: int = 1, **more: Any) -> Layer:
+    given = {"padding": k // 2 * more.get("dilation", 1), **more}
+    words = "".join(f" {name}={value}" for name, value in more.items())
+    batch = f"{n}x" if n > 1 else ""
+    return Layer(
+        f"{k} {ci}>{co} {batch}{length}{words}",
+        (n, ci, length),
+        lambda: nn.Conv1d(ci, co, k, **given),
+    )
+
+
+def _lines() -> Iterable[Layer]:
+    """1-D convolutions, of signals and of tokens."""
+    for ci, co, length, k in ((64, 64, 256, 3), (1, 32, 16000, 7), (128, 256, 512, 1)):
+        yield _line(ci, co, length, k)
+    yield _line(64, 128, 1024, 5, stride=2)
+    yield _line(58, 58, 333, 3, n=3)
+    yield _line(64, 64, 2048, 3, dilation=8)
+    yield _line(256, 256, 1024, 7, groups=256)
+    yield _line(128, 128, 512, 3, groups=4)
+    for ci, co, length, k, s in ((128, 64, 256, 4, 2), (256, 128, 128, 16, 8)):
+        yield Layer(
+            f"transposed {k}/{s} {ci}>{co} {length}",
+            (1, ci, length),
+            lambda ci=ci, co=co, k=k, s=s: nn.ConvTranspose1d(ci, co, k, s, s // 2),  # type: ignore[misc]
+        )
+
+
+def _volume(ci: int, co: int, depth: int, size: int, k: Any, **more: Any) -> Layer:
+    window = (k, k, k) if isinstance(k, int) else k
+    given = {"padding": tuple(n // 2 for n in window), **more}
+    words = "".join(f" {name}={value}" for name, value in more.items())
+    return Layer(
+        f"{'x'.join(map(str, window))} {ci}>{co} {depth}x{size}²{words}",
+        (1, ci, depth, size, size),
+        lambda: nn.Conv3d(ci, co, k, **given),
+    )
+
+
+def _volumes() -> Iterable[Layer]:
+    """3-D convolutions, of videos and of scans."""
+    for ci, co, depth, size, k in (
+        (32, 64, 8, 16, 3), (64, 64, 8, 28, (1, 3, 3)), (64, 64, 8, 28, (3, 1, 1)),
+        (64, 128, 8, 28, 1), (58, 30, 5, 17, 3),
+    ):  # fmt: skip
+        yield _volume(ci, co, depth, size, k)
+    yield _volume(3, 32, 16, 56, 3, stride=(1, 2, 2))
+    yield _volume(16, 32, 16, 32, 3, stride=2)
+    yield _volume(64, 64, 8, 28, 3, groups=64)
+    yield _volume(64, 64, 8, 14, 3, groups=4)
 
 
 KINDS: dict[str, Callable[[], Iterable[Layer]]] = {
@@ -102,4 +180,7 @@ KINDS: dict[str, Callable[[], Iterable[Layer]]] = {
     "dilated": _dilated,
     "uneven": _uneven,
     "depthwise": _depthwise,
+    "transposed": _transposed,
+    "lines": _lines,
+    "volumes": _volumes,
 }

@@ -26,6 +26,8 @@ if os.path.expanduser("~") == "~":
 
 #: public name -> module that defines it
 _EXPORTS = {
+    "advise": "tvm_flow.api.advise",
+    "AdviceReport": "tvm_flow.api.advise",
     "analyze": "tvm_flow.api.analyze",
     "AnalysisReport": "tvm_flow.api.analyze",
     "analyze_both": "tvm_flow.api.analyze",
@@ -54,6 +56,8 @@ _EXPORTS = {
 }
 
 if TYPE_CHECKING:
+    from tvm_flow.api.advise import AdviceReport as AdviceReport
+    from tvm_flow.api.advise import advise as advise
     from tvm_flow.api.analyze import AnalysisReport as AnalysisReport
     from tvm_flow.api.analyze import analyze as analyze
     from tvm_flow.api.analyze import analyze_both as analyze_both

@@ -11,6 +11,7 @@ from tvm_flow.schedules.cpu.ops import conv2d, conv_transpose, depthwise, mbconv
 from tvm_flow.schedules.cpu.ops.conv3d import Conv3d
 from tvm_flow.schedules.cpu.ops.matmul import Matmul
 from tvm_flow.schedules.cpu.ops.pooling import GlobalPool, Pool2d
+from tvm_flow.schedules.cpu.ops.resize import Resize
 from tvm_flow.schedules.cpu.ops.shuffle import ChannelShuffle
 from tvm_flow.schedules.cpu.ops.transpose import Transpose
 
@@ -25,6 +26,7 @@ ALGORITHMS: list[CpuAlgorithm] = [
     Pool2d(),
     GlobalPool(),
     Transpose(),
+    Resize(),
     ChannelShuffle(),
 ]
 

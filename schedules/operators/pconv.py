@@ -1,14 +1,16 @@
 """Partial convolution (arXiv 2303.03667) and the chains around it.
 
-PConv convolves the first ``cc`` of ``c`` channels with a k x k kernel (stride 1, same padding) and
-leaves the rest as they are.
+PConv convolves ``cc`` of ``c`` channels, as a rule the first, with a k x k kernel (stride 1, same
+padding) and leaves the rest as they are.
 
 ``pconv``            the convolution alone
 ``pconv_pointwise``  PConv, 1x1 (c -> co), bias, activation, optional residual before it
 ``pconv_block``      PConv, 1x1 (c -> hidden), bias, activation, 1x1 (hidden -> c), optional
                      residual: the FasterNet block
 
-Parameters: n, h, w, c, cc, k; and co, act, res (pointwise); hidden, act, res (block).
+Parameters: n, h, w, c, cc, k; and co, act, res (pointwise); hidden, act, res (block). Where they
+are not 0, 1 and "none": first, the first channel convolved; d, the dilation; inner, the activation
+of the convolved channels.
 Weights: ``conv`` [cc, cc, k, k], ``conv_bias`` [cc], ``w1`` [co or hidden, c], ``b1``, and for
 the block ``w2`` [c, hidden], ``b2``.
 """
@@ -18,8 +20,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
-
-import numpy as np
 
 from tvm_flow.schedules.contract.operator import Operator
 from tvm_flow.schedules.contract.problem import Problem
@@ -39,13 +39,29 @@ class PConvShape:
     k: int
     n1: int
     n2: int
+    first: int = 0
+    d: int = 1
+    inner: str = "none"
 
     @classmethod
     def of(cls, problem: Problem) -> Self:
         base = {name: problem[name] for name in ("n", "h", "w", "c", "cc", "k")}
-        if problem.op == "pconv_block":
-            return cls(**base, n1=problem["hidden"], n2=problem["c"])
-        return cls(**base, n1=problem["co"] if problem.op == "pconv_pointwise" else 0, n2=0)
+        base |= {"first": problem.get("first", 0), "d": problem.get("d", 1)}
+        width = {"pconv_block": "hidden", "pconv_pointwise": "co"}.get(problem.op)
+        base |= {"n1": problem[width] if width else 0}
+        base |= {"n2": problem["c"] if problem.op == "pconv_block" else 0}
+        return cls(**base, inner=str(dict(problem.params).get("inner", "none")))
+
+    @property
+    def untouched(self) -> list[tuple[int, int]]:
+        """The channels that are not convolved, as runs: first one and how many."""
+        end = self.first + self.cc
+        return [(start, count) for start, count in ((0, self.first), (end, self.c - end)) if count]
+
+    @property
+    def pad(self) -> int:
+        """Rows and columns of padding on every side."""
+        return self.d * (self.k // 2)
 
     @property
     def out(self) -> int:
@@ -92,9 +108,12 @@ class PConv(Operator):
         self, problem: Problem, inputs: Sequence[Array], weights: Mapping[str, Array]
     ) -> list[Array]:
         s, x = PConvShape.of(problem), inputs[0]
-        conv, pad = weights["conv"], (s.k // 2, s.k // 2)
-        part = reference.conv2d_nhwc(x[..., : s.cc], conv, weights["conv_bias"], (1, 1), pad)
-        y = np.concatenate([part, x[..., s.cc :]], axis=-1)
+        y, end = x.copy(), s.first + s.cc
+        part = reference.conv2d_nhwc(
+            x[..., s.first : end], weights["conv"], weights["conv_bias"], (1, 1), (s.pad, s.pad),
+            (s.d, s.d),
+        )  # fmt: skip
+        y[..., s.first : end] = reference.activation(s.inner, part)
         if not s.n1:
             return [y]
         y = reference.pointwise_nhwc(y, weights["w1"], weights["b1"])

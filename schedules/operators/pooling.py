@@ -1,7 +1,8 @@
 """Pooling. ``pool2d``: max or average over a window; ``global_pool``: mean over all pixels.
 
-``pool2d`` parameters: n, h, w, c; kh, kw, sh, sw, ph, pw; cp, c0; mode "max" or "avg" (padding
-counts as zeros in the average, PyTorch's ``count_include_pad=True``).
+``pool2d`` parameters: n, h, w, c; kh, kw, sh, sw, ph, pw; as of a convolution dh, dw, pb, pr, where
+they are not 1, ph and pw; cp, c0; mode "max" or "avg" (padding counts as zeros in the average,
+PyTorch's ``count_include_pad=True``).
 ``global_pool`` parameters: n, h, w, c.
 """
 
@@ -16,7 +17,7 @@ from tvm_flow.schedules.contract.operator import Operator
 from tvm_flow.schedules.contract.problem import Problem
 from tvm_flow.schedules.contract.tensor import Array, TensorSpec
 from tvm_flow.schedules.operators import reference
-from tvm_flow.schedules.operators.sliding import WindowShape
+from tvm_flow.schedules.operators.sliding import WindowShape, window_params
 
 #: What the maximum of nothing is.
 LOWEST = -math.inf
@@ -27,7 +28,7 @@ def problem(**given: int | str) -> Problem:
     full: dict[str, int | str] = {
         "sh": 1, "sw": 1, "ph": 0, "pw": 0, "cp": given["c"], "c0": 0,
     }  # fmt: skip
-    return Problem.of("pool2d", {**full, **given})
+    return Problem.of("pool2d", window_params({**full, **given}))
 
 
 class WeightlessOperator(Operator):

@@ -28,6 +28,7 @@ def test_kernels_are_linked_to_their_operators(pristine: Path) -> None:
     assert relu.gbps == pytest.approx(2 * 4 * 8 * 256 / relu.microseconds / 1e3)
     assert sum(kernel.share for kernel in report.kernels) == pytest.approx(1)
     assert report.kernels_us == pytest.approx(sum(k.microseconds for k in report.kernels))
+    assert all(0 < kernel.p10_us <= kernel.microseconds for kernel in report.kernels)
     assert report.by_module()["stem.conv"] == conv.microseconds
     assert report.memory is None
     json.dumps(report.to_json())

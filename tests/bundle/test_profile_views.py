@@ -21,7 +21,9 @@ def report(pristine: Path) -> ProfileReport:
 
 
 def kernel(symbol: str, *modules: str, us: float = 1.0) -> KernelTime:
-    return KernelTime(symbol, symbol, "direct", modules, "tuned", us, 0.0, None, None, 0.0, 0, 0)
+    return KernelTime(
+        symbol, symbol, "direct", modules, "tuned", us, 0.0, None, None, 0.0, 0, 0, us
+    )
 
 
 def made_of(report: ProfileReport, *kernels: KernelTime) -> ProfileReport:

@@ -25,9 +25,9 @@ from tests.cli.conftest import (
 from tvm_flow import targets
 from tvm_flow.cli import main
 
-VERBS = ("doctor", "targets", "models", "trace", "analyze", "tune", "compile", "compile-all", "run",
-         "check", "compare", "profile", "records show", "records repair", "records promote",
-         "records migrate", "board-kit", "runtime-wheel", "demo")  # fmt: skip
+VERBS = ("doctor", "targets", "models", "trace", "analyze", "advise", "tune", "compile",
+         "compile-all", "run", "check", "compare", "profile", "records show", "records repair",
+         "records promote", "records migrate", "board-kit", "runtime-wheel", "demo")  # fmt: skip
 
 
 @pytest.fixture(scope="module")

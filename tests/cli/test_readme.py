@@ -99,9 +99,9 @@ def test_python_block(folder: Path) -> None:
 
 def test_every_verb_has_an_example() -> None:
     typed = " ".join(line for b in BLOCKS if b["kind"] == "console" for line in commands(b["text"]))
-    verbs = ("doctor", "targets", "models", "trace", "analyze", "tune", "compile", "run", "check", "compare",
-             "profile", "records show", "records repair", "records promote", "records migrate",
-             "demo")  # fmt: skip
+    verbs = ("doctor", "targets", "models", "trace", "analyze", "advise", "tune", "compile", "run",
+             "check", "compare", "profile", "records show", "records repair", "records promote",
+             "records migrate", "demo")  # fmt: skip
     assert [verb for verb in verbs if f"tvm-flow {verb}" not in typed] == []
 
 

@@ -122,10 +122,23 @@ PLAIN: dict[str, Callable[[Tensor], object]] = {
     "clip of integers": lambda x: (x * 9).int().clamp(-2, 3),
     "outputs in order": lambda x: (x + 2, x, x + 1),
     "attention": lambda x: F.scaled_dot_product_attention(x, x, x),
+    "add scaled": lambda x: torch.add(x, x, alpha=3),
+    "subtract scaled": lambda x: torch.sub(x, x * x, alpha=2),
+    "selu": F.selu,
+    "pool with a divisor": lambda x: F.avg_pool2d(x, 3, 2, 1, ceil_mode=True, divisor_override=3),
+    "antialias": lambda x: F.interpolate(x, size=(5, 17), mode="bilinear", antialias=True),
+    "nearest": lambda x: F.interpolate(x, size=(15, 17)),
+    "bilinear": lambda x: F.interpolate(x, scale_factor=1.3, mode="bilinear"),
+    "bicubic": lambda x: F.interpolate(x, scale_factor=1.3, mode="bicubic"),
+    "pool and its places": lambda x: F.max_pool2d(x, 3, 2, 1, return_indices=True),
+    "adaptive pool": lambda x: F.adaptive_max_pool2d(x, (3, 5)),
+    "two results": lambda x: (*x.flatten(1).topk(3), *x.sort(2, True), *x.max(1)),
+    "written to places": lambda x: _assign(x, [0, -1, -3]),
+    "scattered": lambda x: x.scatter_add(1, x.argmax(1, keepdim=True), x),
 }
 
 
-def _assign(x: Tensor, where: slice) -> Tensor:
+def _assign(x: Tensor, where: slice | list[int]) -> Tensor:
     y = x.clone()
     y[:, where] = x[:, :3] * 2
     return y
@@ -169,6 +182,25 @@ class _Constants(nn.Module):
         return x * self.scale + torch.tensor([1.0, 2.0, 3.0]).sum()
 
 
+def test_weights_that_are_computed_are_folded() -> None:
+    graph = check(nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 4, 3)), FEATURES)
+    assert set(ops(graph)) <= {"input", "conv2d", "affine", "add", "const"}
+
+
+def test_a_mask_may_be_infinite() -> None:
+    class Masked(nn.Module):
+        mask: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("mask", torch.full((12, 12), -torch.inf).triu(1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.scaled_dot_product_attention(x[..., :12], x, x[..., 1:], self.mask[:10, :10])
+
+    check(Masked(), FEATURES)
+
+
 def refused(module: nn.Module, kind: type[ModelError]) -> str:
     with pytest.raises(kind) as caught:
         to_graph(from_module(module, "model", input_shape=FEATURES))
@@ -193,11 +225,9 @@ class _Nested(nn.Module):
         return self.body(self.stem(x))
 
 
-class _Written(nn.Module):
+class _Masked(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        y = x.clone()
-        y[:, [0, 2]] = x.mean()
-        return y
+        return x[x > 0].sum()
 
 
 def test_unknown_operator_names_module_and_line() -> None:
@@ -213,46 +243,14 @@ def test_unknown_operator_names_module_and_line() -> None:
 
 
 def test_unknown_layer_of_pytorch_names_the_users_line() -> None:
-    text = refused(_Nested(nn.AdaptiveMaxPool2d(1)), ImportUnsupportedError)
-    assert re.search(r"in body\.1 \(AdaptiveMaxPool2d\) at \S+test_frontend_export\.py:\d+", text)
+    pool = nn.FractionalMaxPool2d(2, output_size=3, _random_samples=torch.rand(1, 8, 2))
+    text = refused(_Nested(pool), ImportUnsupportedError)
+    assert re.search(r"in body\.1 \(FractionalMaxPool2d\) at \S+test_frontend_export\.py:\d+", text)
 
 
 def test_operator_whose_conversion_fails() -> None:
-    text = refused(_Nested(_Written()), ImportUnsupportedError)
-    assert "aten.index_put.default as it is used here (in body.1 (_Written) at" in text
-
-
-def test_operator_with_several_results() -> None:
-    refused(Returns(lambda x: x.flatten(1).topk(3)[0]), ImportUnsupportedError)
-
-
-WRONG: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
-    "add": (lambda x: torch.add(x, x, alpha=3), "aten.add.Tensor with alpha=3"),
-    "sub": (lambda x: torch.sub(x, x * x, alpha=2), "aten.sub.Tensor with alpha=2"),
-    "selu": (F.selu, "aten.elu.default with scale, input_scale = (1.05"),
-    "pool": (lambda x: F.avg_pool2d(x, 2, 2, divisor_override=3), "divisor_override=3"),
-    "antialias": (
-        lambda x: F.interpolate(x, size=(5, 6), mode="bilinear", antialias=True),
-        "antialias=True",
-    ),
-    "nearest": (lambda x: F.interpolate(x, size=(15, 17)), "[10, 12] -> [15, 17]"),
-    "bilinear": (
-        lambda x: F.interpolate(x, scale_factor=1.3, mode="bilinear"),
-        "not scale_factor=[1.3, 1.3]",
-    ),
-}
-
-
-#: PyTorch 2.7 takes it apart into operators that are imported as they should be.
-SELU_IS_WHOLE = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 8)
-
-
-@pytest.mark.parametrize("name", [name for name in WRONG if SELU_IS_WHOLE or name != "selu"])
-def test_operators_tvm_gets_wrong_are_refused(name: str) -> None:
-    function, says = WRONG[name]
-    text = refused(Returns(function), ImportUnsupportedError)
-    assert says in text
-    assert "would compute something else" in text
+    text = refused(_Nested(_Masked()), ImportUnsupportedError)
+    assert "aten.index.Tensor as it is used here (in body.1 (_Masked) at" in text
 
 
 class _Branch(nn.Module):

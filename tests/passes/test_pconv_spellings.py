@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tests.passes.networks import Snippet, check, copies, imported, operators
 from tvm_flow.passes.common.recognise_pconv import recognise_pconv
@@ -127,6 +128,31 @@ def test_every_spelling_compiles_to_one_kernel(body: Body) -> None:
 def test_kernel_sizes_and_bias(k: int, bias: bool) -> None:
     graph = check(pconv(split_cat, k, bias=bias), (3, 40, 9, 5))
     assert operators(graph)["pconv"] == 1
+
+
+def middle_slice(m: Any, x: Tensor) -> Tensor:
+    return torch.cat([x[:, :7], m.conv(x[:, 7 : 7 + CC]), x[:, 7 + CC :]], 1)
+
+
+def last_slice_assigned(m: Any, x: Tensor) -> Tensor:
+    y = x.clone()
+    y[:, -CC:] = torch.relu(m.conv(x[:, -CC:]))
+    return y
+
+
+def activated(m: Any, x: Tensor) -> Tensor:
+    head, tail = torch.split(x, [CC, x.shape[1] - CC], dim=1)
+    return torch.cat((F.silu(m.conv(head)), tail), 1)
+
+
+@pytest.mark.parametrize("body", [middle_slice, last_slice_assigned, activated, split_cat])
+def test_variants_are_one_kernel_with_what_follows(body: Body) -> None:
+    module = Snippet(
+        lambda m, x: m.after(body(m, x)),
+        conv=nn.Conv2d(CC, CC, 3, padding=2, dilation=2),
+        after=nn.Sequential(nn.Conv2d(40, 20, 1), nn.ReLU()),
+    )
+    assert operators(check(module, SHAPE, "NHWC")) == {"pconv_pointwise": 1}
 
 
 def test_two_pconvs_in_a_row() -> None:

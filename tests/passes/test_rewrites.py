@@ -70,6 +70,14 @@ def test_simplify_names_hardsigmoid_and_hardswish() -> None:
         same(simplify(Graph([x], [swish])), act(x, "hardswish"))
 
 
+def test_simplify_takes_a_bias_of_one_channel_for_one() -> None:
+    x = given((1, 1, 6, 6))
+    bias = binary("add", x, const([[[[2.0]]]]))
+    same(simplify(Graph([x], [bias])), affine(x, np.ones(1, "f"), np.full(1, 2, "f")))
+    number = binary("add", x, const(2.0))
+    same(simplify(Graph([x], [number])), number)
+
+
 def test_simplify_names_silu_but_not_the_gate_of_another_tensor() -> None:
     x = given()
     gate = act(x, "sigmoid")

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.passes.networks import Snippet, check, copies
+from tests.passes.networks import Snippet, check, copies, operators
 from tvm_flow.models.shufflenet import ShuffleUnit, channel_shuffle
 
 
@@ -55,6 +55,25 @@ def test_other_spellings_of_the_shuffle(way: int) -> None:
 
 def three_groups(m: Any, x: Tensor) -> Tensor:
     return channel_shuffle(m.conv(x), 3)
+
+
+def test_a_shuffle_of_a_dense_convolution_is_the_order_of_its_weights() -> None:
+    module = Snippet(
+        lambda m, x: m.after(channel_shuffle(torch.relu(m.conv(x)), 3)),
+        conv=nn.Conv2d(10, 24, 1),
+        after=nn.Conv2d(24, 24, 3, 1, 1, groups=24),
+    )
+    assert copies(check(module, (1, 10, 6, 5), "NHWC")) == []
+
+
+def test_a_shuffle_between_grouped_convolutions_has_a_kernel() -> None:
+    module = Snippet(
+        lambda m, x: m.after(channel_shuffle(torch.relu(m.conv(x)), 3)),
+        conv=nn.Conv2d(12, 24, 1, groups=3),
+        after=nn.Conv2d(24, 12, 1, groups=3),
+    )
+    found = operators(check(module, (2, 12, 6, 5), "NHWC"))
+    assert found == {"conv2d": 2, "channel_shuffle": 1}
 
 
 def three_groups_of_a_concat(m: Any, x: Tensor) -> Tensor:

@@ -12,7 +12,15 @@ from tvm_flow.schedules.contract.problem import (
     Problem,
     Workload,
 )
-from tvm_flow.schedules.operators import conv2d, conv3d, conv_transpose, depthwise, matmul, pooling
+from tvm_flow.schedules.operators import (
+    conv2d,
+    conv3d,
+    conv_transpose,
+    depthwise,
+    matmul,
+    pooling,
+    resize,
+)
 from tvm_flow.schedules.operators.reference import ACTIVATIONS
 
 
@@ -229,6 +237,8 @@ PARTIAL = [
     _partial("pconv", 1, 7, 3, 122, 1),
     _partial("pconv", 1, 7, 7, 10, 3, 1),
     _partial("pconv", 1, 4, 4, 11, 11, 7),
+    _partial("pconv", 2, 7, 9, 40, 10, first=7, d=2, inner="relu"),
+    _partial("pconv", 1, 5, 4, 20, 5, first=15),
 ]
 POINTWISE = [
     _partial("pconv_pointwise", 1, 7, 7, 40, 10, co=80, act="relu", res="none"),
@@ -237,6 +247,7 @@ POINTWISE = [
     _partial("pconv_pointwise", 1, 1, 1, 116, 29, co=116, act="relu", res="pre"),
     _partial("pconv_pointwise", 1, 7, 4, 10, 10, 5, co=20, act="hardswish", res="none"),
     _partial("pconv_pointwise", 3, 2, 7, 232, 58, 1, co=58, act="relu6", res="none"),
+    _partial("pconv_pointwise", 1, 9, 7, 40, 10, first=7, d=3, co=22, act="relu", res="pre"),
 ]
 BLOCK = [
     _partial("pconv_block", 1, 7, 7, 40, 10, hidden=80, act="relu", res="pre"),
@@ -245,6 +256,7 @@ BLOCK = [
     _partial("pconv_block", 1, 1, 1, 116, 29, hidden=232, act="gelu", res="pre"),
     _partial("pconv_block", 1, 5, 7, 122, 30, 5, hidden=10, act="none", res="pre"),
     _partial("pconv_block", 1, 3, 7, 12, 12, 3, hidden=24, act="silu", res="none"),
+    _partial("pconv_block", 1, 6, 7, 20, 5, d=2, hidden=58, act="relu", res="pre", inner="silu"),
 ]
 WINOGRAD = [
     _winograd(1, 7, 7, 10, 20, 4, act="relu"),
@@ -255,6 +267,7 @@ WINOGRAD = [
     _winograd(3, 6, 4, 1, 3, 4, act="hardswish"),
     _partial("pconv", 1, 7, 7, 40, 10, by="winograd4"),
     _partial("pconv", 3, 5, 6, 58, 14, by="winograd2"),
+    _partial("pconv", 1, 5, 6, 58, 14, first=44, inner="relu", by="winograd2"),
     _partial("pconv_pointwise", 1, 7, 7, 40, 10, co=22, act="relu", res="pre", by="winograd4"),
     _partial("pconv_pointwise", 1, 1, 2, 11, 11, co=20, act="relu6", res="none", by="winograd2"),
     _partial("pconv_block", 1, 9, 7, 40, 10, hidden=22, act="relu", res="pre", by="winograd4"),
@@ -300,6 +313,23 @@ def _transpose(n: int, c: int, h: int, w: int, layout: str) -> Workload:
     return _direct(Problem.make("transpose", n=n, c=c, h=h, w=w, layout=layout))
 
 
+def _resized(
+    n: int, size: int, c: int, out: tuple[int, int], method: str, mode: str, **more: Any
+) -> Workload:
+    shape = {"n": n, "h": size, "w": size, "c": c, "oh": out[0], "ow": out[1]}
+    rounding = "floor" if method == "nearest" else "none"
+    how = {"method": method, "mode": mode, "rounding": rounding}
+    return _direct(resize.problem(**{**shape, **how, **more}))
+
+
+RESIZED = [
+    _resized(2, 5, 22, (10, 15), "nearest", "asymmetric", act="relu", res="post"),
+    _resized(1, 6, 10, (4, 9), "nearest", "tf_half_pixel_for_nn", rounding="round_prefer_ceil"),
+    _resized(1, 5, 58, (10, 10), "linear", "half_pixel", cp=70, c0=3),
+    _resized(3, 7, 3, (11, 5), "linear", "align_corners", res="pre"),
+    _resized(1, 5, 20, (13, 7), "cubic", "half_pixel", act="relu"),
+    _resized(1, 4, 20, (8, 1), "linear", "pytorch_half_pixel"),
+]
 VOLUMES = [
     _volume(1, (3, 7, 5), 10, 20, act="relu"),
     _volume(2, (5, 6, 9), 7, 33, s=2, res="pre", act="hardswish"),
@@ -425,6 +455,6 @@ for _workload in [
     *DEPTHWISE, *POOL,
     *(_global(*given) for given in ((1, 7, 10), (3, 15, 58), (1, 1, 232), (3, 7, 122), (1, 2, 1))),
     *PARTIAL, *POINTWISE, *BLOCK, *WINOGRAD, *MBCONV, *MBCONV_WHOLE, *TRANSPOSE, *TRANSPOSED,
-    *VOLUMES, *POINTWISE_NCHW, *DEPTHWISE_NCHW, *SHUFFLE, *MATMUL,
+    *VOLUMES, *RESIZED, *POINTWISE_NCHW, *DEPTHWISE_NCHW, *SHUFFLE, *MATMUL,
 ]:  # fmt: skip
     CASES.setdefault(generator_of(_workload), []).append(_workload)

@@ -39,6 +39,9 @@ POOLING = {
     "max_pool": pooling.problem(n=1, h=56, w=56, c=24, kh=3, kw=3, sh=2, sw=2, ph=1, pw=1,
                                 mode="max"),
 }  # fmt: skip
+NARROW = {
+    "narrow_4": conv2d.problem(n=1, h=28, w=28, ci=64, co=64, kh=3, kw=3, ph=1, pw=1, groups=16),
+}
 _LABEL = re.compile(r"^(\.LBB\w+):")
 _JUMP = re.compile(r"^\s+(?:b(?:\.\w+)?|cbn?z\s+\w+,|tbn?z\s+\w+,\s*#?\d+,)\s+(\.LBB\w+)")
 _FMLA = re.compile(r"^\s+fmla\s+v(\d+)\.(\w+), v\d+\.\w+, v\d+\.(\w+)(\[\d\])?")
@@ -47,7 +50,8 @@ _FMLA = re.compile(r"^\s+fmla\s+v(\d+)\.(\w+), v\d+\.\w+, v\d+\.(\w+)(\[\d\])?")
 @cache
 def assembly(target: str, name: str) -> str:
     board = targets.load(target)
-    workload = Workload({**DENSE, **DEPTHWISE, **POOLING}[name], "direct")
+    by = "narrow" if name in NARROW else "direct"
+    workload = Workload({**DENSE, **DEPTHWISE, **POOLING, **NARROW}[name], by)
     job = lab.Job.make(workload, cpu_of(board))
     built = lowering.compile_kernel(job.build("kernel"), board.tvm_target())
     return str(built.mod.inspect_source("asm"))
@@ -80,7 +84,7 @@ def hot_loops(target: str, name: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("name", DENSE)
+@pytest.mark.parametrize("name", [*DENSE, *NARROW])
 def test_dense_kernels_multiply_by_lane_without_spills(target: str, name: str) -> None:
     for loop in hot_loops(target, name):
         assert not [line for line in loop if "[sp" in line]

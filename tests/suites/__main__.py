@@ -1,4 +1,4 @@
-"""``python -m tests.suites NAME [--update] [--entries REGEX | --keys FILE] [--json FILE]``.
+"""``python -m tests.suites NAME``, ``--help`` says with what else.
 
 Runs a suite and says which cases are not what its table says. With ``--update`` the table becomes
 what was found; of entries or keys that were not run, it stays.
@@ -28,10 +28,10 @@ SUITES = {
 }
 
 
-def suite_of(name: str) -> Suite:
+def suite_of(name: str, trace: bool) -> Suite:
     module, _, attribute = SUITES[name].partition(":")
-    made: Callable[[], Suite] = getattr(importlib.import_module(module), attribute)
-    return made()
+    made: Callable[[bool], Suite] = getattr(importlib.import_module(module), attribute)
+    return made(trace)
 
 
 class _Part:
@@ -63,8 +63,9 @@ def main() -> int:
     parser.add_argument("--entries", metavar="REGEX", help="only entries whose whole name matches")
     parser.add_argument("--keys", metavar="FILE", help="only the cases of which it has a line")
     parser.add_argument("--json", metavar="FILE", help="write key, class, why and seconds of each")
+    parser.add_argument("--trace", action="store_true", help="import and verify, compile nothing")
     options = parser.parse_args()
-    suite = suite_of(options.suite)
+    suite = suite_of(options.suite, options.trace)
     _warmed_up()
     if options.entries:
         suite = _Part(suite, options.entries)
@@ -87,7 +88,7 @@ def main() -> int:
     different = table.differences(expected, found)
     print(*different, sep="\n")
     print(f"{suite.name}: {table.counts(found)}, {len(different)} not as in the table")
-    if options.update:
+    if options.update and not options.trace:
         kept = {key: outcome for key, outcome in known.items() if key not in expected}
         everything = not options.entries and wanted is None
         table.write(suite.name, found if everything else {**kept, **found})

@@ -85,7 +85,8 @@ def test_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_sample() -> None:
     outcomes = {f"a/{n}": Outcome(RIGHT if n % 2 else REFUSED) for n in range(100)}
     keys = table.sample(outcomes, 8)
-    assert len(keys) == 8 and keys == table.sample(outcomes, 8)
+    assert len(keys) == 8
+    assert keys == table.sample(outcomes, 8)
     assert sum(outcomes[key].kind == REFUSED for key in keys) == 2
 
 

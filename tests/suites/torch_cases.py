@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.testing._internal.common_methods_invocations import op_db
 from torch.testing._internal.common_modules import module_db
 from torch.utils import _pytree as pytree
 
 import tvm_flow
-from tests.suites.cases import BADLY, RIGHT, WRONG, Case, Entry, Outcome
+from tests.suites.cases import RIGHT, WRONG, Case, Entry, Outcome
 from tests.suites.judge import differs, refusal
 from tests.suites.torch_names import is_run
 from tvm_flow.api import network_to_bundle
@@ -41,21 +42,36 @@ _KINDS = (torch.float32, torch.float64, torch.int64, torch.int32, torch.int8, to
           torch.int16, torch.bool)  # fmt: skip
 
 
+#: The start of its keys, what makes the module or function that is called, and its arguments.
+_Sample = tuple[str, Callable[[], Any], Any]
+
+
 @dataclass(frozen=True)
 class Modules:
+    """With ``trace``, networks are imported and verified, and no code is made: much quicker."""
+
+    trace: bool = False
     name: str = "torch_modules"
 
     def entries(self) -> list[Entry]:
-        return [Entry(info.name, partial(_module_cases, info)) for info in module_db]
+        return [
+            Entry(info.name, partial(_cases, partial(_module_samples, info), self.trace))
+            for info in module_db
+        ]
 
 
 @dataclass(frozen=True)
 class Operators:
+    """As :class:`Modules`."""
+
+    trace: bool = False
     name: str = "torch_operators"
 
     def entries(self) -> list[Entry]:
         return [
-            Entry(_operator_name(info), partial(_operator_cases, info))
+            Entry(
+                _operator_name(info), partial(_cases, partial(_operator_samples, info), self.trace)
+            )
             for info in op_db
             if is_run(info.name)
         ]
@@ -90,7 +106,7 @@ class Sample(nn.Module):
         return self.body(*args, **kwargs)
 
 
-def _module_cases(info: Any) -> Iterator[Case]:
+def _module_samples(info: Any) -> Iterator[_Sample]:
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -104,17 +120,21 @@ def _module_cases(info: Any) -> Iterator[Case]:
     ]
     fit = [(sample, arguments) for sample, arguments in given if _usable(arguments)]
     for number, (sample, arguments) in enumerate(_spread(fit, _OF_MODULE)):
-        yield from _cases(f"{info.name}/{number}", partial(_made, info, sample, number), arguments)
+        yield f"{info.name}/{number}", partial(_made, info, sample, number), arguments
 
 
 def _made(info: Any, sample: Any, seed: int) -> nn.Module:
     torch.manual_seed(seed)
     made = sample.constructor_input
-    module: nn.Module = info.module_cls(*made.args, **made.kwargs)
-    return module.float().eval()
+    module: nn.Module = info.module_cls(*made.args, **made.kwargs).float().eval()
+    if any(is_lazy(parameter) for parameter in module.parameters()):
+        call = sample.forward_input
+        with torch.no_grad():
+            module(*copy.deepcopy(call.args), **copy.deepcopy(call.kwargs))
+    return module
 
 
-def _operator_cases(info: Any) -> Iterator[Case]:
+def _operator_samples(info: Any) -> Iterator[_Sample]:
     torch.manual_seed(0)
     np.random.seed(0)
     with warnings.catch_warnings():
@@ -124,16 +144,17 @@ def _operator_cases(info: Any) -> Iterator[Case]:
     fit = [arguments for arguments in given if _usable(arguments, floats=True)]
     broad = any(word in info.name for word in _BROAD)
     for number, arguments in enumerate(_spread(fit, _OF_BROAD if broad else _OF_OPERATOR)):
-        yield from _cases(f"{_operator_name(info)}/{number}", lambda: info.op, arguments)
+        yield f"{_operator_name(info)}/{number}", lambda: info.op, arguments
 
 
-def _cases(key: str, body: Callable[[], Any], arguments: Any) -> Iterator[Case]:
-    tensors = [(n, x) for n, x in enumerate(pytree.tree_leaves(arguments)) if _is_tensor(x)]
-    floats = [n for n, x in tensors if x.dtype is torch.float32]
-    chosen = floats or [n for n, _ in tensors]
-    yield Case(f"{key}/inputs", partial(_run, body, arguments, chosen))
-    if len(floats) > 1:
-        yield Case(f"{key}/first", partial(_run, body, arguments, floats[:1]))
+def _cases(samples: Callable[[], Iterator[_Sample]], trace: bool) -> Iterator[Case]:
+    for key, body, arguments in samples():
+        tensors = [(n, x) for n, x in enumerate(pytree.tree_leaves(arguments)) if _is_tensor(x)]
+        floats = [n for n, x in tensors if x.dtype is torch.float32]
+        chosen = floats or [n for n, _ in tensors]
+        yield Case(f"{key}/inputs", partial(_run, body, arguments, chosen, trace))
+        if len(floats) > 1:
+            yield Case(f"{key}/first", partial(_run, body, arguments, floats[:1], trace))
 
 
 def _usable(arguments: Any, floats: bool = False) -> bool:
@@ -156,7 +177,7 @@ def _spread(items: list[Any], most: int) -> list[Any]:
 
 
 def _run(
-    body: Callable[[], Any], arguments: Any, chosen: list[int], folder: Path
+    body: Callable[[], Any], arguments: Any, chosen: list[int], trace: bool, folder: Path
 ) -> Outcome | None:
     warnings.simplefilter("ignore")
     leaves = pytree.tree_leaves(arguments)
@@ -169,21 +190,29 @@ def _run(
     if not expected or any(x.dtype.kind not in "fiub" for x in expected):
         return None
     try:
-        bundle = _compiled(module, arrays, folder)
-        if problem := differs(_list(bundle(*arrays)), expected):
-            return Outcome(WRONG, problem)
-        return _other_values(module, bundle, arrays)
+        return _outcome(module, arrays, expected, trace, folder)
     except TvmFlowError as error:
         return refusal(error)
-    except MemoryError as error:
-        return Outcome(BADLY, str(error))
+
+
+def _outcome(
+    module: nn.Module, arrays: list[Any], expected: list[Any], trace: bool, folder: Path
+) -> Outcome:
+    model = _model(module, arrays, folder)
+    if trace:
+        tvm_flow.trace(model)
+        return Outcome(RIGHT)
+    bundle = _compiled(model, folder)
+    if problem := differs(_list(bundle(*arrays)), expected):
+        return Outcome(WRONG, problem)
+    return _other_values(module, bundle, arrays)
 
 
 def _other_values(module: nn.Module, bundle: Any, arrays: list[Any]) -> Outcome:
     """The same numbers in the reverse order: they are of the operator's domain as well."""
     if any(array.dtype.kind != "f" for array in arrays):
         return Outcome(RIGHT)
-    turned = [np.ascontiguousarray(np.flip(array)) for array in arrays]
+    turned = [np.flip(array).copy() for array in arrays]
     try:
         expected = _eager(module, turned)
     except Exception:  # it checks values
@@ -192,10 +221,13 @@ def _other_values(module: nn.Module, bundle: Any, arrays: list[Any]) -> Outcome:
     return Outcome(WRONG, f"of other values, {problem}") if problem else Outcome(RIGHT)
 
 
-def _compiled(module: nn.Module, arrays: list[Any], folder: Path) -> Any:
+def _model(module: nn.Module, arrays: list[Any], folder: Path) -> tvm_flow.Model:
     np.savez(folder / "sample.npz", *arrays)
     inputs = tuple(tvm_flow.Input(array.shape, str(array.dtype)) for array in arrays)
-    model = tvm_flow.Model(copy.deepcopy(module), inputs=inputs, sample=folder / "sample.npz")
+    return tvm_flow.Model(copy.deepcopy(module), inputs=inputs, sample=folder / "sample.npz")
+
+
+def _compiled(model: tvm_flow.Model, folder: Path) -> Any:
     # this process is one that may crash: the check needs none of its own
     network_to_bundle.verify = lambda made, _bundle, _format: tvm_flow.check(made)
     report = tvm_flow.compile(

@@ -37,4 +37,4 @@ OPERATORS = frozenset(_NAMES.split())
 
 def is_run(name: str) -> bool:
     functional = name.startswith("nn.functional.")
-    return name in OPERATORS or functional and not any(word in name for word in _NO_FUNCTIONAL)
+    return name in OPERATORS or (functional and not any(word in name for word in _NO_FUNCTIONAL))

@@ -82,7 +82,7 @@ def _one_process(progress: _Progress) -> None:
     os.close(writer)
     current, since = progress.entries[0].name, time.monotonic()
     why = ""
-    for line in _lines(reader, lambda: since + TIMEOUT_S - time.monotonic()):
+    for line in _lines(reader):
         if line is None:
             os.killpg(pid, signal.SIGKILL)
             why = f"no answer within {TIMEOUT_S:.0f} s"
@@ -108,11 +108,11 @@ def _one_process(progress: _Progress) -> None:
         progress.entries.pop(0)
 
 
-def _lines(reader: int, left: Callable[[], float]) -> Iterator[str | None]:
-    """Lines, and ``None`` once there is no time left."""
+def _lines(reader: int) -> Iterator[str | None]:
+    """Lines, and ``None`` where the next one takes too long."""
     pending = b""
     while True:
-        ready, _, _ = select.select([reader], [], [], max(0.0, left()))
+        ready, _, _ = select.select([reader], [], [], TIMEOUT_S)
         if not ready:
             yield None
             return

@@ -10,6 +10,9 @@ k x k, c1 to c2        hw c1 + HW c2 + k^2 c1 c2
 depthwise k x k        hw c + HW c + k^2 c
 PConv of cp channels   2 hw cp + k^2 cp^2 (arXiv 2303.03667, eq. 4)
 linear, c1 to c2       c1 + c2 + c1 c2
+k x k in g groups      hw c1 + HW c2 + k^2 c1 c2 / g
+transposed, 3-D        as k x k, with the volume of input, output and window
+product of activations both operands and the result
 pooling                hw c + HW c
 activation             2 HW c
 addition               3 HW c
@@ -28,11 +31,13 @@ from dataclasses import dataclass
 from tvm_flow.schedules.contract.problem import Problem
 from tvm_flow.schedules.operators import mbconv
 from tvm_flow.schedules.operators.conv2d import Conv2dShape
+from tvm_flow.schedules.operators.conv3d import Conv3dShape
+from tvm_flow.schedules.operators.conv_transpose import TransposedShape
 from tvm_flow.schedules.operators.pconv import PConvShape
 from tvm_flow.schedules.operators.sliding import Sliding, WindowShape
 
 #: Kinds of parts that multiply by weights, and the others.
-CONV, DEPTHWISE, PCONV = "conv", "depthwise", "pconv"
+CONV, DEPTHWISE, PCONV, MATMUL = "conv", "depthwise", "pconv", "matmul"
 POOL, ACT, ADD, SHUFFLE, LAYOUT = "pool", "act", "add", "shuffle", "layout"
 
 
@@ -41,7 +46,8 @@ class Part:
     """One layer of a kernel.
 
     ``pixels`` and ``channels`` are those of its output; ``reduction``: elements every output is
-    made of; ``reads``, ``weights`` and ``writes`` in elements. ``window``: its height and width;
+    made of; ``reads``, ``weights`` and ``writes`` in elements; ``macs``: of the
+    direct algorithm. ``window``: its height and width; ``groups`` of channels.
     ``act``: which activation an ``act`` is; ``image``: height and width of one output image.
     """
 
@@ -52,15 +58,12 @@ class Part:
     reads: int
     weights: int
     writes: int
+    macs: int = 0
     window: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
     image: tuple[int, int] = (1, 1)
     act: str = ""
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates of the direct algorithm."""
-        return self.pixels * self.channels * self.reduction if self.weights else 0
+    groups: int = 1
 
     @property
     def access(self) -> int:
@@ -89,7 +92,7 @@ def _convolution(s: Conv2dShape) -> Part:
     pixels = s.n * s.oh * s.ow
     return Part(
         CONV, pixels, s.co, s.k, covered(s) * s.ci, s.k * s.co, pixels * s.co,
-        (s.kh, s.kw), s.stride, (s.oh, s.ow),
+        pixels * s.co * s.k, (s.kh, s.kw), s.stride, (s.oh, s.ow), groups=s.groups,
     )  # fmt: skip
 
 
@@ -97,7 +100,7 @@ def _window(s: WindowShape, kind: str) -> Part:
     pixels, window = s.n * s.oh * s.ow, s.kh * s.kw
     weights = window * s.c if kind == DEPTHWISE else 0
     return Part(
-        kind, pixels, s.c, window, covered(s) * s.c, weights, pixels * s.c,
+        kind, pixels, s.c, window, covered(s) * s.c, weights, pixels * s.c, pixels * weights,
         (s.kh, s.kw), s.stride, (s.oh, s.ow),
     )  # fmt: skip
 
@@ -124,6 +127,42 @@ def _epilogue(problem: Problem, like: Part) -> Iterator[Part]:
     if problem.get("mix", 0):
         both = 2 * like.channels * like.pixels
         yield Part(SHUFFLE, like.pixels, 2 * like.channels, 1, both, 0, both, image=like.image)
+
+
+def _conv3d(problem: Problem) -> Iterator[Part]:
+    s = Conv3dShape.of(problem)
+    pixels = s.n * s.od * s.oh * s.ow
+    part = Part(
+        CONV, pixels, s.co, s.k, s.n * s.d * s.h * s.w * s.ci, s.k * s.co, pixels * s.co,
+        pixels * s.co * s.k, (s.kh, s.kw), (s.sh, s.sw), (s.oh, s.ow), groups=s.groups,
+    )  # fmt: skip
+    yield part
+    yield from _epilogue(problem, part)
+
+
+def _conv_transpose(problem: Problem) -> Iterator[Part]:
+    """Every pixel of the input is multiplied by the whole window."""
+    s = TransposedShape.of(problem)
+    pixels, k, taken = s.n * s.oh * s.ow, s.gi * s.kh * s.kw, s.n * s.h * s.w
+    part = Part(
+        CONV, pixels, s.co, k, taken * s.ci, k * s.co, pixels * s.co, taken * s.co * k,
+        (s.kh, s.kw), (s.sh, s.sw), (s.oh, s.ow), groups=s.groups,
+    )  # fmt: skip
+    yield part
+    yield from _epilogue(problem, part)
+
+
+def _matmul(problem: Problem) -> Iterator[Part]:
+    b, m, n, k = (problem[name] for name in ("b", "m", "n", "k"))
+    x, w = (1 if problem.text("one") == name else b for name in ("x", "w"))
+    reads = x * m * k + w * k * n
+    yield Part(MATMUL, b * m, n, k, reads, 0, b * m * n, b * m * n * k, image=(b, m))
+
+
+def _channel_shuffle(problem: Problem) -> Iterator[Part]:
+    n, h, w, c = (problem[name] for name in ("n", "h", "w", "c"))
+    e = n * h * w * c
+    yield Part(SHUFFLE, n * h * w, c, 1, e, 0, e, image=(h, w))
 
 
 def _conv2d(problem: Problem) -> Iterator[Part]:
@@ -154,9 +193,9 @@ def _pconv(problem: Problem) -> Iterator[Part]:
     s = PConvShape.of(problem)
     pixels, image = s.n * s.h * s.w, (s.h, s.w)
     k, part = s.k * s.k * s.cc, pixels * s.cc
-    yield Part(PCONV, pixels, s.cc, k, part, k * s.cc, part, (s.k, s.k), image=image)
+    yield Part(PCONV, pixels, s.cc, k, part, k * s.cc, part, part * k, (s.k, s.k), image=image)
     products = [
-        Part(CONV, pixels, n, c, pixels * c, c * n, pixels * n, image=image)
+        Part(CONV, pixels, n, c, pixels * c, c * n, pixels * n, pixels * n * c, image=image)
         for *_, c, n in s.products[1:]
     ]
     if len(products) == 1:
@@ -176,7 +215,7 @@ def _pool2d(problem: Problem) -> Iterator[Part]:
 
 def _global_pool(problem: Problem) -> Iterator[Part]:
     n, h, w, c = (problem[name] for name in ("n", "h", "w", "c"))
-    yield Part(POOL, n, c, h * w, n * h * w * c, 0, n * c, (h, w))
+    yield Part(POOL, n, c, h * w, n * h * w * c, 0, n * c, window=(h, w))
 
 
 def _transpose(problem: Problem) -> Iterator[Part]:
@@ -187,6 +226,10 @@ def _transpose(problem: Problem) -> Iterator[Part]:
 
 _PARTS = {
     "conv2d": _conv2d,
+    "conv3d": _conv3d,
+    "conv_transpose": _conv_transpose,
+    "matmul": _matmul,
+    "channel_shuffle": _channel_shuffle,
     "depthwise": _depthwise,
     "mbconv": _mbconv,
     "pconv": _pconv,

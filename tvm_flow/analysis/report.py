@@ -12,9 +12,10 @@ from tvm_flow.ir.generic import GenericOperator
 
 @dataclass(frozen=True)
 class WholeRun:
-    """Measured seconds of whole runs: ``median_s``; ``overhead_s`` of it is not in any kernel.
-    ``valid`` and ``reason`` as in a profile."""
+    """Measured seconds of whole runs: 10th percentile and median; ``overhead_s`` of the latter is
+    not in any kernel. ``valid`` and ``reason`` as in a profile."""
 
+    p10_s: float
     median_s: float
     overhead_s: float
     valid: bool
@@ -116,6 +117,7 @@ class AnalysisReport:
             "whole_run": None
             if whole is None
             else {
+                "p10_s": whole.p10_s,
                 "median_s": whole.median_s,
                 "overhead_s": whole.overhead_s,
                 "valid": whole.valid,

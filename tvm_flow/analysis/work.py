@@ -6,7 +6,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tvm_flow.analysis.parts import ACT, ADD, CONV, DEPTHWISE, LAYOUT, PCONV, POOL, Part, parts_of
+from tvm_flow.analysis.parts import (
+    ACT,
+    ADD,
+    CONV,
+    DEPTHWISE,
+    LAYOUT,
+    MATMUL,
+    PCONV,
+    POOL,
+    Part,
+    parts_of,
+)
 from tvm_flow.schedules import registry
 from tvm_flow.schedules.contract.problem import Problem, Workload
 from tvm_flow.schedules.cpu.device import Cpu
@@ -22,6 +33,9 @@ GELU_BY_LOOKUP = 12
 #: Floating-point instructions of Winograd's transforms per tile and channel, of inputs and of
 #: outputs: table in section 4 of Lavin and Gray, arXiv 1509.09308.
 _TRANSFORMS = {2: (32, 24), 4: (156, 90)}
+
+#: Operators that may read a part of their input's channels or pixels.
+_SLICED = ("conv2d", "conv3d", "conv_transpose", "depthwise", "mbconv", "pool2d")
 
 
 @dataclass(frozen=True)
@@ -61,19 +75,27 @@ def work_of(workload: Workload, device: Cpu) -> Work:
 
 def slots(part: Part, algorithm: str, device: Cpu, lanes: int) -> int:
     """Arithmetic of one layer, in multiply-accumulates of vectors that are cut to ``lanes``."""
-    wide = Panels(part.channels, lanes).padded
+    wide = _padded(part, lanes)
     winograd = re.search(r"winograd(\d)", algorithm)
     if winograd and part.window == (3, 3) and part.kind in (CONV, PCONV):
         return _winograd(part, int(winograd[1]), lanes)
-    if part.kind in (CONV, PCONV):
-        direct = part.pixels * part.reduction * wide
+    if part.kind in (CONV, PCONV, MATMUL, DEPTHWISE):
+        direct = part.macs // part.channels * wide
         return direct * 7 // 8 if "strassen" in algorithm and part.kind == CONV else direct
-    if part.kind in (DEPTHWISE, POOL):
+    if part.kind == POOL:
         return part.pixels * part.reduction * wide
     if part.kind == ACT:
         by_lookup = part.act == "gelu" and device.lookup
         return part.pixels * wide * (GELU_BY_LOOKUP if by_lookup else ACT_OPERATIONS[part.act])
     return part.pixels * wide if part.kind in (ADD, LAYOUT) else 0
+
+
+def _padded(part: Part, lanes: int) -> int:
+    """Channels of the output with those that fill up vectors: of each group, unless every group
+    has one input channel, where vectors hold several groups."""
+    if part.groups == 1 or part.inputs == 1:
+        return Panels(part.channels, lanes).padded
+    return part.groups * Panels(part.channels // part.groups, lanes).padded
 
 
 def _winograd(part: Part, m: int, lanes: int) -> int:
@@ -87,13 +109,10 @@ def _winograd(part: Part, m: int, lanes: int) -> int:
 
 def _bytes_read(problem: Problem, parts: Sequence[Part]) -> int:
     """Of all inputs: of a slice only its channels, of a stride only the pixels it touches."""
-    specs = registry.operator(problem.op).inputs(problem)
-    size, total = problem.dtype.bytes, 0
-    for spec in specs:
-        if spec.name == "x" and problem.op.startswith("pconv"):
-            total += spec.bytes
-        elif spec.name == "x":
-            total += size * parts[0].reads
+    total = 0
+    for spec in registry.operator(problem.op).inputs(problem):
+        if spec.name == "x" and problem.op in _SLICED:
+            total += problem.dtype.bytes * parts[0].reads
         elif spec.name == "bypass":
             total += spec.bytes * problem["co"] // problem["bcp"]
         else:

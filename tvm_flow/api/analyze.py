@@ -71,16 +71,15 @@ def analyze(
     target: this machine, where kernels are timed, or a board, where times are modelled: those of
         the tuning records, and for kernels without one by emulating them.
     threads: worker threads, by default the board's own number. Boards are modelled on one.
-    runs: runs that every measured time is the median of.
+    runs: runs that every measured time is the 10th percentile of: peaks are the best of many runs
+        too, and other load only ever makes a run slower.
     measure_peaks: measure this machine's peaks anew instead of taking those that are kept.
 
     Raises :class:`UsageError`, and what compiling and profiling raise.
     """
     if runs < 1:
         raise UsageError(f"cannot analyze {runs} runs", fix="ask for 1 or more")
-    board = board_of(target, threads)
-    if threads is None and not board.is_native:
-        board = replace(board, threads=1)
+    board = analysis_board(target, threads)
     device = target_value(target).device
     peaks = peaks_of(board, again=measure_peaks)
     with tempfile.TemporaryDirectory(prefix="tvm-flow-analyze-") as folder:
@@ -134,6 +133,12 @@ def analyze_both(
     return Comparison(one, two, difference(one, two))
 
 
+def analysis_board(target: TargetLike, threads: int | None) -> Board:
+    """The board with the threads that are analysed; boards are modelled on one."""
+    board = board_of(target, threads)
+    return replace(board, threads=1) if threads is None and not board.is_native else board
+
+
 def _with_board(target: TargetLike, board: Board) -> TargetLike:
     return replace(target_value(target), board=board)
 
@@ -150,12 +155,14 @@ def _generic(entry: dict[str, Any]) -> GenericOperator:
 def _timed(report: AnalysisReport, bundle: Path, threads: int, runs: int) -> AnalysisReport:
     found = profile(bundle, threads=threads, runs=runs)
     layers = tuple(
-        replace(layer, time_s=1e-6 * kernel.microseconds, time_word=MEASURED)
+        replace(layer, time_s=1e-6 * kernel.p10_us, time_word=MEASURED)
         for layer, kernel in zip(report.layers, found.kernels, strict=True)
     )
+    total = found.total
     whole = WholeRun(
-        1e-3 * found.total.median_ms, 1e-6 * found.overhead_us, found.valid, found.reason
-    )
+        1e-3 * total.p10_ms, 1e-3 * total.median_ms, 1e-6 * found.overhead_us, found.valid,
+        found.reason,
+    )  # fmt: skip
     return replace(report, layers=layers, whole=whole)
 
 

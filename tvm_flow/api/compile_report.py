@@ -11,6 +11,7 @@ from tvm_flow.ir.picture import PictureRecipe
 
 if TYPE_CHECKING:
     from tvm_flow.api.check import CheckReport
+    from tvm_flow.bundle.kernel_check import KernelCheck
     from tvm_flow.verify.network import VerifiedGraph
 
 
@@ -23,11 +24,12 @@ class CompileReport(os.PathLike[str]):
     checkout, and where other records are named), the others with the default schedule.
     ``graph``: the network's graph, which was held against the model before any code was made.
     ``verified``: the self-check made before the bundle was put in place, ``None`` where this
-    machine cannot run it. ``reference``: who says what is right, such as PyTorch. ``picture``:
-    how pictures become the input, ``None`` where it holds none. ``notes``: remarks for the
-    user, one line each. ``macs``: multiply-accumulates of one run. Sizes are in bytes: of the
-    library, of the runtime in a bundle (libraries, header, Python package, program; 0 for a
-    single file), of all files.
+    machine cannot run it; ``foreign_kernels``: what is known of its kernels then.
+    ``reference``: who says what is right, such as PyTorch.
+    ``picture``: how pictures become the input, ``None`` where it holds none.
+    ``notes``: remarks for the user, one line each. ``macs``:
+    multiply-accumulates of one run. Sizes are in bytes: of the library, of the runtime in a bundle
+    (libraries, header, Python package, program; 0 for a single file), of all files.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class CompileReport(os.PathLike[str]):
     graph: VerifiedGraph
     verified: CheckReport | None
     reference: str
+    foreign_kernels: KernelCheck | None
     picture: PictureRecipe | None
     macs: int
     library_bytes: int
@@ -69,6 +72,7 @@ class CompileReport(os.PathLike[str]):
             "graph_seconds": self.graph.seconds,
             "verified": check is not None,
             "reference": self.reference,
+            "foreign_kernels": self.foreign_kernels.to_json() if self.foreign_kernels else None,
             "max_rel_error": check.max_rel_error if check else None,
             "tolerance": check.tolerance if check else None,
             "picture": asdict(self.picture) if self.picture else None,

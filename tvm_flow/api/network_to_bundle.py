@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import replace
 from pathlib import Path
 
-from tvm_flow.api.check import CheckReport
 from tvm_flow.api.choose import RecordChooser
 from tvm_flow.api.compile_report import CompileReport
 from tvm_flow.api.dump import Dump
 from tvm_flow.api.networks import LoadedModel, optimised
+from tvm_flow.api.proof import Proof
 from tvm_flow.api.sample import sample_for
 from tvm_flow.api.values import BUNDLE, SINGLE_FILE, TVM
-from tvm_flow.api.verify import verify
 from tvm_flow.backends import Backend
 from tvm_flow.boards.deploy import deploy_bytes
 from tvm_flow.bundle.formats import require_library_place, write_single_file, write_tvm_library
@@ -24,14 +22,7 @@ from tvm_flow.support import manifest
 from tvm_flow.support.errors import CompileError, UsageError
 from tvm_flow.support.publish import refuse_foreign
 from tvm_flow.targets import Board
-from tvm_flow.toolchain.c_compiler import MUSL
 from tvm_flow.tuning.records.store import RecordStore
-
-#: How a user sees whether it runs on another machine.
-_HOW = {
-    (BUNDLE, True): ": ./install.sh there",
-    (BUNDLE, False): ": python3 run.py --check there",
-}
 
 
 def build(
@@ -62,8 +53,7 @@ def build(
         dumped.kernels(lowered, backend)
     sample, expected = sample_for(loaded, lowered)
     options = replace(options, reference=loaded.reference)
-    verdicts: list[CheckReport] = []
-    foreign = _foreign(board, options.libc)
+    proof = Proof.of(format, board, options.libc)
     write = {SINGLE_FILE: write_single_file, TVM: write_tvm_library}.get(format, write_bundle)
     path = write(
         lowered,
@@ -71,17 +61,12 @@ def build(
         sample=sample,
         expected=expected,
         options=options,
-        accept=(
-            (lambda made, bundle: verdicts.append(verify(made, bundle, format)))
-            if foreign is None
-            else None
-        ),
+        accept=proof.accept,
+        prove=proof.before,
     )
     notes = chooser.remarks(kernel.workload for kernel in lowered.kernels)
     notes += remark(lowered.generic, lowered.macs)
-    if foreign is not None:
-        how = _HOW.get((format, options.runner), "")
-        notes.append(f"not run here, {foreign}{how}")
+    notes += proof.notes(runner=options.runner)
     distinct = {kernel.symbol: kernel.source for kernel in lowered.kernels}
     return CompileReport(
         path=path,
@@ -94,7 +79,8 @@ def build(
         records=store.directory,
         committed_records=store.committed,
         graph=checked,
-        verified=verdicts[0] if verdicts else None,
+        verified=proof.network,
+        foreign_kernels=proof.kernels,
         reference=loaded.reference,
         picture=options.picture,
         macs=lowered.macs,
@@ -103,14 +89,6 @@ def build(
         total_bytes=sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file()),
         notes=tuple(notes),
     )
-
-
-def _foreign(board: Board, libc: str | None) -> str | None:
-    """Why this machine cannot run what is compiled; ``None`` where it can."""
-    if board.arch != platform.machine():
-        return f"this machine is {platform.machine()}"
-    # TVM and PyTorch are made for glibc: so is the system that they run on
-    return "this machine's C library is not musl" if libc == MUSL else None
 
 
 def require_kernels(lowered: Lowered) -> None:

@@ -27,6 +27,7 @@ from tvm_flow.passes.common.plain_transposed import plain_transposed
 from tvm_flow.passes.common.recognise_pconv import recognise_pconv
 from tvm_flow.passes.common.recognise_shuffle import recognise_shuffle
 from tvm_flow.passes.common.simplify import simplify
+from tvm_flow.passes.common.turn_tokens import turn_tokens
 from tvm_flow.passes.cpu.choose_mbconv import choose_mbconv, fusable
 from tvm_flow.passes.cpu.fuse_mbconv import fuse_mbconv
 from tvm_flow.passes.cpu.keep_nchw import keep_nchw
@@ -67,6 +68,7 @@ def phases(layout: str = "NCHW", cache_bytes: int | None = None) -> list[Phase]:
         ("simplify", simplify),
         ("plain_transposed", plain_transposed),
         ("as_images", as_images),
+        ("turn_tokens", turn_tokens),
         ("fold_affine", fold_affine),
         ("recognise_pconv", recognise_pconv),
         ("recognise_shuffle", recognise_shuffle),

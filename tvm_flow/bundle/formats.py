@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tvm_flow.bundle.plan_file import NAME as PLAN
-from tvm_flow.bundle.write import WEIGHTS, Array, BundleOptions, fill_bundle
+from tvm_flow.bundle.write import WEIGHTS, Array, BundleOptions, Prove, fill_bundle
 from tvm_flow.codegen.library import write_objects
 from tvm_flow.codegen.vm_executable import compile_executable, export_executable
 from tvm_flow.ir.lowered import Lowered
@@ -43,6 +43,7 @@ def write_single_file(
     expected: Sequence[Array],
     options: BundleOptions,
     accept: Accept | None = None,
+    prove: Prove | None = None,
 ) -> Path:
     """A shared library with code, plan and weights inside, which exports libtvm_flow's interface
     (``tvmf_load(NULL, ...)``). Raises as :func:`tvm_flow.bundle.write.write_bundle`."""
@@ -51,7 +52,7 @@ def write_single_file(
     with _beside(path) as folder:
         bundle = folder / "bundle"
         bundle.mkdir()
-        built = fill_bundle(bundle, lowered, sample, expected, options)
+        built = fill_bundle(bundle, lowered, sample, expected, options, prove)
         embedded = folder / "embedded.S"
         parts = {"plan": bundle / PLAN, "weights": bundle / WEIGHTS}
         text = "".join(_EMBED.format(name=part, path=file) for part, file in parts.items())
@@ -76,6 +77,7 @@ def write_tvm_library(
     expected: Sequence[Array],
     options: BundleOptions,
     accept: Accept | None = None,
+    prove: Prove | None = None,
 ) -> Path:
     """A library for ``tvm.runtime.load_module`` and ``relax.VirtualMachine``: ``main`` takes the
     inputs. Raises as :func:`tvm_flow.bundle.write.write_bundle`."""
@@ -83,7 +85,7 @@ def write_tvm_library(
     with _beside(path) as folder:
         bundle = folder / "bundle"
         bundle.mkdir()
-        fill_bundle(bundle, lowered, sample, expected, options)
+        fill_bundle(bundle, lowered, sample, expected, options, prove)
         made = folder / path.name
         export_executable(compile_executable(lowered), made, lowered.board)
         _publish(made, path, bundle, accept)

@@ -29,6 +29,9 @@ from tvm_flow.support.version import __version__
 from tvm_flow.toolchain.checksum import checksum
 
 Array = NDArray[Any]
+#: What is known of the kernels, as it goes into the manifest: called with the network, what was
+#: compiled of it, and the plan's header.
+Prove = Callable[[Lowered, CompiledLibrary, PlanHeader], dict[str, Any]]
 LIBRARY, WEIGHTS, LABELS = "model.so", "weights.bin", "labels.txt"
 #: LLVM's names of the instructions that the runtime looks for before it runs code that has them:
 #: those of the tables in ``runtime/c/machine.c``.
@@ -65,6 +68,7 @@ def write_bundle(
     expected: Sequence[Array],
     options: BundleOptions | None = None,
     accept: Callable[[Path, Path], None] | None = None,
+    prove: Prove | None = None,
 ) -> Path:
     """Compile ``lowered`` and write everything needed to run it elsewhere.
 
@@ -76,6 +80,7 @@ def write_bundle(
         ``check`` works on the target without PyTorch.
     accept: called with the complete bundle, and again with it as the place of the sample, before
         it appears at ``out_dir``; what it raises passes through, and ``out_dir`` stays as it was.
+    prove: called before the manifest is written, see :data:`Prove`; what it raises passes through.
 
     Returns the bundle's path. Raises :class:`UsageError` for ``out_dir`` or a sample of the wrong
     shape, and :class:`CompileError` where it cannot be built or written; the old bundle is then
@@ -84,7 +89,7 @@ def write_bundle(
     target = Path(out_dir).absolute()
     refuse_foreign(target, "bundle", manifest.is_bundle)
     with replaced(target, "bundle") as staging:
-        fill_bundle(staging, lowered, sample, expected, options or BundleOptions())
+        fill_bundle(staging, lowered, sample, expected, options or BundleOptions(), prove)
         if accept is not None:
             accept(staging, staging)
     return target
@@ -96,13 +101,14 @@ def fill_bundle(
     sample: Sequence[Array],
     expected: Sequence[Array],
     options: BundleOptions,
+    prove: Prove | None = None,
 ) -> CompiledLibrary:
     """Compile ``lowered`` into a bundle in the empty ``folder``; what it was made from. Raises as
     :func:`write_bundle`."""
     _require_sample(lowered, sample, expected)
     backend = backend_of(lowered.device)
     built = backend.compile(lowered)
-    _Writer(folder, lowered, built, backend, options).write(sample, expected)
+    _Writer(folder, lowered, built, backend, options).write(sample, expected, prove)
     return built
 
 
@@ -136,7 +142,9 @@ class _Writer:
     backend: Backend[Any]
     options: BundleOptions
 
-    def write(self, sample: Sequence[Array], expected: Sequence[Array]) -> None:
+    def write(
+        self, sample: Sequence[Array], expected: Sequence[Array], prove: Prove | None
+    ) -> None:
         board, libc = self.lowered.board, self.options.libc or self.lowered.board.glibc_floor
         for what, arrays in (("input", sample), ("expected", expected)):
             for name, array in zip(sample_names(what, len(arrays)), arrays, strict=True):
@@ -152,16 +160,17 @@ class _Writer:
         deploy.add_runtime(
             self.directory, board, libc, model=self.lowered.model_name, runner=self.options.runner
         )
-        document = manifest.seal(self._document(libc))
+        verified = prove(self.lowered, self.built, self._header()) if prove else {}
+        document = manifest.seal(self._document(libc) | {"verified": verified})
         (self.directory / manifest.NAME).write_text(document, encoding="utf-8")
 
     def _features(self) -> list[str]:
         return sorted(codegen.llvm_get_cpu_features(self.built.target) & CHECKED_FEATURES)
 
-    def _plan(self) -> bytes:
+    def _header(self) -> PlanHeader:
         lowered, board = self.lowered, self.lowered.board
         library = self.directory / LIBRARY
-        header = PlanHeader(
+        return PlanHeader(
             model=lowered.model_name,
             board=board.name,
             version=__version__,
@@ -170,13 +179,15 @@ class _Writer:
             threads=board.threads,
             cores=board.cores,
             alignment=board.alignment,
-            code=_stamp(library),
-            weights=_stamp(self.directory / WEIGHTS),
+            code=file_stamp(library),
+            weights=file_stamp(self.directory / WEIGHTS),
             tolerance=self.options.tolerance,
         )
-        picture = self.options.picture
+
+    def _plan(self) -> bytes:
+        lowered, picture = self.lowered, self.options.picture
         return plan_bytes(
-            header,
+            self._header(),
             self.built.plan,
             lowered.inputs,
             lowered.outputs,
@@ -246,6 +257,7 @@ class _Writer:
         }
 
 
-def _stamp(path: Path) -> FileStamp:
+def file_stamp(path: Path) -> FileStamp:
+    """Size and checksum of a file."""
     content = path.read_bytes()
     return FileStamp(len(content), checksum(content))

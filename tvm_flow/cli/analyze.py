@@ -154,8 +154,8 @@ def _sums(report: AnalysisReport) -> Iterable[RenderableType]:
         )
     if report.whole is not None:
         yield line(
-            f"whole runs: median {_ms(report.whole.median_s)}, of it outside of kernels "
-            f"{_ms(report.whole.overhead_s)}"
+            f"whole runs: {_ms(report.whole.p10_s)}, median {_ms(report.whole.median_s)}, outside "
+            f"of kernels {_ms(report.whole.overhead_s)}"
         )
         if not report.whole.valid:
             yield line(f"NOT VALID: {report.whole.reason}", "bold red")

@@ -8,6 +8,7 @@ import typer
 
 from tvm_flow import __version__
 from tvm_flow.cli import (
+    advise,
     analyze,
     board_kit,
     boards,
@@ -61,7 +62,7 @@ def tvm_flow(
     """Compile and tune PConv/ShuffleNet-style PyTorch networks for small boards with TVM."""
 
 
-for _module in (doctor, targets, models, trace, analyze, tune, compile, compile_all, run, check,
-                compare, profile, records, tracker, boards, board_kit, runtime_wheel, emulate,
-                demo):  # fmt: skip
+for _module in (doctor, targets, models, trace, analyze, advise, tune, compile, compile_all, run,
+                check, compare, profile, records, tracker, boards, board_kit, runtime_wheel,
+                emulate, demo):  # fmt: skip
     _module.register(app)

@@ -169,5 +169,7 @@ def show(report: CompileReport) -> Iterable[RenderableType]:
     yield line(str(report.graph), "green")
     if report.verified:
         yield line(f"checked against {report.reference}: {report.verified}", "green")
+    if kernels := report.foreign_kernels:
+        yield line(str(kernels), "green" if kernels.passed == kernels.total else "yellow")
     yield from notes(report.notes)
     yield line(f"written to {report.path}")

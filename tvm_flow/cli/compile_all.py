@@ -26,6 +26,7 @@ from tvm_flow.cli.text import line, size, table
 
 if TYPE_CHECKING:
     from tvm_flow.api.compile_all import TargetResult
+    from tvm_flow.api.compile_report import CompileReport
 
 
 def register(app: typer.Typer) -> None:
@@ -90,12 +91,20 @@ def compile_all(
     return Answer([result.to_json() for result in results], lambda: show(results, output), code)
 
 
+def _verdict(report: CompileReport) -> str:
+    """Of what this machine cannot run."""
+    kernels = report.foreign_kernels
+    if kernels is None or not kernels.passed:
+        return "built, not run here"
+    return f"{kernels.passed} of {kernels.total} kernels verified {kernels.how}"
+
+
 def show(results: Sequence[TargetResult], output: Path) -> Iterable[RenderableType]:
     """One line per target, every error in full, and where the bundles are."""
     made = table("target", "result", ">kernels tuned", ">library", ">runtime", ">bundle")
     for result in results:
         if report := result.report:
-            verdict = "checked" if report.verified else "built, not run here"
+            verdict = "checked" if report.verified else _verdict(report)
             made.add_row(
                 result.target, verdict, f"{report.tuned} of {report.kernels}",
                 size(report.library_bytes), size(report.runtime_bytes), size(report.total_bytes),

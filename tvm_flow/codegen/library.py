@@ -6,6 +6,7 @@ again would merge generated kernels and lose the names that records and profiles
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,10 @@ from tvm_flow.support.errors import CompileError
 @dataclass(frozen=True)
 class CompiledLibrary:
     """Machine code (``None`` where there is nothing to compute), the plan that calls it, and the
-    values of the weights in the plan's order."""
+    values of the weights in the plan's order. ``functions``: the kernels' programs by symbol."""
 
     module: Any | None
+    functions: Mapping[str, tirx.PrimFunc]
     plan: Plan
     weights: tuple[Array, ...]
     target: Target
@@ -56,7 +58,8 @@ def compile_library(lowered: Lowered) -> CompiledLibrary:
         raise
     except Exception as error:  # TVM raises many types; none of them is the user's to catch
         raise cannot_compile(lowered, error) from error
-    return CompiledLibrary(module, plan, tuple(values), target)
+    functions = {var.name_hint: calls[var] for var in kernels}
+    return CompiledLibrary(module, functions, plan, tuple(values), target)
 
 
 def write_objects(built: CompiledLibrary, folder: Path) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 import tvm
@@ -10,6 +10,7 @@ from torch import fx, nn
 from torch.export import ExportedProgram
 
 from tvm_flow.frontend import onnx as onnx_frontend
+from tvm_flow.frontend.apart.program import taken_apart
 from tvm_flow.frontend.forward import reference_mode
 from tvm_flow.frontend.inputs import Array
 from tvm_flow.frontend.model import LoadedModel
@@ -101,11 +102,10 @@ def export(
 
 def import_program(program: ExportedProgram, name: str) -> Imported:
     """Exported program -> graph. Raises as :func:`import_model` does."""
-    with quiet(), reference_mode():
-        program = program.run_decompositions()
+    importer = Importer()
+    program = _decomposed(program, importer.convert_map.keys())
     _leave_none_out(program)
     _check_stateless(program)
-    importer = Importer()
     check_operators(program, importer.convert_map)
     parameters = {
         placeholder: (path, program.state_dict[path].detach().numpy())
@@ -114,7 +114,20 @@ def import_program(program: ExportedProgram, name: str) -> Imported:
     # Buffers and lifted constants become constants of the Relax function.
     mod = _translate(importer, program)
     env = {node.name: importer.env[node] for node in calls(program) if node in importer.env}
-    return Imported(*from_relax(mod, parameters, name, env), ProgramSource(program))
+    source = ProgramSource(program)
+    return Imported(*from_relax(mod, parameters, name, env, source.place), source)
+
+
+def _decomposed(program: ExportedProgram, known: Collection[str]) -> ExportedProgram:
+    try:
+        with quiet(), reference_mode():
+            return taken_apart(program, known)
+    except Exception as error:  # PyTorch's own decompositions raise many types
+        raise ImportUnsupportedError(
+            "PyTorch cannot take the model apart into its core operators",
+            why=f"{type(error).__name__}: {first_line(error)}",
+            fix="run_decompositions() on the exported program shows the whole report",
+        ) from error
 
 
 def _translate(importer: Importer, program: ExportedProgram) -> tvm.IRModule:

@@ -7,7 +7,7 @@ belong to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from tvm_flow.frontend.relax_operators import (
 )
 from tvm_flow.ir.graph import Graph, Node
 from tvm_flow.support import ctrl_c as _ctrl_c  # noqa: F401 - for its effect
+from tvm_flow.support.errors import ImportUnsupportedError
 
 
 def from_relax(
@@ -31,13 +32,16 @@ def from_relax(
     parameters: Mapping[str, tuple[str, np.ndarray]],
     name: str,
     env: Mapping[str, Any],
+    place: Callable[[str], str] = str,
 ) -> tuple[Graph, dict[str, Node]]:
     """Read ``mod["main"]``.
 
     ``parameters`` maps names of Relax function parameters to (PyTorch name, value), ``env`` names
     of the model's values to the importer's variables; the nodes that hold those come back beside
-    the graph. Raises :class:`ImportUnsupportedError` for control flow or shapes that are not
-    static.
+    the graph. ``place`` says of such a name which operator makes it, and where.
+
+    Raises :class:`ImportUnsupportedError` for control flow or shapes that are not static, and for
+    what a graph cannot hold.
     """
     main = mod["main"]
     reader = _Reader()
@@ -51,12 +55,33 @@ def from_relax(
             node = Node("input", [], shape_of(param), dtype=dtype_of(param), name=hint)
             inputs.append(node)
             reader.bind(param, node)
-    for block in main.body.blocks:
-        for binding in block.bindings:
+    bindings = [binding for block in main.body.blocks for binding in block.bindings]
+    for number, binding in enumerate(bindings):
+        try:
             reader.read(binding)
+        except ImportUnsupportedError as error:
+            raise _named(error, bindings[number:], env, place) from error
     result = reader.value(main.body.body)
     outputs = result if isinstance(result, list) else [result]
     return Graph(inputs, list(_flat(outputs)), name), reader.origins(env)
+
+
+def _named(
+    error: ImportUnsupportedError,
+    pending: list[Any],
+    env: Mapping[str, Any],
+    place: Callable[[str], str],
+) -> ImportUnsupportedError:
+    """With the model's operator: the first that what is ``pending`` makes the value of."""
+    names = {var.name: name for name, var in env.items() if isinstance(var, relax.Var)}
+    made = (names[b.var.name] for b in pending if b.var.name in names)
+    if (name := next(made, None)) is None:
+        return error
+    return ImportUnsupportedError(
+        f"Cannot import {place(name)}",
+        why=f"{error.what}: {error.why}",
+        fix=error.fix,
+    )
 
 
 def _flat(values: list[Any]) -> Iterator[Node]:

@@ -14,6 +14,8 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from tvm_flow.frontend.relax_resize import resized
+from tvm_flow.frontend.window_axis import WindowAxis, mean_shares
 from tvm_flow.ir.graph import Node
 from tvm_flow.schedules.contract.dtypes import FLOAT32
 from tvm_flow.support.errors import ImportUnsupportedError
@@ -348,13 +350,38 @@ def _matmul(reader: Reader, var: Any, call: Any) -> Value | None:
 def _pool(op: str) -> Callable[[Reader, Any, Any], Value | None]:
     def read(reader: Reader, var: Any, call: Any) -> Value | None:
         a, x, shape = call.attrs, reader.node(call.args[0]), shape_of(var)
-        kernel, strides, pad = _ints(a.pool_size), _ints(a.strides), _ints(a.padding)
-        plain = x.dtype == FLOAT32 and _ints(a.dilation) == (1, 1) and pad[:2] == pad[2:]
-        fits = tuple((x.shape[2 + i] + 2 * pad[i] - kernel[i]) // strides[i] + 1 for i in (0, 1))
-        counted = op == "max_pool" or bool(a.count_include_pad) or not any(pad)
-        if not plain or shape[2:] != fits or not counted:  # ceil_mode may add a partial window
+        if x.dtype != FLOAT32 or a.layout != "NCHW":
             return None
-        return Node(op, [x], shape, {"kernel": kernel, "strides": strides, "padding": pad})
+        kernel, strides, given = _ints(a.pool_size), _ints(a.strides), _ints(a.padding)
+        axes = [
+            WindowAxis(*numbers)
+            for numbers in zip(
+                x.shape[2:],
+                shape[2:],
+                kernel,
+                strides,
+                given[:2],
+                given[2:],
+                _ints(a.dilation),
+                strict=True,
+            )
+        ]
+        if any(axis.gap for axis in axes):
+            return None
+        attrs = {
+            "kernel": kernel, "strides": strides,
+            "padding": (*given[:2], *(axis.after for axis in axes)),
+        }  # fmt: skip
+        if _ints(a.dilation) != (1, 1):
+            attrs["dilation"] = _ints(a.dilation)
+        pooled = Node(op, [x], shape, attrs)
+        if op == "max_pool":
+            return pooled
+        share = mean_shares(axes, counted=bool(a.count_include_pad))
+        if share is None:
+            return pooled
+        factor = constant(share.reshape(1, 1, *share.shape).astype(x.dtype))
+        return Node("multiply", [pooled, factor], shape)
 
     return read
 
@@ -406,6 +433,10 @@ def _broadcast(reader: Reader, var: Any, call: Any) -> Value | None:
     return x if x.shape == shape_of(var) else None
 
 
+def _resize(reader: Reader, var: Any, call: Any) -> Value | None:
+    return resized(reader.node(call.args[0]), shape_of(var), call.attrs)
+
+
 HANDLERS: dict[str, Callable[[Reader, Any, Any], Value | None]] = {
     "relax.nn.conv2d": _conv2d,
     "relax.nn.conv1d": _conv1d,
@@ -438,6 +469,7 @@ HANDLERS: dict[str, Callable[[Reader, Any, Any], Value | None]] = {
     "relax.nn.max_pool3d": _pool3d("max_pool"),
     "relax.nn.avg_pool3d": _pool3d("avg_pool"),
     "relax.nn.adaptive_avg_pool2d": _adaptive,
+    "relax.image.resize2d": _resize,
     "relax.mean": _mean,
     "relax.broadcast_to": _broadcast,
 }

@@ -16,6 +16,15 @@ from tvm.relax.frontend.torch.exported_program_translator import ExportedProgram
 
 from tvm_flow.schedules.contract.dtypes import FLOAT32
 
+#: What TVM computes in its own runtime, which bundles have not, or of data-dependent size.
+_NOT_THEIRS = frozenset(
+    {
+        "sort.default", "argsort.default", "topk.default", "median.default", "median.dim",
+        "masked_select.default", "index_put.default", "scatter.value", "bucketize.Tensor",
+        "item.default", "_local_scalar_dense.default",
+    }
+)  # fmt: skip
+
 
 class Importer(ExportedProgramImporter):
     """See the module's text."""
@@ -24,12 +33,46 @@ class Importer(ExportedProgramImporter):
         ours = {
             "copy.default": self._functional_copy,
             "index_select.default": self._index_select,
+            "folded": self._folded,
+            "amax.default": self._extreme(relax.op.max),
+            "amin.default": self._extreme(relax.op.min),
+            "scatter.src": self._scatter("update"),
+            "scatter_add.default": self._scatter("add"),
+            "scatter_reduce.two": self._scatter_reduce,
         }
         comparisons = ("eq", "ne", "lt", "le", "gt", "ge")
         theirs: dict[str, Any] = {**super().create_convert_map(), **ours}
         for name in comparisons:
             theirs[f"{name}.Scalar"] = self._with_fraction(theirs[f"{name}.Scalar"])
-        return theirs
+        return {name: convert for name, convert in theirs.items() if name not in _NOT_THEIRS}
+
+    def _folded(self, node: fx.Node) -> relax.Expr:
+        value = node.target.value  # type: ignore[union-attr]
+        return relax.const(value.numpy(), str(value.dtype).removeprefix("torch."))
+
+    def _extreme(self, operator: Any) -> Any:
+        def converted(node: fx.Node) -> relax.Var:
+            x, given, keep = (list(node.args) + [(), (), False][len(node.args) :])[:3]
+            axes: Any = [given] if isinstance(given, int) else given
+            value = self.env[x]
+            if not _sizes(value):
+                return value
+            return self._emit(operator(value, list(axes) if axes else None, bool(keep)))
+
+        return converted
+
+    def _scatter(self, reduction: str) -> Any:
+        def converted(node: fx.Node) -> relax.Var:
+            x, axis, index, source = self.retrieve_args(node)[:4]
+            return self._emit(
+                relax.op.scatter_elements(x, index, source, axis % len(_sizes(x)), reduction)
+            )
+
+        return converted
+
+    def _scatter_reduce(self, node: fx.Node) -> relax.Var:
+        kind = {"sum": "add", "prod": "mul", "amax": "max", "amin": "min"}[str(node.args[4])]
+        return self._scatter(kind)(node)
 
     def _select(self, node: fx.Node) -> relax.Var:
         """One index, which is known: a slice without its axis."""

@@ -18,6 +18,7 @@ Vocabulary (4-D tensors are NCHW until the layout pass, NHWC after it):
   conv3d                              ``weight`` OIDHW, ``bias``; of volumes with their planes one
                                       below the other, ``depth`` of them; strides, padding (front,
                                       top, left), dilation, groups
+  resize                              method, mode, rounding, as in ``schedules.operators.resize``
   regroup                             the same pixels in the same order as other images: the rows
                                       of n images as those of fewer or more
   dense                               ``weight`` [out, in], ``bias``; on the last axis
@@ -27,7 +28,8 @@ Vocabulary (4-D tensors are NCHW until the layout pass, NHWC after it):
   add, multiply, concat, slice        axis, start, stop
   slice_scatter                       inputs x, update; axis, start, stop
   reshape, permute                    shape; axes
-  max_pool, avg_pool                  kernel, strides, padding, ...; global_pool (keeps 4-D)
+  max_pool, avg_pool                  kernel, strides, padding, maybe dilation
+  global_pool                         keeps 4-D
   pconv, channel_shuffle, concat_shuffle, and the fused operators of the later passes
 """
 

@@ -26,7 +26,8 @@ _WARM_UP_RUNS = 5
 class KernelTime:
     """One kernel call of the network, in execution order.
 
-    ``microseconds``: median over the runs. ``gflops``: GFLOP/s, FLOPs being 2 × MACs;
+    ``microseconds``: median over the runs, ``p10_us``: 10th percentile. ``gflops``:
+    GFLOP/s, FLOPs being 2 × MACs;
     ``peak_share``: of the fp32 peak of the threads used, which was measured when compiling if that
     was on the machine itself; ``gbps``: GB/s if every argument crossed memory once. ``None`` where
     the operation count or the peak is unknown.
@@ -48,6 +49,7 @@ class KernelTime:
     gbps: float
     macs: int
     bytes: int
+    p10_us: float
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def profile(
     before = probe.snapshot()
     plain, table = _measure(loaded, runs)
     complaints = probe.complaints(before, probe.snapshot())
-    kernels = _describe(info.data, [float(t) for t in np.median(table, axis=0)], loaded.threads)
+    kernels = _describe(info.data, np.percentile(table, (50, 10), axis=0).T, loaded.threads)
     counters = _counters(loaded, runs)
     overhead = float(np.median(np.array(plain) - table.sum(axis=1)))
     return ProfileReport(
@@ -154,12 +156,14 @@ def _require_same_calls(bundle: Bundle, data: dict[str, Any]) -> None:
         )
 
 
-def _describe(data: dict[str, Any], seconds: list[float], threads: int) -> list[KernelTime]:
+def _describe(data: dict[str, Any], seconds: NDArray[np.float64], threads: int) -> list[KernelTime]:
+    """``seconds``: median and 10th percentile of every call."""
     peaks = data["target"]["peak_gflops"]
     peak = peaks[threads - 1] if threads <= len(peaks) else 0.0
-    total = sum(seconds) or 1.0
+    total = float(seconds[:, 0].sum()) or 1.0
     rows = []
-    for call, info, took in zip(data["calls"], kernel_entries(data), seconds, strict=True):
+    entries = zip(data["calls"], kernel_entries(data), seconds.tolist(), strict=True)
+    for call, info, (took, p10) in entries:
         macs, moved = (info["macs"], info["bytes"]) if info else (0, call["argument_bytes"])
         gflops = 2e-9 * macs / took if macs and took else None
         rows.append(
@@ -176,6 +180,7 @@ def _describe(data: dict[str, Any], seconds: list[float], threads: int) -> list[
                 gbps=1e-9 * moved / took if took else 0.0,
                 macs=macs,
                 bytes=moved,
+                p10_us=1e6 * p10,
             )
         )
     return rows

@@ -20,7 +20,9 @@ from tvm_flow.verify.problems import (
     ACTIVATIONS,
     compute,
     partial_convolution,
+    pooled,
     product,
+    resized,
     transposed_convolution,
     volume_convolution,
 )
@@ -33,7 +35,7 @@ Weights = dict[str, Tensor]
 #: Operators that are problems of kernels once the layout pass has said in which layout.
 _KERNELS = frozenset({"depthwise", "pool2d", "mbconv", "pconv_pointwise", "pconv_block"})
 #: The same for those that are also called so before it.
-_CONVOLUTIONS = frozenset({"conv2d", "conv3d", "conv_transpose"})
+_CONVOLUTIONS = frozenset({"conv2d", "conv3d", "conv_transpose", "resize"})
 
 
 class WrongShapeError(Exception):
@@ -147,12 +149,12 @@ def _slice_scatter(node: Node, args: list[Tensor], _weights: Weights) -> Tensor:
 Operator = Callable[[Node, list[Tensor], Weights], Tensor]
 
 
-def _pool(kind: Callable[..., Tensor]) -> Operator:
-    def run(node: Node, args: list[Tensor], _weights: Weights) -> Tensor:
-        a = node.attrs
-        return kind(args[0], a["kernel"], a["strides"], a["padding"][:2])
-
-    return run
+def _pool(node: Node, args: list[Tensor], _weights: Weights) -> Tensor:
+    a = node.attrs
+    return pooled(
+        args[0], node.op.removesuffix("_pool"), a["kernel"], a["strides"], a["padding"],
+        a.get("dilation", (1, 1)),
+    )  # fmt: skip
 
 
 def _global_pool(node: Node, args: list[Tensor], _weights: Weights) -> Tensor:
@@ -168,6 +170,7 @@ _PLAIN: dict[str, Operator] = {
     "conv3d": _conv3d,
     "conv_transpose": _conv_transpose,
     "regroup": _regroup,
+    "resize": lambda node, s, _: resized(s[0], (node.shape[2], node.shape[3]), **node.attrs),
     "dense": lambda node, s, w: F.linear(s[0], w["weight"], w["bias"]),
     "affine": _affine,
     "act": lambda node, s, _: ACTIVATIONS[node.attrs["kind"]](s[0]),
@@ -182,14 +185,14 @@ _PLAIN: dict[str, Operator] = {
     "reshape": lambda node, s, _: s[0].reshape(node.shape),
     "permute": lambda node, s, _: s[0].permute(node.attrs["axes"]),
     "matmul": lambda node, s, _: product(s[0], s[1], (node.attrs["ta"], node.attrs["tb"])),
-    "max_pool": _pool(F.max_pool2d),
-    "avg_pool": _pool(F.avg_pool2d),
+    "max_pool": _pool,
+    "avg_pool": _pool,
     "global_pool": _global_pool,
 }
 
 #: Operators with a channel axis, which the graph's layout says, on NCHW tensors.
 _CHANNELS: dict[str, Operator] = {
-    "pconv": lambda node, s, w: partial_convolution(s[0], w),
+    "pconv": lambda node, s, w: partial_convolution(s[0], w, node.attrs),
     "channel_shuffle": lambda node, s, _: F.channel_shuffle(s[0], node.attrs["groups"]),
     "concat_shuffle": lambda node, s, _: F.channel_shuffle(torch.cat(s, 1), 2),
 }

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tvm_flow.schedules.contract.problem import NCHW, NHWC, Problem
+from tvm_flow.schedules.operators import resize
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,
@@ -103,6 +104,29 @@ def volume_convolution(
     return y.reshape(n, y.shape[1], -1, y.shape[4])
 
 
+def _resize(w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
+    x = inputs[0][:, w["c0"] : w["c0"] + w["c"]]
+    how = {name: w.text(name) for name in ("method", "mode", "rounding")}
+    return _finish(w, resized(x, (w["oh"], w["ow"]), **how), inputs[1:])
+
+
+def resized(x: Tensor, size: Pair, method: str, mode: str, rounding: str) -> Tensor:
+    """NCHW: images of ``size`` pixels; what PyTorch has no name for as products with the matrices
+    of rows and columns."""
+    corners = {"half_pixel": False, "align_corners": True}.get(mode)
+    if method != "nearest" and corners is not None:
+        return F.interpolate(x, size, mode=f"bi{method}", align_corners=corners)
+    for axis, new in zip((2, 3), size, strict=True):
+        index, shares = resize.Axis(x.shape[axis], new, method, mode, rounding).taps()
+        matrix = torch.zeros(new, x.shape[axis], dtype=x.dtype)
+        matrix.scatter_add_(1, torch.from_numpy(index), torch.from_numpy(shares).to(x.dtype))
+        if method == "nearest":  # no sum, for what is not finite stays where it is
+            x = x.index_select(axis, torch.from_numpy(index[:, 0]))
+        else:
+            x = torch.tensordot(x, matrix, ([axis], [1])).movedim(-1, axis)
+    return x
+
+
 def _finish(w: Problem, y: Tensor, rest: list[Tensor]) -> Tensor:
     """Residual, activation and shuffle with the bypass."""
     if w.text("res") == "pre":
@@ -134,8 +158,21 @@ def _depthwise(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
 
 def _pool2d(w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
     x = inputs[0][:, w["c0"] : w["c0"] + w["c"]]
-    pool = F.max_pool2d if w.text("mode") == "max" else F.avg_pool2d
-    return pool(x, (w["kh"], w["kw"]), **_window(w))
+    padding = (w["ph"], w["pw"], w.get("pb", w["ph"]), w.get("pr", w["pw"]))
+    dilation = (w.get("dh", 1), w.get("dw", 1))
+    return pooled(x, w.text("mode"), (w["kh"], w["kw"]), (w["sh"], w["sw"]), padding, dilation)
+
+
+def pooled(
+    x: Tensor, mode: str, kernel: Pair, stride: Pair, padding: Sequence[int], dilation: Pair
+) -> Tensor:
+    """NCHW, ``padding`` (top, left, bottom, right) counting as zeros in a mean."""
+    top, left, bottom, right = padding
+    x = F.pad(x, (left, right, top, bottom), value=-torch.inf if mode == "max" else 0.0)
+    if mode == "max":
+        return F.max_pool2d(x, kernel, stride, dilation=dilation)
+    taps = torch.full((x.shape[1], 1, *kernel), 1 / (kernel[0] * kernel[1]), dtype=x.dtype)
+    return F.conv2d(x, taps, None, stride, 0, dilation, x.shape[1])
 
 
 def _global_pool(_w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
@@ -143,15 +180,17 @@ def _global_pool(_w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor
 
 
 def _pconv(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
-    return partial_convolution(inputs[0], weights)
+    return partial_convolution(inputs[0], weights, dict(w.params))
 
 
-def partial_convolution(x: Tensor, weights: Weights) -> Tensor:
-    """NCHW: as many of the first channels convolved as ``weights`` have, the rest as they are."""
-    kernel = weights["conv"]
-    part = x[:, : kernel.shape[1]]
-    part = F.conv2d(part, kernel, weights["conv_bias"], padding=kernel.shape[2] // 2)
-    return torch.cat([part, x[:, kernel.shape[1] :]], 1)
+def partial_convolution(x: Tensor, weights: Weights, params: Mapping[str, Any]) -> Tensor:
+    """NCHW: as many channels convolved as ``weights`` have, the rest as they are; ``params`` as
+    those of the operator."""
+    kernel, first, dilation = weights["conv"], params.get("first", 0), params.get("d", 1)
+    end, pad = first + kernel.shape[1], dilation * (kernel.shape[2] // 2)
+    part = F.conv2d(x[:, first:end], kernel, weights["conv_bias"], padding=pad, dilation=dilation)
+    part = ACTIVATIONS[params.get("inner", "none")](part)
+    return torch.cat([x[:, :first], part, x[:, end:]], 1)
 
 
 def _pointwise(y: Tensor, weights: Weights, index: int) -> Tensor:
@@ -193,6 +232,7 @@ def product(x: Tensor, y: Tensor, turned: tuple[bool, bool]) -> Tensor:
 _OPERATORS: dict[str, Callable[[Problem, list[Tensor], Weights], Tensor]] = {
     "conv2d": _conv2d,
     "conv3d": _conv3d,
+    "resize": _resize,
     "conv_transpose": _conv_transpose,
     "depthwise": _depthwise,
     "mbconv": _mbconv,

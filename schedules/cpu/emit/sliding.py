@@ -24,3 +24,13 @@ def where_row_exists(s: Sliding, row: Expr, y: int, rows: int) -> Iterator[None]
         return
     with T.If(tirx.And(above, below)), T.Then():
         yield
+
+
+@contextmanager
+def where_inside(s: Sliding, row: Expr) -> Iterator[None]:
+    """A condition around what reads input row ``row``, if windows reach beyond the image."""
+    if not (s.ph or s.below):
+        yield
+        return
+    with T.If(tirx.And(row >= 0, row < s.h)), T.Then():
+        yield

@@ -104,7 +104,7 @@ class WindowSweep(ABC):
     def _columns(self, tile: Tile, column: Expr, row: Expr, inside: bool) -> None:
         """One tile of pixels, all channels; ``inside``: all of its taps are inside the input."""
 
-    def _row_start(self, row: Expr, y: int, column: Expr) -> Expr:
+    def _row_start(self, row: Expr, y: Expr, column: Expr) -> Expr:
         """The pixel of input row ``y``, counted from the first that a tile at ``row`` and
         ``column`` reads, that is the tile's first."""
         s = self.shape

@@ -64,8 +64,8 @@ class Lanes:
         if isinstance(e, tirx.Select):
             parts = (e.condition, e.true_value, e.false_value)
             return tirx.Select(*self._alike([self.value(part, variables) for part in parts]))
-        if isinstance(e, tirx.Not):
-            return tirx.Not(self.value(e.a, variables))
+        if isinstance(e, tirx.Not | tirx.BitwiseNot):
+            return type(e)(self.value(e.a, variables))
         if isinstance(e, BINARY):
             a, b = self._alike([self.value(e.a, variables), self.value(e.b, variables)])
             if isinstance(e, tirx.Max | tirx.Min) and _is_float(e):

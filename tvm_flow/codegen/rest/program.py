@@ -24,13 +24,12 @@ Environment: TypeAlias = Mapping[Any, Affine]
 #: Functions that cores compute for vectors.
 _VECTOR_CALLS = frozenset(
     {
-        "tirx.fabs", "tirx.floor", "tirx.ceil", "tirx.trunc", "tirx.round", "tirx.nearbyint",
-        "tirx.sqrt", "tirx.bitwise_and", "tirx.bitwise_or", "tirx.bitwise_xor",
-        "tirx.bitwise_not", "tirx.shift_left", "tirx.shift_right", "tirx.isnan",
+        "tirx.fabs", "tirx.floor", "prim.ceil", "tirx.trunc", "tirx.round", "tirx.nearbyint",
+        "tirx.sqrt", "tirx.isnan", "tirx.copysign",
     }
 )  # fmt: skip
-CHOICE = "tirx.if_then_else"
-LIKELY = "tirx.likely"
+CHOICE = "prim.if_then_else"
+LIKELY = "prim.likely"
 
 
 def is_vectorised(call: Any) -> bool:
@@ -113,7 +112,7 @@ def children(e: Expression) -> Sequence[Expression]:
         return tuple(e.args)
     if isinstance(e, tirx.Select):
         return (e.condition, e.true_value, e.false_value)
-    if isinstance(e, tirx.Not):
+    if isinstance(e, tirx.Not | tirx.BitwiseNot):
         return (e.a,)
     if isinstance(e, BINARY):
         return (e.a, e.b)
@@ -123,7 +122,8 @@ def children(e: Expression) -> Sequence[Expression]:
 COMPARISONS = (tirx.LT, tirx.LE, tirx.GT, tirx.GE, tirx.EQ, tirx.NE)
 BINARY = (
     tirx.Add, tirx.Sub, tirx.Mul, tirx.Div, tirx.Mod, tirx.FloorDiv, tirx.FloorMod, tirx.Min,
-    tirx.Max, tirx.And, tirx.Or, *COMPARISONS,
+    tirx.Max, tirx.And, tirx.Or, tirx.BitwiseAnd, tirx.BitwiseOr, tirx.BitwiseXor, tirx.LShift,
+    tirx.RShift, *COMPARISONS,
 )  # fmt: skip
 
 
@@ -150,6 +150,11 @@ class Program:
         self.stored: set[Any] = {s.buffer for s in stages if s.combine is not None} | {
             s.buffer for s in stages if s.buffer in parameters
         }
+
+    @property
+    def in_memory(self) -> list[Stage]:
+        """The stages that are not computed in place."""
+        return [stage for stage in self.stages if stage.buffer in self.stored]
 
     @cached_property
     def sizes(self) -> dict[Any, tuple[int, ...]]:
@@ -209,6 +214,8 @@ class Program:
                         return
                     found.conditions.append((e.args[0], variables))
                 found.work += 8
+            elif isinstance(e, tirx.Mod) and not _is_integer(e):
+                found.scalar.append("fmod")
             found.work += 1
             for child in children(e):
                 visit(child, variables)

@@ -36,9 +36,9 @@ class Rows:
     stages: tuple[Row, ...]
 
 
-def rows_of(program: Program) -> Rows:
-    """Raises :class:`NotUnderstood` for stages that have no rows in common."""
-    stages = [stage for stage in program.stages if stage.buffer in program.stored]
+def rows_of(program: Program, stages: Sequence[Stage]) -> Rows:
+    """Of stages with a reduction among them. Raises :class:`NotUnderstood` where they have no rows
+    in common."""
     reader = _Reader(program, next(stage for stage in stages if stage.combine))
     rows = [reader.row(stage) for stage in stages]
     places = [at for row in rows for at in (row.target, *(at for _, at in row.reads.accesses))]

@@ -22,6 +22,8 @@ from tvm_flow.frontend.onnx_operators.call import (
     dtype_of,
     rank,
 )
+from tvm_flow.schedules.contract.dtypes import FLOAT32
+from tvm_flow.schedules.operators.resize import CUBIC_ALPHA, MODES, Axis
 
 Floats = NDArray[np.floating[Any]]
 _ROUNDED: dict[str, Callable[[Floats], Floats]] = {
@@ -30,16 +32,55 @@ _ROUNDED: dict[str, Callable[[Floats], Floats]] = {
     "round_prefer_floor": lambda x: np.ceil(x - 0.5),
     "round_prefer_ceil": lambda x: np.floor(x + 0.5),
 }
+_PLACES = "coordinate_transformation_mode"
+_METHODS = {"nearest": "nearest", "linear": "linear", "cubic": "cubic"}
 _TAPS = 4  # more are a product with a matrix
 
 
 def _resize(call: Call) -> Converted:
     x = call.inputs[0]
-    for axis, scale, size in _wanted(call, x):
+    wanted = _wanted(call, x)
+    image = _of_image(call, x, wanted)
+    if image is not None:
+        return image
+    for axis, scale, size in wanted:
         if scale == 1.0 and size == dims(x)[axis] and not _crops(call):
             continue
         x = _along(call, x, axis, scale, size)
     return x
+
+
+def _of_image(call: Call, x: Any, wanted: list[tuple[int, float, int]]) -> Any:
+    """TVM's operator, which kernels compute, where rows and columns change as their sizes say and
+    it means the same."""
+    changed = {a: (s, n) for a, s, n in wanted if s != 1.0 or n != dims(x)[a]}
+    mode = call.attr("mode", "nearest")
+    special = any(call.attr(name, 0) for name in ("antialias", "exclude_outside"))
+    usual = float(call.attr("cubic_coeff_a", CUBIC_ALPHA)) == CUBIC_ALPHA
+    if rank(x) != 4 or dtype_of(x) != FLOAT32 or not {2, 3} >= changed.keys() or not changed:
+        return None
+    places = "asymmetric" if call.opset < 11 else call.attr(_PLACES, "half_pixel")
+    if special or not usual or places not in MODES or mode not in _METHODS:
+        return None
+    sizes = [changed.get(axis, (1.0, dims(x)[axis]))[1] for axis in (2, 3)]
+    rounding = ""
+    if mode == "nearest":
+        rounding = call.attr("nearest_mode", "round_prefer_floor") if call.opset >= 11 else "floor"
+    for axis, new in zip((2, 3), sizes, strict=True):
+        old = dims(x)[axis]
+        scale = changed.get(axis, (1.0, new))[0]
+        if abs(scale * old - new) > 1e-4:
+            return None
+        ours = Axis(old, new, _METHODS[mode], places, rounding).taps()[0]
+        if mode == "nearest" and (ours[:, 0] != _nearest(call, axis, old, new, scale)).any():
+            return None
+    return call.emit(
+        relax.op.image.resize2d(
+            x, sizes, layout="NCHW", method=mode if mode != "nearest" else "nearest_neighbor",
+            coordinate_transformation_mode=places, rounding_method=rounding or "round",
+            cubic_alpha=CUBIC_ALPHA,
+        )
+    )  # fmt: skip
 
 
 def _upsample(call: Call) -> Converted:
@@ -48,10 +89,14 @@ def _upsample(call: Call) -> Converted:
                   "nearest_mode": "floor"}  # fmt: skip
     x = call.inputs[0]
     scales = call.attrs.get("scales")
-    for axis, scale in enumerate(call.value(1) if scales is None else scales):
-        size = math.floor(dims(x)[axis] * float(scale))
+    scales = [float(scale) for scale in (call.value(1) if scales is None else scales)]
+    wanted = [(a, s, math.floor(dims(x)[a] * s)) for a, s in enumerate(scales)]
+    image = _of_image(call, x, wanted)
+    if image is not None:
+        return image
+    for axis, scale, size in wanted:
         if size != dims(x)[axis]:
-            x = _along(call, x, axis, float(scale), size)
+            x = _along(call, x, axis, scale, size)
     return x
 
 

@@ -14,9 +14,11 @@ from tvm_flow.frontend.onnx_operators.call import (
     Converter,
     array,
     dims,
+    dtype_of,
     rank,
 )
 from tvm_flow.frontend.onnx_operators.windows import CONVOLUTIONS
+from tvm_flow.schedules.contract.dtypes import FLOAT32
 
 
 def _conv_transpose(call: Call) -> Converted:
@@ -27,6 +29,9 @@ def _conv_transpose(call: Call) -> Converted:
     groups = int(call.attr("group", 1))
     spans = [(k - 1) * d + 1 for k, d in zip(dims(w)[2:], dilations, strict=True)]
     cuts = _cuts(call, dims(x)[2:], spans, strides)
+    made = _by_kernel(call, cuts, strides, dilations, groups)
+    if made is not None:
+        return _with_bias(call, made)
     for axis, stride in enumerate(strides):
         x = _spread(call, x, axis + 2, stride)
     before = [span - 1 - cut[0] for span, cut in zip(spans, cuts, strict=True)]
@@ -41,9 +46,38 @@ def _conv_transpose(call: Call) -> Converted:
             x = call.slice(x, axis + 2, max(-front, 0), size - max(-back, 0))
     operator, data, kernel = CONVOLUTIONS[half - 1]
     y = call.emit(operator(x, _turned(call, w, groups), 1, 0, dilations, groups, data, kernel))
+    return _with_bias(call, y)
+
+
+def _with_bias(call: Call, y: Any) -> Any:
     if call.input(2) is None:
         return y
-    return call.add(y, call.reshape(call.inputs[2], [1, -1, *[1] * half]))
+    return call.add(y, call.reshape(call.inputs[2], [1, -1, *[1] * (rank(y) - 2)]))
+
+
+_OPERATORS = {
+    1: (relax.op.nn.conv1d_transpose, "NCW", "IOW"),
+    2: (relax.op.nn.conv2d_transpose, "NCHW", "IOHW"),
+}
+
+
+def _by_kernel(
+    call: Call, cuts: list[tuple[int, int]], strides: list[int], dilations: list[int], groups: int
+) -> Any:
+    """TVM's operator where it can say what is meant, the weights being known: for those there are
+    kernels."""
+    x, w = call.inputs[:2]
+    extra = [max(-behind, 0) for _, behind in cuts]
+    plain = len(strides) in _OPERATORS and dtype_of(x) == FLOAT32 and call.known(w) is not None
+    possible = all(front >= 0 for front, _ in cuts) and all(
+        more < max(stride, apart)
+        for more, stride, apart in zip(extra, strides, dilations, strict=True)
+    )
+    if not plain or not possible:
+        return None
+    operator, data, kernel = _OPERATORS[len(strides)]
+    pads = [front for front, _ in cuts] + [max(behind, 0) for _, behind in cuts]
+    return call.emit(operator(x, w, strides, pads, extra, dilations, groups, data, kernel))
 
 
 def _cuts(

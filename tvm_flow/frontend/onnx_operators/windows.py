@@ -20,6 +20,7 @@ from tvm_flow.frontend.onnx_operators.call import (
     dtype_of,
     rank,
 )
+from tvm_flow.schedules.contract.dtypes import FLOAT32
 
 
 class Window:
@@ -47,10 +48,8 @@ class Window:
         not count."""
         found = []
         for i, size in enumerate(self.sizes):
-            before, after = self.pads[i], self.pads[i + len(self.sizes)]
-            free = size + before + after - (self.kernel[i] - 1) * self.dilations[i] - 1
-            count = (-(-free // self.strides[i]) if self.ceil else free // self.strides[i]) + 1
-            if self.ceil and (count - 1) * self.strides[i] >= size + before:
+            count = self._most(i)
+            if self.ceil and (count - 1) * self.strides[i] >= size + self.pads[i]:
                 count -= 1
             found.append(count)
         return found
@@ -63,6 +62,19 @@ class Window:
         pairs = zip(self.pads[:half], self.pads[half:], self.kernel, strict=True)
         small = all(2 * max(before, after) <= size for before, after, size in pairs)
         return small and not self.ceil and all(d == 1 for d in self.dilations)
+
+    @property
+    def of_images(self) -> bool:
+        """Whether it is one of images with as many windows as TVM's pooling has. Kernels compute
+        these whatever their pads and dilation, and whatever the last windows lack."""
+        return len(self.kernel) == 2 and self.outputs == [self._most(0), self._most(1)]
+
+    def _most(self, axis: int) -> int:
+        """Windows along an axis that fit, or, rounding up, that begin in front of its end."""
+        before, after = self.pads[axis], self.pads[axis + len(self.sizes)]
+        reach = (self.kernel[axis] - 1) * self.dilations[axis] + 1
+        free = self.sizes[axis] + before + after - reach
+        return (-(-free // self.strides[axis]) if self.ceil else free // self.strides[axis]) + 1
 
     def parts(self, call: Call, x: Any, filling: float) -> Any:
         """Each element of the window at all places at once: an iterator of (place in the window,
@@ -99,13 +111,18 @@ _POOLS = {
 def _pooled(call: Call, x: Any, window: Window, kind: str, **attrs: Any) -> Any:
     """TVM's operator."""
     operator = _POOLS[kind][len(window.kernel) - 1]
-    return call.emit(operator(x, window.kernel, window.strides, window.pads, **attrs))
+    more = {"dilation": window.dilations, "ceil_mode": window.ceil, **attrs}
+    return call.emit(operator(x, window.kernel, window.strides, window.pads, **more))
+
+
+def _has_kernel(window: Window, x: Any) -> bool:
+    return window.plain or (window.of_images and dtype_of(x) == FLOAT32)
 
 
 def _max_pool(call: Call) -> Converted:
     x = call.inputs[0]
     window = Window(call, [int(k) for k in call.attr("kernel_shape")])
-    if window.plain and call.results == 1 and np.dtype(dtype_of(x)).kind == "f":
+    if _has_kernel(window, x) and call.results == 1 and np.dtype(dtype_of(x)).kind == "f":
         return _pooled(call, x, window, "max")
     if call.results > 1:
         return _max_pool_with_places(call, window)
@@ -148,7 +165,7 @@ def _average_pool(call: Call) -> Converted:
     x = call.inputs[0]
     window = Window(call, [int(k) for k in call.attr("kernel_shape")])
     counted = bool(call.attr("count_include_pad", 0))
-    if window.plain:
+    if _has_kernel(window, x):
         return _pooled(call, x, window, "avg", count_include_pad=counted)
     total = _window_sum(call, x, window)
     return call.divide(total, constant(_counts(window, counted), dtype_of(x)))

@@ -6,8 +6,8 @@ from tvm_flow.ir.graph import Graph, Node, merged, only_user, rewrite
 
 Users = dict[int, list[Node]]
 
-#: Convolutions that sum over channels.
-_SUMS = frozenset({"conv2d", "conv3d", "conv_transpose"})
+#: What can add another tensor to its result.
+_ADDS = frozenset({"conv2d", "conv3d", "conv_transpose", "resize"})
 
 
 def fuse_epilogue(graph: Graph) -> Graph:
@@ -29,8 +29,8 @@ def _rule(node: Node, users: Users) -> Node | None:
 
 def _activation(node: Node, users: Users) -> Node | None:
     source = node.inputs[0]
-    convolution = source.op in _SUMS or source.op == "depthwise"
-    fits = convolution and source.attrs.get("act", "none") == "none"
+    activates = source.op in _ADDS or source.op == "depthwise"
+    fits = activates and source.attrs.get("act", "none") == "none"
     if not fits or source.attrs.get("res") == "post" or only_user(source, users) is not node:
         return None
     attrs = source.attrs | {"act": node.attrs["kind"]}
@@ -55,7 +55,7 @@ def _through_reshape(node: Node, users: Users) -> Node | None:
 
 
 def _residual(node: Node, conv: Node, other: Node, users: Users) -> Node | None:
-    fits = conv.op in _SUMS and conv.attrs["res"] == "none" and other.op != "const"
+    fits = conv.op in _ADDS and conv.attrs["res"] == "none" and other.op != "const"
     if not fits or other is conv or only_user(conv, users) is not node:
         return None
     res = "pre" if conv.attrs["act"] == "none" else "post"

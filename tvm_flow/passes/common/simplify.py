@@ -143,15 +143,15 @@ def _per_channel(value: np.ndarray, node: Node) -> np.ndarray | None:
     if any(size != 1 for i, size in enumerate(padded.shape) if i != axis):
         return None
     flat = padded.reshape(-1).astype(node.dtype)
-    if flat.size == 1 and value.size == 1:
+    if flat.size == 1 and value.ndim < 2:
         return None  # scalars belong to activations; they are handled by their own patterns
     return flat if flat.size == shape[axis] else None
 
 
 def _constant(node: Node) -> Node | None:
     """x + c, x * c, x - c, x / c with one constant per channel -> affine."""
-    if node.op not in ("add", "multiply", "subtract", "divide"):
-        return None
+    if node.op not in ("add", "multiply", "subtract", "divide") or len(node.shape) < 2:
+        return None  # the channels of a vector would be its batch
     pairs = [tuple(node.inputs)]
     if node.op in ("add", "multiply"):
         pairs.append(tuple(node.inputs[::-1]))

@@ -14,6 +14,7 @@ from tvm_flow.schedules.operators import (
     depthwise,
     matmul,
     pooling,
+    resize,
     transpose,
 )
 
@@ -74,6 +75,13 @@ def _conv3d(node: Node) -> Problem:
     return conv3d.problem(n=n, h=rows // a["d"], w=w, ci=ci, co=co, **given)
 
 
+def _resize(node: Node) -> Problem:
+    a, (n, h, w, c) = node.attrs, node.inputs[0].shape
+    oh, ow = node.shape[1:3]
+    given = {k: a[k] for k in ("method", "mode", "rounding", "act", "res", "cp", "c0") if k in a}
+    return resize.problem(n=n, h=h, w=w, c=a.get("channels", c), oh=oh, ow=ow, **given)
+
+
 def _depthwise(node: Node) -> Problem:
     a, layout = node.attrs, node.attrs.get("layout", NHWC)
     n, h, w, c = _pixels(node, nchw=layout == NCHW)
@@ -84,7 +92,7 @@ def _depthwise(node: Node) -> Problem:
 
 def _pool2d(node: Node) -> Problem:
     a, (n, h, w, c) = node.attrs, node.inputs[0].shape
-    given = {k: a[k] for k in (*_WINDOW, "mode", "cp", "c0") if k in a}
+    given = {k: a[k] for k in (*_WINDOW, *_MORE, "mode", "cp", "c0") if k in a}
     return pooling.problem(n=n, h=h, w=w, c=a.get("channels", c), **given)
 
 
@@ -96,6 +104,7 @@ def _global_pool(node: Node) -> Problem:
 def _pconv(node: Node) -> Problem:
     a, (n, h, w, c) = node.attrs, node.inputs[0].shape
     given = {"n": n, "h": h, "w": w, "c": c, "cc": a["cc"], "k": a["k"]}
+    given |= {k: a[k] for k in ("first", "d", "inner") if k in a}
     if node.op != "pconv":
         given |= {"act": a["act"], "res": a["res"]}
         width = "hidden" if node.op == "pconv_block" else "co"
@@ -134,6 +143,7 @@ def _mbconv(node: Node) -> Problem:
 _MAKERS = {
     "conv2d": _conv2d,
     "conv3d": _conv3d,
+    "resize": _resize,
     "conv_transpose": _conv_transpose,
     "depthwise": _depthwise,
     "pool2d": _pool2d,

@@ -35,7 +35,7 @@ _FOLLOWING = frozenset(
 )  # fmt: skip
 _RULED = _ELEMENTWISE | {
     "conv2d", "conv3d", "conv_transpose", "concat", "slice", "max_pool", "avg_pool", "global_pool",
-    "pconv", "channel_shuffle", "concat_shuffle", "regroup",
+    "pconv", "channel_shuffle", "concat_shuffle", "regroup", "resize",
 }  # fmt: skip
 
 
@@ -129,10 +129,12 @@ class _Converter:
             op, attrs = "depthwise", _window((1, 1))
             weights = {"weight": weights["scale"].reshape(-1, 1, 1), "bias": weights["shift"]}
         if op in ("max_pool", "avg_pool"):
-            attrs = _window(attrs["kernel"], attrs["strides"], attrs["padding"]) | {
-                "mode": op.removesuffix("_pool")
-            }
+            dilation = attrs.get("dilation", (1, 1))
+            attrs = _window(attrs["kernel"], attrs["strides"], attrs["padding"], dilation)
+            attrs["mode"] = op.removesuffix("_pool")
             op = "pool2d"
+        if op == "resize":
+            attrs |= {"layout": NHWC, "act": "none", "res": "none"}
         if op == "regroup":
             op, attrs = "reshape", {"shape": shape}
         return Node(op, sources, shape, attrs, weights, node.modules, node.dtype)

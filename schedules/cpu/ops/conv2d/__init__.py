@@ -10,7 +10,6 @@ from tvm_flow.schedules.cpu.ops.conv2d.direct import Direct
 from tvm_flow.schedules.cpu.ops.conv2d.direct_nchw import DirectNchw
 from tvm_flow.schedules.cpu.ops.conv2d.narrow import Narrow
 from tvm_flow.schedules.cpu.ops.conv2d.winograd import Winograd
-from tvm_flow.schedules.operators.conv2d import Conv2dShape
 
 _DIRECT, _WINOGRAD = (Direct(), DirectNchw()), (Winograd(2), Winograd(4))
 _NARROW = Narrow()
@@ -18,18 +17,16 @@ ALGORITHMS: list[CpuAlgorithm] = [*_DIRECT, _NARROW, *_WINOGRAD]
 
 #: Fewest channels for which Winograd's transforms are worth their while.
 WINOGRAD_CHANNELS = 16
-#: Reductions that are too short for tiles of one group (decision 0021).
-SHORT_REDUCTION = 32
 #: What reading one weight from memory costs, in multiply-accumulates (decision 0007).
 WEIGHT_COST = 12
 
 
 def ranked(problem: Problem, cpu: Cpu) -> list[CpuAlgorithm]:
-    """By multiply-accumulates and weights to read; direct first where channels are few, groups
-    several to a vector where one does not fill it."""
+    """By multiply-accumulates and weights to read; direct first where channels are few, narrow
+    groups several to a vector."""
     direct: list[CpuAlgorithm] = [way for way in _DIRECT if way.applies(problem, cpu)]
     if _NARROW.applies(problem, cpu):
-        return [_NARROW, *direct] if _fills_more(problem, cpu) else [*direct, _NARROW]
+        return [_NARROW, *direct]
     if not _WINOGRAD[0].applies(problem, cpu):
         return direct
     h, w = problem["h"], problem["w"]
@@ -37,15 +34,6 @@ def ranked(problem: Problem, cpu: Cpu) -> list[CpuAlgorithm]:
     pays = _winograd_cost(winograd[0].m, h, w) < 9 * (h * w + WEIGHT_COST)
     narrow = min(problem["co"], problem["ci"]) < WINOGRAD_CHANNELS
     return [*winograd, *direct] if pays and not narrow else [*direct, *winograd]
-
-
-def _fills_more(problem: Problem, cpu: Cpu) -> bool:
-    """Whether a vector is better filled by several groups than by one. A core with one FMA a cycle
-    issues two of half the width, so that half a vector is as good as a whole one; and a short
-    reduction hardly pays for filling registers with sums for it."""
-    s = Conv2dShape.of(problem)
-    width = 2 * s.go if cpu.fmas == 1 else s.go
-    return s.k <= SHORT_REDUCTION or 2 * width <= cpu.lanes
 
 
 def _winograd_cost(m: int, h: int, w: int) -> int:

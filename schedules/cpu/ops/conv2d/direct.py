@@ -122,7 +122,9 @@ def default_tile(s: Conv2dShape, cpu: Cpu, act: str) -> Knobs:
         most = min(most, _near_rows(s, cpu))
     rows = max(th, even_rows(s.oh, max(1, most), 1 if streamed else cpu.threads, s.n))
     knobs = {"nv": nv, "mt": mt, "ku": 4, "order": 1, "th": th, "rb": rows}
-    return knobs | ({"nb": 2 * cpu.threads if streamed else 1} if cpu.threads > 1 else {})
+    # Lines and other flat images have too few rows for all threads: panels are shared too.
+    shared = streamed or s.n * s.groups * -(-s.oh // rows) < cpu.threads
+    return knobs | ({"nb": 2 * cpu.threads if shared else 1} if cpu.threads > 1 else {})
 
 
 def _near_rows(s: Conv2dShape, cpu: Cpu) -> int:

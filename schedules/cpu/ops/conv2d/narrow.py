@@ -28,9 +28,9 @@ from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.cpu.emit import activations
 from tvm_flow.schedules.cpu.emit.kernel import prim_func
 from tvm_flow.schedules.cpu.emit.microkernel import Epilogue
-from tvm_flow.schedules.cpu.emit.packing import power_of_two
+from tvm_flow.schedules.cpu.emit.packing import balanced, power_of_two
 from tvm_flow.schedules.cpu.emit.reduction import Tile
-from tvm_flow.schedules.cpu.emit.sliding import where_row_exists
+from tvm_flow.schedules.cpu.emit.sliding import where_inside
 from tvm_flow.schedules.cpu.emit.vector import (
     Expr,
     Value,
@@ -47,8 +47,8 @@ from tvm_flow.schedules.cpu.ops.conv2d.emit import make_epilogue
 from tvm_flow.schedules.operators.conv2d import CONV2D, Conv2dShape
 from tvm_flow.schedules.operators.sliding import WindowShape
 
-#: Most products of a tile, all of which are code of their own.
-_PRODUCTS = 800
+#: Most products of a tile for one row of taps, all of which are code of their own.
+_PRODUCTS = 512
 
 
 @dataclass(frozen=True)
@@ -148,13 +148,10 @@ class Narrow(CpuAlgorithm):
 
     def default(self, problem: Problem, device: Cpu) -> Knobs:
         s = Conv2dShape.of(problem)
-        rows, columns = (1, 7) if device.by_lane else (4, 4) if device.registers >= 32 else (3, 3)
-        while rows > 1 and rows * columns * s.k > _PRODUCTS:
-            rows -= 1
-        columns = max(1, min(columns, _PRODUCTS // s.k))
+        most = 14 if device.registers >= 32 and not device.by_lane else 7
+        columns = balanced(s.ow, max(1, min(s.ow, most, _PRODUCTS // (s.kw * s.gi))))[0][0]
         return {
-            "tile": min(s.ow, columns),
-            "th": min(s.oh, rows),
+            "tile": columns,
             "rows": max(1, min(8, s.n * s.oh // (4 * device.threads))),
         }
 
@@ -162,14 +159,13 @@ class Narrow(CpuAlgorithm):
         s, default = Conv2dShape.of(problem), self.default(problem, device)
         choices = {
             "tile": [t for t in (1, 2, 3, 4, 5, 6, 7, 8, 10, 14) if t <= s.ow],
-            "th": [t for t in (1, 2, 3, 4, 7) if t <= s.oh],
             "rows": [r for r in (1, 2, 4, 7, 8, 14, 16, 28, 56) if r <= s.oh],
         }
         return {k: sorted({*v, default[k]}) for k, v in choices.items()}
 
     def build(self, problem: Problem, device: Cpu, knobs: Knobs, name: str) -> tirx.PrimFunc:
-        s, tile = Conv2dShape.of(problem), Tile(knobs["th"], knobs["tile"])
-        device.check_window_tile(tile.pixels)
+        s = Conv2dShape.of(problem)
+        device.check_window_tile(knobs["tile"])
         names = WindowShape.__dataclass_fields__.keys() - {"c", "cp", "c0"}
         window = WindowShape(
             **{name: getattr(s, name) for name in names}, c=s.co, cp=s.icp, c0=s.ic0
@@ -179,7 +175,7 @@ class Narrow(CpuAlgorithm):
 
             def of_image(image: Expr) -> _GroupSweep:
                 return _GroupSweep(
-                    window, args["x"], tile.cols,
+                    window, args["x"], knobs["tile"],
                     in_row=lambda row: (image * s.h + row) * s.w,
                     out_row=lambda row: (image * s.oh + row) * s.ow,
                     panels=GroupPanels(s, device.lanes), weight=args["weight"], bias=args["bias"],
@@ -188,9 +184,7 @@ class Narrow(CpuAlgorithm):
                     ),
                 )  # fmt: skip
 
-            sweep_images(
-                window, of_image, height=tile.rows, rows=knobs["rows"], threads=device.threads
-            )
+            sweep_images(window, of_image, height=1, rows=knobs["rows"], threads=device.threads)
         return builder.get()
 
 
@@ -215,39 +209,37 @@ class _GroupSweep(WindowSweep):
     def _tile(
         self, tile: Tile, column: Expr, row: Expr, inside: bool, panel: GroupPanel, number: Expr
     ) -> None:
-        """One tile of pixels of panel ``number``. Input rows come one after the other, each for all
-        output rows of the tile that it is a tap of."""
+        """One tile of pixels of one row, panel ``number``; all rows of taps share their code."""
         s, whole, width = self.shape, self.panels.panel, panel.width
-        acc = registers(tile.pixels * width, dtype_of(self.bias))
-        for i in range(tile.pixels):
+        acc = registers(tile.cols * width, dtype_of(self.bias))
+        for i in range(tile.cols):
             store(acc, load(self.bias, number * whole.width, width), i * width, width)
-        for y in range((tile.rows - 1) * s.sh + s.span_h):
-            if s.idle_row(y, tile.rows):
-                continue
-            with where_row_exists(s, row, y, tile.rows):
-                self._input_row(acc, tile, column, row, y, inside, panel, number)
+        with T.serial(0, s.kh) as dy, where_inside(s, row * s.sh - s.ph + dy * s.dh):
+            line = self._row_start(row, dy * s.dh, column) * s.cp + s.c0 + number * whole.inputs
+            row_of_taps = s.kw * panel.gi * width
+            weights = number * (self.panels.s.k * whole.width) + dy * row_of_taps
+            self._taps(acc, tile, column, inside, panel, T.bind(line), T.bind(weights))
         finish = self.epilogue(self.out_row(row) + column)
-        for i in range(tile.rows):
-            for j in range(tile.cols):
-                read = partial(load, acc, (i * tile.cols + j) * width, width)
-                finish(read, i, j, number * whole.outputs, width, panel.outputs)
+        for i in range(tile.cols):
+            read = partial(load, acc, i * width, width)
+            finish(read, 0, i, number * whole.outputs, width, panel.outputs)
 
-    def _input_row(
-        self, acc: tirx.Buffer, tile: Tile, column: Expr, row: Expr, y: int, inside: bool,
-        panel: GroupPanel, number: Expr,
+    def _taps(
+        self, acc: tirx.Buffer, tile: Tile, column: Expr, inside: bool, panel: GroupPanel,
+        line: Expr, weights: Expr,
     ) -> None:  # fmt: skip
-        """Input row ``y``, counted from the tile's first: each vector of inputs is loaded once, and
-        input ``j`` of its groups spread once, for all their taps."""
-        s, whole, width = self.shape, self.panels.panel, panel.width
-        line = T.bind(self._row_start(row, y, column) * s.cp + s.c0 + number * whole.inputs)
-        first = number * (self.panels.s.k * whole.width)
-        lanes = power_of_two(panel.inputs)
-        for x, taps in self._reads(tile, column, y, inside):
-            value = bind(load_valid(self.x, line + x * s.cp, lanes, panel.inputs), lanes)
-            for j in range(panel.gi):
+        """One row of taps, whose inputs start at ``line``: each vector of inputs is loaded once,
+        and input ``j`` of its groups spread once, for all their taps. The weights of one ``j`` are
+        used one after the other, so that LLVM loads them once for the row."""
+        s, width, lanes = self.shape, panel.width, power_of_two(panel.inputs)
+        reads = [
+            (bind(load_valid(self.x, line + x * s.cp, lanes, panel.inputs), lanes), taps)
+            for x, taps in self._reads(tile, column, 0, inside)
+        ]
+        for j in range(panel.gi):
+            for value, taps in reads:
                 spread = bind(panel.spread(value, j), width)
-                for pixel, dy, dx in taps:
-                    at = first + ((dy * s.kw + dx) * panel.gi + j) * width
-                    total = load(acc, pixel * width, width)
-                    total = total + spread() * load(self.weight, at, width)
+                for pixel, _, dx in taps:
+                    weight = load(self.weight, weights + (dx * panel.gi + j) * width, width)
+                    total = load(acc, pixel * width, width) + spread() * weight
                     store(acc, total, pixel * width, width)

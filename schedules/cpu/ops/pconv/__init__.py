@@ -31,7 +31,7 @@ def ranked(problem: Problem, cpu: Cpu) -> list[CpuAlgorithm]:
     """Direct, F(2x2) and F(4x4), then each with Strassen's 1x1s where those may be worth it. Only
     records decide that: Strassen's weights are 1.75 times the plain ones."""
     s = PConvShape.of(problem)
-    order = _winograd_order(s, problem.dtype.bytes) if s.k == 3 else [0]
+    order = _winograd_order(s, problem.dtype.bytes) if s.k == 3 and s.d == 1 else [0]
     big = s.k == 3 and s.h * s.w >= STRASSEN_PIXELS and s.c >= STRASSEN_CHANNELS
     keys = [(problem.op, m, False) for m in order]
     if big and s.n1:

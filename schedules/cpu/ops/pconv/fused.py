@@ -56,7 +56,7 @@ class Fused(CpuAlgorithm):
         if not super().applies(problem, device):
             return False
         s = self._shape(problem)
-        return (not s.wino or s.k == 3) and _strassen_fits(s)
+        return (not s.wino or (s.k, s.d) == (3, 1)) and _strassen_fits(s)
 
     def _shape(self, problem: Problem) -> FusedShape:
         return FusedShape.by(problem, self.m, self.strassen)
@@ -141,7 +141,9 @@ class Fused(CpuAlgorithm):
         s = self._shape(problem)
         _check_registers(s, device, knobs)
         if not _strassen_fits(s):
-            raise InvalidKnobs("Strassen's product needs channels in multiples of 32")
+            raise InvalidKnobs(
+                "Strassen's product needs channels in multiples of 32, the first convolved"
+            )
         rows = min(knobs["rb"], s.h)
         whole, rest = s.h // rows, s.h % rows
         blocks = whole + (1 if rest else 0)
@@ -174,7 +176,9 @@ def _default_split(s: FusedShape, cpu: Cpu) -> bool:
 
 
 def _strassen_fits(s: FusedShape) -> bool:
-    return not s.strassen or all(strassen.fits(k, n) for *_, k, n in s.products[1:])
+    return not s.strassen or (
+        s.first == 0 and all(strassen.fits(k, n) for *_, k, n in s.products[1:])
+    )
 
 
 def _weight_bytes(s: FusedShape) -> int:

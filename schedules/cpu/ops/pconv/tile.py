@@ -97,25 +97,23 @@ class TileEmitter:
         if self.s.wino:
             self._conv_winograd(rows, epilogue)
             return
-        s, knobs, half = self.s, self.knobs, self.s.k // 2
-        source = Source(self.args["x"], s.h, s.w, s.c, 0, s.cc, half)
+        s, knobs, half = self.s, self.knobs, self.s.pad
+        source = Source(self.args["x"], s.h, s.w, s.c, s.first, s.cc, half)
         need, pitch = rows + 2 * half, source.width * s.cc
         pad = T.alloc_buffer((need * pitch,), source.buffer.dtype)
         stage_rows(source, pad, self.image, self.first - half, need, need, self.cpu.lanes)
         weights, height = self._weights(0), min(knobs["cth"], rows)
         slices = rows // height * tile_count(s.w, min(knobs["cmt"], s.w))
+        taps = Segment(pad, 0, pitch, s.cc, s.k * s.cc, repeats=((s.k, pitch),))
+        if s.d > 1:
+            taps = replace(taps, k=s.cc, repeats=((s.k, s.d * pitch), (s.k, s.d * s.cc)))
 
         def tiles(group: Group) -> None:
             for_rows(
                 rows, height, s.w, knobs["cmt"],
                 lambda tile, y, x, n: microkernel(
                     tile,
-                    [
-                        Segment(
-                            pad, y * pitch + x * s.cc, pitch, s.cc, s.k * s.cc,
-                            repeats=((s.k, pitch),),
-                        )
-                    ],
+                    [taps.at(y * pitch + x * s.cc)],
                     weights, group, epilogue(y, x), knobs["ku"], prefetch_slice(weights, n, slices),
                 ),
             )  # fmt: skip
@@ -126,7 +124,7 @@ class TileEmitter:
     def _conv_winograd(self, rows: int, epilogue: Callable[[Expr, Expr], Epilogue]) -> None:
         s, knobs = self.s, self.knobs
         right = winograd.covered(s.w, s.wino) + 1 - s.w
-        source = Source(self.args["x"], s.h, s.w, s.c, 0, s.cc, 1, right=right)
+        source = Source(self.args["x"], s.h, s.w, s.c, s.first, s.cc, 1, right=right)
         need, pitch = winograd.covered(rows, s.wino) + 2, source.width * s.cc
         pad = T.alloc_buffer((need * pitch,), source.buffer.dtype)
         stage_rows(source, pad, self.image, self.first - 1, need, need, self.cpu.lanes)
@@ -161,13 +159,12 @@ class TileEmitter:
     def _mixed(self, z: tirx.Buffer, pitch: int) -> Callable[[Expr], list[Segment]]:
         """Reduction over PConv output, then the input's untouched channels."""
         s = self.s
-        untouched = s.c - s.cc
 
         def segments(p: Expr) -> list[Segment]:
-            found = [Segment(z, p * pitch, 0, pitch, s.cc)]
-            if untouched:
-                base = (self.pixel0 + p) * s.c + s.cc
-                found.append(Segment(self.args["x"], base, 0, s.c, untouched, k0=s.cc))
+            found = [Segment(z, p * pitch, 0, pitch, s.cc, k0=s.first)]
+            for first, count in s.untouched:
+                base = (self.pixel0 + p) * s.c + first
+                found.append(Segment(self.args["x"], base, 0, s.c, count, k0=first))
             return found
 
         return segments
@@ -178,7 +175,7 @@ class TileEmitter:
                 value: Value, i: Expr, j: Expr, channel: Expr, width: int, _valid: int
             ) -> None:
                 pixel = (y + i) * self.s.w + x + j
-                store(z, value(), pixel * pitch + channel, width)
+                store(z, self._inner(value, width), pixel * pitch + channel, width)
 
             return epilogue
 
@@ -190,11 +187,20 @@ class TileEmitter:
                 value: Value, i: Expr, j: Expr, channel: Expr, width: int, valid: int
             ) -> None:
                 pixel = self.pixel0 + (y + i) * self.s.w + x + j
-                store_valid(self.args["y"], value, pixel * pitch + channel, width, valid)
+                if self.s.inner != "none":
+                    value = bind(self._inner(value, width), width)
+                at = pixel * pitch + channel + self.s.first
+                store_valid(self.args["y"], value, at, width, valid)
 
             return epilogue
 
         return at
+
+    def _inner(self, value: Value, width: int) -> Expr:
+        """The activation of a vector of the convolved channels."""
+        if self.s.inner == "none":
+            return value()
+        return activations.emitter(self.s.inner, self.cpu)(value, width)
 
     def _to_hidden(
         self, hidden: tirx.Buffer, pitch: int, act: Activation
@@ -231,5 +237,6 @@ class TileEmitter:
     def _copy_untouched(self, rows: int) -> None:
         s = self.s
         with T.serial(0, rows * s.w) as p:
-            at = (self.pixel0 + p) * s.c + s.cc
-            copy_run(self.args["y"], at, self.args["x"], at, s.c - s.cc, self.cpu.lanes)
+            for first, count in s.untouched or [(s.c, 0)]:
+                at = (self.pixel0 + p) * s.c + first
+                copy_run(self.args["y"], at, self.args["x"], at, count, self.cpu.lanes)

@@ -1,0 +1,58 @@
+"""PyTorch's test databases: what becomes of each case is what the committed table says.
+
+See :mod:`tests.suites`; after an intended change ``python -m tests.suites NAME --update``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.suites import table
+from tests.suites.cases import BADLY, RIGHT, WRONG, Outcome
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("torch_modules", "torch_operators")
+#: Right ones that there are to be at least.
+BAR = {"torch_modules": 620, "torch_operators": 1650}
+
+
+def run(name: str, folder: Path, *arguments: str, timeout_s: int) -> dict[str, Outcome]:
+    """In a process of its own, without threads: it forks."""
+    found = folder / "found.json"
+    subprocess.run(
+        [sys.executable, "-m", "tests.suites", name, "--json", str(found), *arguments],
+        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=timeout_s, check=False,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    rows = map(json.loads, found.read_text().splitlines())
+    return {row["key"]: Outcome(row["kind"], row["why"]) for row in rows}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sample(name: str, tmp_path: Path) -> None:
+    expected = table.read(name)
+    keys = table.sample(expected, 16)
+    file = tmp_path / "keys"
+    file.write_text("\n".join(keys))
+    found = run(name, tmp_path, "--keys", str(file), timeout_s=300)
+    assert not table.differences({key: expected[key] for key in keys}, found)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", NAMES)
+def test_everything(name: str, tmp_path: Path) -> None:
+    assert not table.differences(table.read(name), run(name, tmp_path, timeout_s=3600))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_wrong(name: str) -> None:
+    counts = table.counts(table.read(name))
+    assert (counts[WRONG], counts[BADLY]) == (0, 0)
+    assert counts[RIGHT] >= BAR[name]

@@ -1,0 +1,1 @@
+"""Operators of PyTorch taken apart into those that can be imported."""

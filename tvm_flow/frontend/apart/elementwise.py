@@ -1,0 +1,240 @@
+"""Functions of single elements."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tvm_flow.frontend.apart.registry import apart, aten
+
+
+@apart(aten.elu.default)
+def elu(x: Tensor, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Any:
+    """SELU arrives as one whose result is scaled."""
+    if scale == 1 and input_scale == 1:
+        return NotImplemented
+    negative = torch.expm1(torch.clamp(x * input_scale, max=0)) * (alpha * scale)
+    return torch.where(x > 0, x * scale, negative)
+
+
+@apart(aten.expm1.default)
+def expm1(x: Tensor) -> Any:
+    """By its series where e**x is so near to one that the difference cancels."""
+    if not x.is_floating_point():
+        return NotImplemented
+    small = x * (1 + x / 2 * (1 + x / 3 * (1 + x / 4 * (1 + x / 5 * (1 + x / 6)))))
+    return torch.where(x.abs() < 0.3, small, torch.exp(x) - 1)
+
+
+@apart(aten.log1p.default)
+def log1p(x: Tensor) -> Any:
+    """What is lost in ``1 + x`` is known: the quotient makes up for it."""
+    if not x.is_floating_point():
+        return NotImplemented
+    whole = 1 + x
+    lost = whole - 1
+    kept = torch.where(lost == 0, 1.0, lost)
+    corrected = torch.where(lost == 0, x, torch.log(whole) * (x / kept))
+    return torch.where(x == math.inf, x, corrected)
+
+
+@apart(aten.sinh.default)
+def sinh(x: Tensor) -> Any:
+    if not x.is_floating_point():
+        return NotImplemented
+    grown = torch.expm1(x.abs())
+    whole = torch.where(
+        grown > 1e18, torch.exp(x.abs() - math.log(2)), (grown + grown / (grown + 1)) / 2
+    )
+    return torch.where(x < 0, -whole, whole)
+
+
+@apart(aten.cosh.default)
+def cosh(x: Tensor) -> Any:
+    if not x.is_floating_point():
+        return NotImplemented
+    half = torch.exp(x.abs() - math.log(2))
+    return half + torch.exp(-x.abs() - math.log(2))
+
+
+@apart(aten.softplus.default)
+def softplus(x: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
+    scaled = x * beta
+    curved = torch.clamp(scaled, min=0) + torch.log1p(torch.exp(-scaled.abs()))
+    return torch.where(scaled > threshold, x, curved / beta)
+
+
+@apart(aten.round.decimals)
+def round_decimals(x: Tensor, *, decimals: int = 0) -> Tensor:
+    if decimals == 0:
+        return torch.round(x)
+    ten = 10.0 ** abs(decimals)
+    return torch.round(x * ten) / ten if decimals > 0 else torch.round(x / ten) * ten
+
+
+@apart(aten.floor_divide.default)
+def floor_divide(a: Any, b: Any) -> Any:
+    return torch.div(a, b, rounding_mode="floor")
+
+
+@apart(aten.div.Tensor_mode, aten.div.Scalar_mode)
+def div_rounded(a: Any, b: Any, *, rounding_mode: str | None = None) -> Any:
+    """Of floating-point numbers by their quotient, as PyTorch does but where that is next to a
+    whole number."""
+    if rounding_mode is None:
+        return torch.div(a, b)
+    kind = torch.result_type(a, b)
+    if not kind.is_floating_point:
+        return NotImplemented
+    quotient = torch.div(a, b)
+    if rounding_mode == "trunc":
+        return torch.trunc(quotient)
+    rest = torch.fmod(a, b) if isinstance(b, Tensor) else a - torch.trunc(quotient) * b
+    whole = (a - rest) / b
+    opposite = (rest != 0) & ((rest < 0) != (b < 0))
+    whole = torch.round(torch.where(opposite, whole - 1, whole))
+    zero = b == 0 if isinstance(b, Tensor) else torch.full((), b == 0)
+    return torch.where(zero, quotient, whole)
+
+
+@apart(aten.sign.default, aten.sgn.default)
+def sign(x: Tensor) -> Any:
+    if not x.is_floating_point():
+        return NotImplemented
+    return torch.where(x > 0, 1.0, torch.where(x < 0, -1.0, x))
+
+
+@apart(aten.angle.default)
+def angle(x: Tensor) -> Any:
+    if x.is_complex():
+        return NotImplemented
+    return torch.where(torch.isnan(x), x, torch.where(x < 0, math.pi, 0.0))
+
+
+@apart(aten.rrelu_with_noise.default, aten.rrelu_with_noise_functional.default)
+def rrelu(x: Tensor, noise: Tensor, lower: float = 0.125, upper: float = 1 / 3, *rest: Any) -> Any:
+    if rest and rest[0]:
+        return NotImplemented
+    return torch.where(x >= 0, x, x * ((lower + upper) / 2))
+
+
+@apart(aten.erfc.default, aten.special_erfc.default)
+def erfc(x: Tensor) -> Tensor:
+    """Far from zero by a continued fraction's approximation: there 1 - erf(x) cancels."""
+    return 1 - torch.erf(x)
+
+
+@apart(aten.frac.default)
+def frac(x: Tensor) -> Tensor:
+    return x - torch.trunc(x)
+
+
+@apart(aten.logaddexp.default)
+def logaddexp(a: Tensor, b: Tensor) -> Tensor:
+    largest = torch.maximum(a, b)
+    made = largest + torch.log1p(torch.exp(-(a - b).abs()))
+    return torch.where((a == b) & torch.isinf(a), a, made)
+
+
+@apart(aten.copysign.Tensor, aten.copysign.Scalar)
+def copysign(a: Tensor, b: Any) -> Tensor:
+    """The sign of zero counts: it shows in the quotient."""
+    sign = b if isinstance(b, Tensor) else torch.full((), float(b))
+    size = a.abs()
+    return torch.where((sign < 0) | (1 / sign == -math.inf), -size, size)
+
+
+def _promoted(operator: Any, a: Tensor, b: Any) -> Any:
+    """In the type that both have in common, where they have not."""
+    if isinstance(b, Tensor) and a.dtype is not b.dtype:
+        kind = torch.result_type(a, b)
+        return operator(a.to(kind), b.to(kind))
+    return NotImplemented
+
+
+@apart(aten.maximum.default)
+def maximum(a: Tensor, b: Tensor) -> Any:
+    return _promoted(torch.maximum, a, b)
+
+
+@apart(aten.minimum.default)
+def minimum(a: Tensor, b: Tensor) -> Any:
+    return _promoted(torch.minimum, a, b)
+
+
+@apart(aten.clamp.Tensor, aten.clamp_min.Tensor)
+def clamp(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
+    x = x if low is None else torch.maximum(x, low)
+    return x if high is None else torch.minimum(x, high)
+
+
+@apart(aten.clamp_max.Tensor)
+def clamp_max(x: Tensor, high: Tensor) -> Tensor:
+    return torch.minimum(x, high)
+
+
+@apart(aten.where.self)
+def where(condition: Tensor, a: Tensor, b: Tensor) -> Any:
+    if a.dtype is b.dtype:
+        return NotImplemented
+    kind = torch.result_type(a, b)
+    return torch.where(condition, a.to(kind), b.to(kind))
+
+
+@apart(aten.mul.Tensor)
+def multiply(a: Any, b: Any) -> Any:
+    return torch.logical_and(a, b) if _both_booleans(a, b) else NotImplemented
+
+
+@apart(aten.add.Tensor)
+def add(a: Any, b: Any, *, alpha: float = 1) -> Any:
+    if _both_booleans(a, b):
+        return torch.logical_or(a, b)
+    return NotImplemented if alpha == 1 else torch.add(a, b * alpha)
+
+
+def _both_booleans(a: Any, b: Any) -> bool:
+    return all(isinstance(x, Tensor) and x.dtype is torch.bool for x in (a, b))
+
+
+@apart(aten.sub.Tensor)
+def subtract(a: Any, b: Any, *, alpha: float = 1) -> Any:
+    return NotImplemented if alpha == 1 else torch.sub(a, b * alpha)
+
+
+@apart(aten.ne.Tensor, aten.ne.Scalar)
+def not_equal(a: Tensor, b: Any) -> Any:
+    return _of_booleans(torch.ne, a, b)
+
+
+@apart(aten.eq.Tensor, aten.eq.Scalar)
+def equal(a: Tensor, b: Any) -> Any:
+    return _of_booleans(torch.eq, a, b)
+
+
+def _of_booleans(compare: Any, a: Tensor, b: Any) -> Any:
+    """LLVM compares numbers."""
+    if a.dtype is not torch.bool:
+        return _promoted(compare, a, b)
+    other = b.to(torch.int32) if isinstance(b, Tensor) and b.dtype is torch.bool else b
+    return compare(a.to(torch.int32), int(other) if isinstance(other, bool) else other)
+
+
+@apart(aten.logaddexp2.default)
+def logaddexp2(a: Tensor, b: Tensor) -> Tensor:
+    unit = math.log(2)
+    return torch.logaddexp(a * unit, b * unit) / unit
+
+
+@apart(aten.fmax.default)
+def fmax(a: Tensor, b: Tensor) -> Tensor:
+    """What is no number gives way."""
+    return torch.where(torch.isnan(a), b, torch.where(torch.isnan(b), a, torch.maximum(a, b)))
+
+
+@apart(aten.fmin.default)
+def fmin(a: Tensor, b: Tensor) -> Tensor:
+    return torch.where(torch.isnan(a), b, torch.where(torch.isnan(b), a, torch.minimum(a, b)))
