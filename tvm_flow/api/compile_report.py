@@ -27,6 +27,7 @@ class CompileReport(os.PathLike[str]):
     ``verified``: the self-check made before the bundle was put in place, ``None`` where this
     machine cannot run it; ``samples``: of other inputs, where it was run;
     ``foreign_kernels``: what is known of its kernels then.
+    ``reference``: who says what is right, such as PyTorch.
     ``picture``: how pictures become the input, ``None`` where it holds none.
     ``notes``: remarks for the user, one line each. ``macs``:
     multiply-accumulates of one run. Sizes are in bytes: of the library, of the runtime in a bundle
@@ -47,6 +48,7 @@ class CompileReport(os.PathLike[str]):
     graph: VerifiedGraph
     verified: CheckReport | None
     samples: SamplesReport | None
+    reference: str
     foreign_kernels: KernelCheck | None
     picture: PictureRecipe | None
     macs: int
@@ -78,6 +80,7 @@ class CompileReport(os.PathLike[str]):
             "verified": check is not None,
             "rounding": check.remark if check else "",
             "samples": asdict(self.samples) if self.samples else None,
+            "reference": self.reference,
             "foreign_kernels": self.foreign_kernels.to_json() if self.foreign_kernels else None,
             "max_rel_error": check.max_rel_error if check else None,
             "tolerance": check.tolerance if check else None,

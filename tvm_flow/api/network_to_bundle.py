@@ -55,6 +55,7 @@ def build(
     if dumped:
         dumped.kernels(lowered, backend)
     sample, expected = sample_for(loaded)
+    options = replace(options, reference=loaded.reference)
     proof = Proof(loaded, layout, format, foreign(board, options.libc))
     tolerance = proof.expect(checked.error, expected, options.tolerance)
     write = {SINGLE_FILE: write_single_file, TVM: write_tvm_library}.get(format, write_bundle)
@@ -85,6 +86,7 @@ def build(
         verified=proof.network,
         samples=proof.samples,
         foreign_kernels=proof.kernels,
+        reference=loaded.reference,
         picture=options.picture,
         macs=lowered.macs,
         library_bytes=(path if path.is_file() else path / LIBRARY).stat().st_size,

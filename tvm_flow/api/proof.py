@@ -123,7 +123,10 @@ class Proof:
         found = [f"the whole network is not run here, {self.foreign}{how}"]
         if self.rounding:
             own = self.rounding.allowed / MULTIPLE
-            found.append(f"fp32 is hard on this network: PyTorch's own result is off by {own:.1e}")
+            found.append(
+                f"fp32 is hard on this network: {self.loaded.reference}'s own result is off by "
+                f"{own:.1e}"
+            )
         return found
 
     def _own(self, report: CheckReport, made: Sequence[Array]) -> CheckReport:

@@ -33,8 +33,8 @@ Array = NDArray[Any]
 def verify(
     made: Path, bundle: Path, format: str = BUNDLE, more: Sequence[Sequence[Array]] = ()
 ) -> tuple[CheckReport, list[list[Array]]]:
-    """Run what was ``made`` in a ``format`` on the sample in ``bundle`` and compare with PyTorch's
-    result. Also returns its outputs for that sample, and for each list of inputs in ``more``.
+    """Run what was ``made`` in a ``format`` on the sample in ``bundle`` and compare with the
+    reference's result. Also returns its outputs for that sample, and for each list of inputs in ``more``.
 
     Raises :class:`NumericsError` for wrong numbers, :class:`CompileError` where the process
     crashes or hangs, and what loading raises.
@@ -95,6 +95,7 @@ def answer(made: str, bundle: str, format: str, folder: str) -> None:
             "max_rel_error": report.max_rel_error,
             "tolerance": report.tolerance,
             "threads": report.threads,
+            "reference": report.reference,
         }
     except TvmFlowError as error:
         reply = {

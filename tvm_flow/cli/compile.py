@@ -168,7 +168,7 @@ def show(report: CompileReport) -> Iterable[RenderableType]:
         yield line(described(report.picture))
     yield line(str(report.graph), "green")
     if report.verified:
-        yield line(f"checked against PyTorch: {report.verified}", "green")
+        yield line(f"checked against {report.reference}: {report.verified}", "green")
     if report.samples:
         yield line(str(report.samples), "green")
     if kernels := report.foreign_kernels:

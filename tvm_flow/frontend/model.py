@@ -34,9 +34,10 @@ class LoadedModel:
     """A model that passed every check that does not need the compiler.
 
     ``module`` is in eval mode (``None`` for ONNX); ``program`` is there for a ``.pt2`` and
-    ``onnx``, with who runs it, for an ``.onnx``. ``inputs`` have names and types; the last of them, ``keywords``, are
-    passed to the module by their names. ``sample``: an array for each of them. ``outputs``: names.
-    ``name`` is short and safe in file names; ``spec`` is what the user wrote.
+    ``onnx``, with who runs it, for an ``.onnx``. ``inputs`` have names and types; the last of
+    them, ``keywords``, are passed to the module by their names. ``sample``: an array for each
+    of them. ``outputs``: names. ``name`` is short and safe in file names; ``spec`` is what the
+    user wrote.
     """
 
     module: nn.Module | None

@@ -114,7 +114,8 @@ def sample(graph: Graph) -> list[Tensor]:
 
 
 def verified_import(imported: Imported, inputs: Sequence[Tensor]) -> tuple[int, list[Tensor]]:
-    """As :func:`verify_import`, asking another judge, if there is one, before an import is wrong."""
+    """As :func:`verify_import`; before an import is wrong, another judge is asked, if there is
+    one."""
     try:
         return verify_import(imported, inputs)
     except ImportUnsupportedError:

@@ -1,4 +1,4 @@
-// The sample that a bundle carries, against what PyTorch computed for it.
+// The sample that a bundle carries, against what the model's reference computed for it.
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
