@@ -49,13 +49,15 @@ class BundleOptions:
     """``tolerance``: largest accepted ``max_rel_error`` on the sample. ``labels``: class names, one
     per output. ``picture``: how a picture becomes the first input. ``runner``: include the program
     that runs it on the command line, and an installer. ``libc``: what it is linked for, ``"musl"``
-    or the oldest version of glibc; by default the board's."""
+    or the oldest version of glibc; by default the board's. ``reference``: who says what is
+    expected of the sample."""
 
     tolerance: float = 1e-4
     labels: Sequence[str] | None = None
     picture: PictureRecipe | None = None
     runner: bool = True
     libc: str | None = None
+    reference: str = "PyTorch"
 
 
 def write_bundle(
@@ -74,7 +76,7 @@ def write_bundle(
     ----------
     out_dir: directory to create. An existing bundle there is replaced in one step once the new
         one is complete; any other non-empty directory is refused.
-    sample, expected: inputs of the network and PyTorch's outputs for them; stored, so that
+    sample, expected: inputs of the network and the reference's outputs for them; stored, so that
         ``check`` works on the target without PyTorch.
     accept: called with the complete bundle, and again with it as the place of the sample, before
         it appears at ``out_dir``; what it raises passes through, and ``out_dir`` stays as it was.
@@ -245,6 +247,7 @@ class _Writer:
                 "inputs": sample_names("input", len(lowered.inputs)),
                 "expected": sample_names("expected", len(lowered.outputs)),
                 "tolerance": self.options.tolerance,
+                "reference": self.options.reference,
             },
             "files": {
                 str(path.relative_to(self.directory)): manifest.fingerprint(path)

@@ -18,10 +18,12 @@ def register(app: typer.Typer) -> None:
 def check(bundle: BundleArgument, threads: Threads = None) -> Answer:
     """Check a bundle: every file's hash, the machine, and its sample's result.
 
-    Fails on a changed file, another machine or runtime, or a number that differs from PyTorch's.
+    Fails on a changed file, another machine or runtime, or a number that differs from the
+    reference's (PyTorch's, or ONNX Runtime's of an ONNX model).
     """
     from tvm_flow.api.check import check as checked  # noqa: PLC0415
 
     report = checked(bundle, threads=threads)
     data = {"bundle": str(bundle), "ok": True, **asdict(report)}
-    return Answer(data, lambda: [line(f"{bundle} is sound: {report}", "green")])
+    against = f", against {report.reference}" if report.reference else ""
+    return Answer(data, lambda: [line(f"{bundle} is sound: {report}{against}", "green")])

@@ -15,6 +15,7 @@ from tvm_flow import models
 from tvm_flow.frontend import pt2
 from tvm_flow.frontend.forward import check_forward, outputs_of
 from tvm_flow.frontend.inputs import Array, Asked, Shape, asked, fitted
+from tvm_flow.frontend.roundings import in_double, one_rounding_off
 from tvm_flow.frontend.signature import examples, module_inputs
 from tvm_flow.frontend.user_file import call_factory, free_of_inference_mode
 from tvm_flow.frontend.weights import SUFFIXES, apply_weights, check_tensors, named_tensors
@@ -33,9 +34,10 @@ class LoadedModel:
     """A model that passed every check that does not need the compiler.
 
     ``module`` is in eval mode (``None`` for ONNX); ``program`` is there for a ``.pt2`` and
-    ``onnx``, with who runs it, for an ``.onnx``. ``inputs`` have names and types; the last of them, ``keywords``, are
-    passed to the module by their names. ``sample``: an array for each of them. ``outputs``: names.
-    ``name`` is short and safe in file names; ``spec`` is what the user wrote.
+    ``onnx``, with who runs it, for an ``.onnx``. ``inputs`` have names and types; the last of
+    them, ``keywords``, are passed to the module by their names. ``sample``: an array for each
+    of them. ``outputs``: names. ``name`` is short and safe in file names; ``spec`` is what the
+    user wrote.
     """
 
     module: nn.Module | None
@@ -76,6 +78,18 @@ class LoadedModel:
             return self.onnx_reference.outputs(arrays)
         assert self.module is not None
         return outputs_of(self.module, arrays, self.keywords)
+
+    def run_in_double(self, *arrays: Array) -> list[Array] | None:
+        """The same in fp64; ``None`` for ONNX, and for a module that does not run so."""
+        if self.module is None:
+            return None
+        return in_double(self.module, arrays, self.keywords)
+
+    def run_off(self, *arrays: Array) -> list[Array] | None:
+        """The same with every operator's results off by a rounding; ``None`` as above."""
+        if self.module is None:
+            return None
+        return one_rounding_off(self.module, arrays, self.keywords)
 
 
 def load(

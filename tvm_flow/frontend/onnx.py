@@ -39,8 +39,11 @@ def load_onnx(path: Path, given: Sequence[InputSpec] = ()) -> onnx.ModelProto:
         raise ModelError(f"The file {path} does not exist", fix="check the path after --model")
     try:
         model = onnx.load(path)
+        _require_known_version(model, path)
         onnx.checker.check_model(model)
         tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    except ModelError:
+        raise
     except Exception as error:  # what is wrong in a damaged file decides who notices
         raise ModelError(
             f"The file {path} is not a valid ONNX model",
@@ -57,6 +60,20 @@ def load_onnx(path: Path, given: Sequence[InputSpec] = ()) -> onnx.ModelProto:
     for spec, number in zip(given, placed(given, [v.name for v in kept], str(path)), strict=True):
         _fix_shape(model.graph.input[number], spec.shape)
     return model
+
+
+def _require_known_version(model: onnx.ModelProto, path: Path) -> None:
+    """Raises :class:`ModelError` for operators, or a file, of versions that ``onnx`` does not know
+    yet."""
+    newest = (onnx.defs.onnx_opset_version(), onnx.IR_VERSION)
+    kinds = ("operator set", "version of the file format")
+    for found, known, what in zip((_opset(model), model.ir_version), newest, kinds, strict=True):
+        if found > known:
+            raise ModelError(
+                f"The file {path} is of {what} {found}",
+                why=f"onnx {onnx.__version__}, which is installed, knows them up to {known}",
+                fix="pip install -U onnx, or export the model for an older operator set",
+            )
 
 
 def _leave_valid_out(model: onnx.ModelProto) -> None:

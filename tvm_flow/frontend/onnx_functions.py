@@ -1,9 +1,10 @@
-"""What a model writes shortly, written out: functions of its own, and operators that ONNX defines by
-others, where the importer does not know them."""
+"""What a model writes shortly, written out: functions of its own, and operators that ONNX defines
+by others, where the importer does not know them."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 
 import numpy as np
 import onnx
@@ -22,9 +23,10 @@ def written_out(model: onnx.ModelProto, known: Collection[str]) -> onnx.ModelPro
     if model.functions or any(node.op_type not in known for node in model.graph.node):
         _with_defaults(model, known)
         kept = [("", name) for name in known]
-        model = inliner.inline_selected_functions(
-            model, kept, exclude=True, inline_schema_functions=True
-        )
+        with suppress(RuntimeError):  # what it cannot write out is refused by its name
+            model = inliner.inline_selected_functions(
+                model, kept, exclude=True, inline_schema_functions=True
+            )
     _constants_as_tensors(model.graph)
     return model
 

@@ -260,7 +260,7 @@ class Bundle:
 
     def check(self, directory: "Place | None" = None) -> float:
         """Run the bundle's sample, or the one in another ``directory``, and compare with what
-        PyTorch computed for it; returns the largest difference as a fraction of the largest
+        the reference computed for it; returns the largest difference as a fraction of the largest
         expected magnitude. Raises :class:`NumericsError` where that exceeds :attr:`tolerance`."""
         error = ctypes.c_double()
         with self._mine():

@@ -3,7 +3,7 @@
 
 python3 run.py                   top classes of the sample input, and the time per run
 python3 run.py photo.jpg         the same for a picture
-python3 run.py --check           compare with the result PyTorch gave for the sample
+python3 run.py --check           compare with the result the model gave for the sample
 """
 
 import os

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnxruntime  # type: ignore[import-not-found]
+import onnxruntime
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Checks that this bundle runs on this machine and computes what PyTorch computed. With --prefix it
+# Checks that this bundle runs on this machine and computes what the model computed. With --prefix it
 # is copied there first. Safe to repeat.
 set -eu
 

@@ -48,12 +48,26 @@ def _nearest(x: Tensor, sizes: Any, scales: Any, centre: float) -> Tensor:
 def bilinear(x: Tensor, output_size: Any, align_corners: bool, scale_factors: Any) -> Any:
     """PyTorch samples at 1 / scale_factor, TVM at the ratio of the rounded sizes."""
     sizes = _target(x, output_size, scale_factors)
-    if scale_factors is None or all(
-        abs(old * factor - new) < 1e-6
-        for old, factor, new in zip(x.shape[2:], scale_factors, sizes, strict=True)
-    ):
+    if _as_sizes_say(x, scale_factors, sizes):
         return NotImplemented
     return aten.upsample_bilinear2d.default(x, sizes, align_corners, *scale_factors)
+
+
+@apart(aten.upsample_bicubic2d.vec)
+def bicubic(x: Tensor, output_size: Any, align_corners: bool, scale_factors: Any) -> Any:
+    """The same."""
+    sizes = _target(x, output_size, scale_factors)
+    if _as_sizes_say(x, scale_factors, sizes):
+        return NotImplemented
+    return aten.upsample_bicubic2d.default(x, sizes, align_corners, *scale_factors)
+
+
+def _as_sizes_say(x: Tensor, scale_factors: Any, sizes: list[int]) -> bool:
+    """Whether the factors are the ratio of the sizes."""
+    return scale_factors is None or all(
+        abs(old * factor - new) < 1e-6
+        for old, factor, new in zip(x.shape[2:], scale_factors, sizes, strict=True)
+    )
 
 
 def _target(x: Tensor, output_size: Any, scale_factors: Any) -> list[int]:

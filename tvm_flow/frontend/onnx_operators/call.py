@@ -58,7 +58,7 @@ class Call:
             return x.value.numpy()
         if isinstance(x, relax.ShapeExpr):
             return np.array([int(size) for size in x.values], np.int64)
-        stored = self.parameters.get(getattr(x, "name", None))
+        stored = self.parameters.get(str(getattr(x, "name", "")))
         return None if stored is None else stored[1].numpy()
 
     def ints(self, index: int, name: str, absent: Any = None) -> Any:

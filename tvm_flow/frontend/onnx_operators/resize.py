@@ -4,6 +4,7 @@ model is imported."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,12 @@ from tvm_flow.schedules.contract.dtypes import FLOAT32
 from tvm_flow.schedules.operators.resize import CUBIC_ALPHA, MODES, Axis
 
 Floats = NDArray[np.floating[Any]]
+_ROUNDED: dict[str, Callable[[Floats], Floats]] = {
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "round_prefer_floor": lambda x: np.ceil(x - 0.5),
+    "round_prefer_ceil": lambda x: np.floor(x + 0.5),
+}
 _PLACES = "coordinate_transformation_mode"
 _METHODS = {"nearest": "nearest", "linear": "linear", "cubic": "cubic"}
 _TAPS = 4  # more are a product with a matrix
@@ -146,18 +153,11 @@ def _coordinates(call: Call, axis: int, old: int, new: int, scale: Any) -> Float
             )
         return at * kind(old - 1) / kind(max(new - 1, 1))
     if mode == "tf_crop_and_resize":
-        region = np.asarray(call.value(1), np.float64).reshape(2, -1)
-        axes = [int(a) for a in call.attr("axes", range(region.shape[1]))]
-        start, end = region[:, axes.index(axis)]
-        if new == 1:
-            return np.array([0.5 * (start + end) * (old - 1)])
-        return start * (old - 1) + at * (end - start) * (old - 1) / (new - 1)
-    if mode == "asymmetric":
-        return at / scale
+        return _region(call, axis, old, new)
+    if mode in ("asymmetric", "tf_half_pixel_for_nn"):
+        return np.asarray((at if mode == "asymmetric" else at + half) / scale)
     if mode == "pytorch_half_pixel" and new == 1:
         return np.zeros(1, kind)
-    if mode == "tf_half_pixel_for_nn":
-        return (at + half) / scale
     found = (at + half) / scale - half
     if mode == "half_pixel_symmetric":
         exact = old * scale
@@ -168,18 +168,23 @@ def _coordinates(call: Call, axis: int, old: int, new: int, scale: Any) -> Float
     return np.asarray(found)
 
 
+def _region(call: Call, axis: int, old: int, new: int) -> Floats:
+    """Of a part of the axis, given as fractions of it."""
+    region = np.asarray(call.value(1), np.float64).reshape(2, -1)
+    axes = [int(a) for a in call.attr("axes", range(region.shape[1]))]
+    start, end = region[:, axes.index(axis)]
+    if new == 1:
+        return np.array([0.5 * (start + end) * (old - 1)])
+    return np.asarray(start * (old - 1) + np.arange(new) * (end - start) * (old - 1) / (new - 1))
+
+
 def _nearest(call: Call, axis: int, old: int, new: int, scale: float) -> NDArray[np.int64]:
     """Raises :class:`NotConvertibleError` where rounding decides which of two is nearer."""
     found = []
     for kind in (np.float32, np.float64):
         places = _coordinates(call, axis, old, new, kind(np.float32(scale)))
         mode = call.attr("nearest_mode", "round_prefer_floor") if call.opset >= 11 else "floor"
-        rounded = {
-            "floor": np.floor,
-            "ceil": np.ceil,
-            "round_prefer_floor": lambda x: np.ceil(x - 0.5),
-            "round_prefer_ceil": lambda x: np.floor(x + 0.5),
-        }[mode](places)
+        rounded = _ROUNDED[mode](places)
         found.append(rounded.clip(0, old - 1).astype(np.int64))
     if (found[0] != found[1]).any():
         raise NotConvertibleError(

@@ -196,7 +196,7 @@ TVMF_API int tvmf_set_picture(tvmf_instance* instance, int32_t index, const void
 // failure the content of the input is undefined. TVMF_NUMERICS where it contains NaN or infinity.
 TVMF_API int tvmf_read_input(tvmf_instance* instance, int32_t index, const char* path);
 
-// Run the sample in the bundle's `directory` and compare with what PyTorch computed for it.
+// Run the sample in the bundle's `directory` and compare with what its reference computed for it.
 // `max_rel_error`: the largest absolute difference as a fraction of the largest expected magnitude,
 // of the worst output; infinite for NaN; untouched where there was no result to compare. May be NULL.
 // TVMF_NUMERICS where it is above tvmf_model_info.tolerance. The inputs are the sample's afterwards,
