@@ -57,9 +57,15 @@ def transposed_convolution(
 ) -> Any:  # fmt: skip
     """One of volumes, or with more padding of the output than TVM's takes, is a plain one, with the
     window turned round, of a tensor with zeros between its elements."""
+    if not transposed:
+        return NotImplemented
     rank = x.ndim - 2
+    stride, padding, dilation, output_padding = (
+        list(v) * rank if len(v) == 1 else list(v)
+        for v in (stride, padding, dilation, output_padding)
+    )
     beyond = any(more >= step for more, step in zip(output_padding, stride, strict=True))
-    if not transposed or (rank < 3 and not beyond):
+    if rank < 3 and not beyond:
         return NotImplemented
     channels = x.shape[1]
     for axis, step in enumerate(stride, 2):
