@@ -1,7 +1,9 @@
-"""Fits the polynomials of ``schedules/cpu/emit/elementary.py``: ``python -m benchmarks.fit_functions``.
+"""Refit the polynomials of ``schedules/cpu/emit/elementary.py``.
 
-Each is a least-squares fit of the relative error at Chebyshev nodes, which is within a factor of two
-of the best one; leading coefficients that must be exact are left out of it.
+Each is a least-squares fit of the relative error at Chebyshev nodes, which is within a factor of
+two of the best one; leading coefficients that must be exact are left out of it.
+
+Run: ``python -m benchmarks.fit_functions``. It prints the constants.
 """
 
 from __future__ import annotations

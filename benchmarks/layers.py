@@ -174,6 +174,56 @@ def _volumes() -> Iterable[Layer]:
     yield _volume(64, 64, 8, 14, 3, groups=4)
 
 
+class Attention(nn.Module):
+    """Self-attention of ``heads`` over [n, tokens, channels], written out."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.size = heads, channels // heads
+        self.qkv, self.out = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        split = self.qkv(x).unflatten(-1, (3, self.heads, self.size)).permute(2, 0, 3, 1, 4)
+        q, k, v = split.unbind(0)
+        weights = (q @ k.transpose(-2, -1) * self.size**-0.5).softmax(-1)
+        mixed: torch.Tensor = self.out((weights @ v).transpose(1, 2).flatten(2))
+        return mixed
+
+
+def _attention() -> Iterable[Layer]:
+    """Products of activations and softmax, of vision transformers."""
+    for n, tokens, channels, heads in ((1, 196, 256, 8), (2, 49, 192, 6), (1, 577, 128, 2)):
+        yield Layer(
+            f"{heads} heads {channels} {n}x{tokens}",
+            (n, tokens, channels),
+            lambda channels=channels, heads=heads: Attention(channels, heads),  # type: ignore[misc]
+        )
+
+
+def _between() -> Iterable[Layer]:
+    """What stands between two 1x1 convolutions: activations without a kernel, and normalisation."""
+    parts: dict[str, Callable[[int], nn.Module]] = {
+        "Mish": lambda _: nn.Mish(),
+        "GELU(tanh)": lambda _: nn.GELU(approximate="tanh"),
+        "Softplus": lambda _: nn.Softplus(),
+        "ELU": lambda _: nn.ELU(),
+        "Tanh": lambda _: nn.Tanh(),
+        "PReLU": nn.PReLU,
+        "GroupNorm": lambda c: nn.GroupNorm(2, c),
+        "InstanceNorm": lambda c: nn.InstanceNorm2d(c, affine=True),
+        "softmax": lambda _: nn.Softmax(1),
+    }
+    for c, size in ((58, 28), (128, 14)):
+        for name, part in parts.items():
+            yield Layer(
+                f"{name} {c} {size}²",
+                (1, c, size, size),
+                lambda c=c, part=part: nn.Sequential(  # type: ignore[misc]
+                    nn.Conv2d(c, c, 1), part(c), nn.Conv2d(c, c, 1)
+                ),
+            )
+
+
 KINDS: dict[str, Callable[[], Iterable[Layer]]] = {
     "grouped": _grouped,
     "narrow_groups": _narrow_groups,
@@ -183,4 +233,6 @@ KINDS: dict[str, Callable[[], Iterable[Layer]]] = {
     "transposed": _transposed,
     "lines": _lines,
     "volumes": _volumes,
+    "attention": _attention,
+    "between": _between,
 }

@@ -141,6 +141,8 @@ class Workload:
         if {"kh", "kw"} <= params.keys():
             stride = f"/{params['sh']}" if params.get("sh", 1) != 1 else ""
             words.append(f"{params['kh']}x{params['kw']}{stride}")
+        counted = (("groups", "g"), ("dh", "d"))  # where there are several; rows stand for both
+        words += [f"{letter}{params[name]}" for name, letter in counted if name in params]
         if len(words) == named:
             words += [f"{name}={value}" for name, value in problem.params]
         words += [v for v in params.values() if isinstance(v, str) and v != "none"]

@@ -22,7 +22,7 @@ def compiled(tmp_path: Path, dump: Path) -> tvm_flow.CompileReport:
 def test_graphs_and_kernels(tmp_path: Path) -> None:
     dump = tmp_path / "deep" / "dump"
     made = compiled(tmp_path, dump)
-    phases = ["imported", *(name for name, _ in CPU.phases(None, "NCHW"))]
+    phases = ["imported", *(name for name, _ in CPU.phases(None, "NCHW")), "choose_mbconv"]
     files = [f"{number:02}-{name}.txt" for number, name in enumerate(phases)]
     assert sorted(path.name for path in dump.iterdir()) == [*files, "kernels"]
     before, after = (dump / files[0]).read_text(), (dump / files[-1]).read_text()

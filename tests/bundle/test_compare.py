@@ -66,6 +66,18 @@ def test_eager_variants_compute_the_same(variant: str) -> None:
     np.testing.assert_allclose(run.output(), [expected], atol=1e-5)
 
 
+def test_channels_come_last_in_images_and_volumes() -> None:
+    module = nn.Sequential(nn.Conv3d(2, 3, 2), nn.Flatten(1, 2), nn.Conv2d(3, 2, 2))
+    given = np.random.default_rng(0).standard_normal((2, 2, 2, 5, 6)).astype(np.float32)
+    with torch.inference_mode():
+        expected = module(torch.from_numpy(given)).numpy()
+    run = EagerRun(module, "eager_channels_last")
+    run.set_input(given)
+    np.testing.assert_allclose(run.output(), [expected], atol=1e-5)
+    assert module[0].weight.is_contiguous(memory_format=torch.channels_last_3d)
+    assert module[2].weight.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_folding_leaves_no_batch_norm_and_the_original_alone() -> None:
     module = Tiny()
     folded = fold_batch_norm(module)

@@ -19,7 +19,7 @@ from torch import nn
 import tvm_flow
 from tests.bundle.modules import Everything, OwnDomain
 from tvm_flow import Input, Model
-from tvm_flow.support.errors import ModelError, UsageError
+from tvm_flow.support.errors import ModelError, NumericsError, UsageError
 from tvm_flow.support.manifest import read
 
 SHAPE = (1, 3, 4, 6)
@@ -229,3 +229,14 @@ def test_onnx(tmp_path: Path) -> None:
     for found, right in zip(bundle(x, limit), want, strict=True):
         assert found.shape == right.shape
         np.testing.assert_allclose(found, right, rtol=1e-4)
+
+
+def test_whole_numbers_are_the_same_or_wrong(tmp_path: Path) -> None:
+    """A million is not a million and one, however little that is of it."""
+    large = torch.arange(5) * 1_000_000
+    bundle = compiled(Model(Calls(lambda x: (x * 2, large)), input_shape=SHAPE), tmp_path)
+    expected = bundle / "sample_expected_2.npy"
+    assert tvm_flow.load(bundle).check() <= 1e-6
+    np.save(expected, np.load(expected) + np.array([0, 0, 0, 0, 1]))
+    with pytest.raises(NumericsError, match="max relative error inf"):
+        tvm_flow.load(bundle).check()

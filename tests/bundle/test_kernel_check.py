@@ -101,7 +101,9 @@ def test_a_kernel_that_does_not_run_is_named(lowered: Lowered, tmp_path: Path) -
     """One that is to compute a smaller shape: the runtime refuses to call it."""
     stem, *others = lowered.kernels
     wrong = replace(stem, problem=stem.problem.replace("h=8", "h=4"))
-    with pytest.raises(NumericsError, match=f"the kernel {stem.symbol} of stem.*by direct: .*larger tensors"):
+    with pytest.raises(
+        NumericsError, match=f"the kernel {stem.symbol} of stem.*by direct: .*larger tensors"
+    ):
         checked(replace(lowered, kernels=[wrong, *others]), tmp_path / "wrong")
 
 

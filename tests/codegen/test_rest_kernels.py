@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,13 @@ import tvm
 from torch import Tensor, nn
 
 from tests.passes.networks import Snippet, board, check, imported, run
+from tvm_flow import targets
 from tvm_flow.backends.cpu import CPU, cpu_of, phases
 from tvm_flow.codegen.emit import emit
 from tvm_flow.codegen.rest.elementwise import Machine
 from tvm_flow.codegen.rest.function import vectorised
 from tvm_flow.codegen.schedule_rest import fuse_rest
+from tvm_flow.ir.generic import generic_operators
 from tvm_flow.passes.phases import run_phases
 
 Body = Callable[[Any, Tensor], Any]
@@ -92,8 +95,30 @@ def test_all_is_in_vectors_without_calls() -> None:
             assert f"T.{call}(" not in text
 
 
+def test_they_are_not_named_as_slow_and_others_are() -> None:
+    def named(*bodies: Body) -> list[str]:
+        graph = run_phases(imported(snippet(*bodies), SHAPE), phases())
+        cpu = cpu_of(board())
+        return [o.operator for o in generic_operators(graph, lambda n: bool(CPU.ways(n, cpu)))]
+
+    assert named(*EVERY.values()) == []
+    assert named(lambda _, x: torch.sin(x) + torch.atan(x)) == ["sin", "atan"]
+
+
 def test_short_rows() -> None:
     check(snippet(*EVERY.values()), SHAPE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["native", "rk3399"])
+def test_machine_code_calls_no_library(target: str, tmp_path: Path) -> None:
+    graph = run_phases(imported(snippet(*EVERY.values()), SHAPE), phases())
+    built = CPU.compile(CPU.lower(graph, targets.load(target)))
+    objects = tmp_path / "kernels.o"
+    built.module.write_to_file(str(objects), "o")
+    names = set(objects.read_bytes().split(b"\0"))
+    for function in (b"expf", b"logf", b"tanhf", b"erff", b"powf", b"fmodf", b"floorf", b"roundf"):
+        assert function not in names
 
 
 @pytest.mark.slow

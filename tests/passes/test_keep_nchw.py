@@ -39,6 +39,11 @@ def test_with_activation_and_batch(channels: int, size: tuple[int, int]) -> None
     assert copies(graph) == []
 
 
+def test_groups_have_weights_of_their_own() -> None:
+    module = nn.Sequential(nn.Conv2d(12, 21, 1, groups=3), nn.ReLU())
+    assert operators(check(module.eval(), (2, 12, 7, 7))) == {"conv2d_nchw": 1}
+
+
 def used_twice(m: Any, x: Tensor) -> tuple[Tensor, Tensor]:
     y = m.a(x)
     return y, m.dw(y)
@@ -75,9 +80,9 @@ def test_what_stays_nhwc(forward: Callable[[Any, Tensor], Any]) -> None:
         (nn.Conv2d(C, 20, 1), (6, 11)),
         (nn.Conv2d(C, 20, 1, stride=2), (16, 16)),
         (nn.Conv2d(C, 20, 1, padding=1), (8, 14)),
-        (nn.Conv2d(C, 20, 1, groups=2), (8, 16)),
+        (nn.Conv2d(C, 20, 2, groups=2), (9, 17)),
     ],
-    ids=["few pixels", "odd rest", "much padding", "stride", "padding", "groups"],
+    ids=["few pixels", "odd rest", "much padding", "stride", "padding", "groups of windows"],
 )
 def test_what_is_no_such_product(conv: nn.Module, size: tuple[int, int]) -> None:
     assert "conv2d_nchw" not in operators(check(conv, (1, C, *size)))

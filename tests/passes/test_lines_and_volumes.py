@@ -78,6 +78,8 @@ IMAGES: dict[str, nn.Module] = {
     "bilinear": nn.Upsample(scale_factor=2, mode="bilinear"),
     "bilinear_smaller": nn.Upsample(size=(3, 4), mode="bilinear"),
     "bilinear_corners": nn.Upsample(size=(17, 13), mode="bilinear", align_corners=True),
+    "bicubic": nn.Upsample(scale_factor=2, mode="bicubic"),
+    "bicubic_smaller": nn.Upsample(size=(3, 13), mode="bicubic", align_corners=True),
     "pyramid": Pyramid(),
 }  # fmt: skip
 LINES: dict[str, nn.Module] = {
@@ -85,6 +87,9 @@ LINES: dict[str, nn.Module] = {
     "depthwise": line(12, 12, 3, groups=12, padding=1),
     "dilated_groups": line(12, 24, 3, groups=3, dilation=2, padding=2),
     "same": nn.Conv1d(12, 10, 4, padding="same"),
+    "vocoder": nn.Sequential(
+        nn.Conv1d(12, 10, 3), nn.LeakyReLU(0.1), nn.ConvTranspose1d(10, 6, 4, 2, 1), nn.Tanh()
+    ),
     "up": nn.Sequential(nn.ConvTranspose1d(12, 10, 4, 2, 1), nn.BatchNorm1d(10), nn.ReLU()),
     "up_3": nn.ConvTranspose1d(12, 10, 3, 2, 1, output_padding=1),
     "avg": nn.Sequential(nn.Conv1d(12, 12, 1), nn.AvgPool1d(3, 2, 1)),
@@ -130,6 +135,9 @@ def test_kernels_compute_it(module: nn.Module, shape: tuple[int, ...]) -> None:
 def test_nothing_is_copied_between_convolutions_of_lines() -> None:
     graph = verified(LINES["chain"], LINE).graph
     assert operators(graph) == {"permute": 2, "conv2d": 2, "pool2d": 1}
+    graph = verified(LINES["vocoder"], LINE).graph
+    assert operators(graph) == {"permute": 2, "conv2d": 1, "conv_transpose": 1,
+                                "relax.nn.leakyrelu": 1, "relax.tanh": 1}  # fmt: skip
 
 
 def test_residuals_of_volumes_are_added_by_their_convolution() -> None:

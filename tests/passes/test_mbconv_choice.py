@@ -17,6 +17,7 @@ from tvm_flow.ir.choice import Choice, Chooser
 from tvm_flow.ir.graph import Graph, Node
 from tvm_flow.models.shufflenet import ShuffleUnit
 from tvm_flow.passes.cpu.choose_mbconv import choose_mbconv
+from tvm_flow.passes.phases import run_phases
 from tvm_flow.schedules import registry
 from tvm_flow.schedules.contract.problem import Problem, Workload
 from tvm_flow.schedules.cpu.ops.mbconv.whole import share_macs, share_rows
@@ -117,3 +118,17 @@ def test_both_ways_are_tuned() -> None:
     assert whole.parts == walk.parts == parts
     assert whole.problem == walk.problem
     assert not any(task.parts for task in (first, depthwise, last))
+
+
+def test_the_choice_is_a_phase_of_what_is_compiled() -> None:
+    """So that it is held against the model as every other one; lowering finds nothing to add."""
+    unit = Snippet(lambda m, x: m.unit(x), unit=ShuffleUnit(20, 20, 1)).eval()
+    board = replace(targets.load("rk3399"), threads=2)
+    choose = CPU.default_choice(CPU.device(board, 2))
+    phases = CPU.phases(board, "NCHW", choose)
+    assert [name for name, _ in phases][-1] == "choose_mbconv"
+    assert "choose_mbconv" not in [name for name, _ in CPU.phases(board, "NCHW")]
+    graph = run_phases(imported(unit, (1, 20, 7, 5)), phases)
+    assert operators(graph).get("mbconv") == 1
+    symbols = [kernel.symbol for kernel in CPU.lower(graph, board, choose=choose).kernels]
+    assert sum("mbconv" in symbol for symbol in symbols) == 1

@@ -1,4 +1,4 @@
-"""Operators without an algorithm go through TVM's own, and stay right; or are refused in words."""
+"""Operators without an algorithm go through TVM's own, and stay right."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.passes.networks import Snippet, check, flatten, imported
-from tvm_flow.support.errors import ImportUnsupportedError
 
 SHAPE = (2, 12, 9, 7)
 
@@ -167,27 +166,13 @@ BODIES: dict[str, Callable[[Any, Tensor], Any]] = {
 }  # fmt: skip
 
 
-#: what TVM's importer does not know (maxima over axes) or gets wrong (SELU loses its scale)
-REFUSED = {"adaptive_max", "max_of_channels", "selu"}
-
-
-def compare_or_refuse(name: str, module: Snippet) -> None:
-    if name not in REFUSED:
-        check(module, SHAPE)
-        return
-    with pytest.raises(ImportUnsupportedError) as caught:
-        check(module, SHAPE)
-    assert "\n" not in str(caught.value)
-    assert caught.value.fix
-
-
 def parts() -> dict[str, nn.Module]:
     return {"conv": nn.Conv2d(12, 12, 1), "lin": nn.Linear(12, 12)}
 
 
 def together(names: Iterable[str]) -> list[list[str]]:
-    """Six at a time, which takes half the time of one by one; those refused are left out."""
-    left = [name for name in names if name not in REFUSED]
+    """Six at a time, which takes half the time of one by one."""
+    left = list(names)
     return [left[at : at + 6] for at in range(0, len(left), 6)]
 
 
@@ -207,20 +192,16 @@ def test_functions(names: list[str]) -> None:
     check(module, SHAPE)
 
 
-def alone(names: Iterable[str]) -> list[Any]:
-    return [
-        name if name in REFUSED else pytest.param(name, marks=pytest.mark.slow) for name in names
-    ]
-
-
-@pytest.mark.parametrize("name", alone(MODULES))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODULES)
 def test_module(name: str) -> None:
-    compare_or_refuse(name, Snippet(lambda m, x: m.part(x), part=MODULES[name]))
+    check(Snippet(lambda m, x: m.part(x), part=MODULES[name]), SHAPE)
 
 
-@pytest.mark.parametrize("name", alone(BODIES))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BODIES)
 def test_function(name: str) -> None:
-    compare_or_refuse(name, Snippet(BODIES[name], **parts()))
+    check(Snippet(BODIES[name], **parts()), SHAPE)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 97, 65), (3, 3, 33, 34)])

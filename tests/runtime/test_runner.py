@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -213,7 +214,7 @@ def expect(bundle: Path, folder: Path, change: Callable[[Any], Any]) -> Path:
 
 
 def test_check_of_every_type(tmp_path: Path) -> None:
-    """Differences are found in each type and output."""
+    """Differences are found in each type and output; of whole numbers any is too large."""
     for number, dtype in enumerate(["float16", "float64", "int8", "int64", "uint16", "bool"]):
         values = np.array([[0, 1, 1, 0]]).astype(dtype)
         made = toy.copies(*[((1, 4), dtype)] * 2, samples=(values,) * 2, expected=(values,) * 2)
@@ -221,27 +222,38 @@ def test_check_of_every_type(tmp_path: Path) -> None:
         with library.open_bundle(folder) as net:
             assert net.check(folder) == 0
             np.save(folder / "sample_expected_2.npy", np.array([[0, 1, 0, 0]]).astype(dtype))
-            with pytest.raises(library.Refused, match=r"max relative error 1\.00e\+00") as wrong:
+            told = "1.00e+00" if dtype.startswith("float") else "inf"
+            with pytest.raises(
+                library.Refused, match=f"max relative error {re.escape(told)}"
+            ) as wrong:
                 net.check(folder)
             assert wrong.value.status == library.NUMERICS
 
 
 def test_check_of_small_and_negative_numbers(tmp_path: Path) -> None:
-    for number, (dtype, values) in enumerate(
-        {
-            "float16": [2**-24, -(2**-15), 65504.0, -1.5],
-            "int16": [-32768, 32767, -1, 0],
-            "int64": [-(2**62), 2**62, -1, 5],
-        }.items()
-    ):
+    given = np.array([2**-24, -(2**-15), 65504.0, -1.5], np.float16)
+    half = (given / 2).astype(np.float16)
+    made = toy.copies(((4,), "float16"), samples=(given,), expected=(half,), tolerance=1.0)
+    folder = toy.write(made, tmp_path)
+    with library.open_bundle(folder) as net:
+        doubles = half.astype(np.float64)
+        wanted = np.abs(given.astype(np.float64) - doubles).max() / np.abs(doubles).max()
+        assert net.check(folder) == pytest.approx(wanted, rel=1e-12)
+
+
+def test_whole_numbers_differ_by_one_however_large_they_are(tmp_path: Path) -> None:
+    for dtype, values in {"int16": [-32768, 32767, -1], "int64": [-(2**62), 2**62, 5]}.items():
         given = np.array(values).astype(dtype)
-        half = (given / 2).astype(dtype)
-        made = toy.copies(((4,), dtype), samples=(given,), expected=(half,), tolerance=1.0)
-        folder = toy.write(made, tmp_path / f"{number}")
-        with library.open_bundle(folder) as net:
-            doubles = half.astype(np.float64)
-            wanted = np.abs(given.astype(np.float64) - doubles).max() / np.abs(doubles).max()
-            assert net.check(folder) == pytest.approx(wanted, rel=1e-12)
+        for off in (0, 1):
+            expected = given + np.array([off, 0, 0], dtype)
+            made = toy.copies(((3,), dtype), samples=(given,), expected=(expected,), tolerance=1.0)
+            folder = toy.write(made, tmp_path / f"{dtype}{off}")
+            with library.open_bundle(folder) as net:
+                if not off:
+                    assert net.check(folder) == 0
+                    continue
+                with pytest.raises(library.Refused, match="max relative error inf"):
+                    net.check(folder)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

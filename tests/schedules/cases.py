@@ -265,6 +265,9 @@ WINOGRAD = [
     _winograd(1, 1, 1, 116, 22, 4),
     _winograd(1, 2, 5, 10, 122, 2, icp=23, ic0=7, act="gelu"),
     _winograd(3, 6, 4, 1, 3, 4, act="hardswish"),
+    _winograd(2, 8, 12, 10, 20, 4, ph=2, pw=2, dh=2, dw=2, act="relu"),
+    _winograd(1, 7, 9, 20, 10, 2, ph=3, pw=3, dh=3, dw=3, icp=23, ic0=2, res="pre"),
+    _winograd(1, 2, 3, 5, 3, 4, ph=4, pw=4, dh=4, dw=4),
     _partial("pconv", 1, 7, 7, 40, 10, by="winograd4"),
     _partial("pconv", 3, 5, 6, 58, 14, by="winograd2"),
     _partial("pconv", 1, 5, 6, 58, 14, first=44, inner="relu", by="winograd2"),
@@ -411,6 +414,8 @@ POINTWISE_NCHW = [
     _pointwise_nchw(2, 7, 7, 31, 20, "relu"),
     _pointwise_nchw(1, 3, 11, 3, 122),
     _pointwise_nchw(2, 15, 15, 20, 33, "relu6"),
+    _conv(2, 7, 60, 30, groups=3, act="relu", layout=NCHW),
+    _conv(1, 8, 20, 10, groups=5, layout=NCHW),
 ]
 
 

@@ -15,7 +15,7 @@ from tvm_flow.schedules.cpu import lowering
 from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.operators.reference import ACTIVATIONS
 
-WITHOUT_PRODUCTS = {"global_pool", "pool2d", "transpose"}
+WITHOUT_PRODUCTS = {"channel_shuffle", "global_pool", "pool2d", "transpose"}
 #: what LLVM itself emits for loops that copy or clear, and what TVM's runtime offers kernels
 ALLOWED = re.compile(r"^(memcpy|memset|memmove|__TVM\w+|__tvm_\w+|TVM\w+|kernel_\w+|\.L\w+|\$\w+)$")
 

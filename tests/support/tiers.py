@@ -61,6 +61,7 @@ TIER_OF = {
     "models": "compile",
     "passes": "compile",
     "passes/test_as_images.py": "unit",
+    "passes/test_computed_weights.py": "unit",
     "passes/test_fusion_rewrites.py": "unit",
     "passes/test_rewrites.py": "unit",
     "remote": "process",

@@ -16,6 +16,7 @@ from tvm_flow.cli.progress import Progress, render, summary
 from tvm_flow.ir.tasks import Task, network_seconds, one_way
 from tvm_flow.schedules.contract.algorithm import Knobs, Space
 from tvm_flow.schedules.contract.problem import Problem, Workload
+from tvm_flow.schedules.operators import conv2d
 from tvm_flow.tuning.options import TuneOptions
 from tvm_flow.tuning.records.record import freeze
 from tvm_flow.tuning.records.store import RecordStore
@@ -341,6 +342,9 @@ def test_short_names() -> None:
     assert Workload(chain, "rows").short_name == "mbconv rows 28x28 24>144>32 3x3/2 relu6"
     conv = Problem.make("conv2d", h=7, w=7, ci=8, co=16, kh=3, kw=3, act="none", layout="nchw")
     assert Workload(conv, "winograd4").short_name == "conv2d winograd4 nchw 7x7 8>16 3x3"
+    window = {"kh": 3, "kw": 3, "ph": 2, "pw": 2, "dh": 2, "dw": 2}
+    conv = conv2d.problem(n=1, h=7, w=7, ci=8, co=16, groups=4, **window)
+    assert Workload(conv, "narrow").short_name == "conv2d narrow 7x7 8>16 3x3 g4 d2"
     turn = Problem.make("transpose", h=7, w=7, c=8, n=1, layout="nchw_to_nhwc")
     assert Workload(turn, "direct").short_name == "transpose nchw>nhwc 7x7 8"
 

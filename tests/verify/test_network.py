@@ -12,6 +12,7 @@ from tvm import relax
 
 import tvm_flow
 from tests.verify.networks import SHAPE, LastStep, imported, verified
+from tvm_flow.api import networks
 from tvm_flow.backends.cpu import phases
 from tvm_flow.frontend.export import import_model
 from tvm_flow.frontend.model import load
@@ -140,17 +141,17 @@ def test_last_step_for_a_board(tmp_path: Path) -> None:
     assert report.to_json()["graph_seconds"] > 0
 
 
-def test_wrong_import_for_a_board(tmp_path: Path) -> None:
-    """TVM's importer resizes by the ratio of the sizes where ONNX goes by the scale."""
-    from onnx import helper  # noqa: PLC0415
-
-    from tests.frontend.test_frontend_onnx import graph_file  # noqa: PLC0415
-
-    resize = helper.make_node("Resize", ["x", "", "s"], ["y"], mode="linear")
-    scales = {"s": np.array([1, 1, 1.7, 1.3], np.float32)}
-    model = graph_file(tmp_path / "m.onnx", [resize], scales)
-    with pytest.raises(ImportUnsupportedError, match="the ONNX operator Resize with mode = "):
+def test_wrong_import_for_a_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks, "import_model", lambda _loaded: _changed("act", kind="relu"))
+    model = tvm_flow.Model(_Cut(), input_shape=SHAPE)
+    with pytest.raises(ImportUnsupportedError, match=r"the operator aten\.sigmoid\.default"):
         tvm_flow.compile(model, output=tmp_path / "b", target="rk3399")
     assert not (tmp_path / "b").exists()
-    with pytest.raises(ImportUnsupportedError, match="compared with the ONNX reference"):
+    with pytest.raises(ImportUnsupportedError, match="compared with PyTorch"):
         tvm_flow.trace(model)
+
+
+def test_a_wrong_import_is_not_tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks, "import_model", lambda _loaded: _changed("act", kind="relu"))
+    with pytest.raises(ImportUnsupportedError, match=r"aten\.sigmoid\.default"):
+        tvm_flow.tune(tvm_flow.Model(_Cut(), input_shape=SHAPE), trials=1, records=tmp_path)

@@ -18,6 +18,7 @@ activation             2 HW c
 addition               3 HW c
 concat and shuffle     2 HW c
 change of layout       2 hw c
+any other              what it takes, its weights, and what it gives
 =====================  ==========================================
 
 Pixels that a stride passes over, as of a 1x1 with stride 2, are not read.
@@ -25,9 +26,11 @@ Pixels that a stride passes over, as of a 1x1 with stride 2, are not read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tvm_flow.schedules import registry
 from tvm_flow.schedules.contract.problem import Problem
 from tvm_flow.schedules.operators import mbconv
 from tvm_flow.schedules.operators.conv2d import Conv2dShape
@@ -38,7 +41,7 @@ from tvm_flow.schedules.operators.sliding import Sliding, WindowShape
 
 #: Kinds of parts that multiply by weights, and the others.
 CONV, DEPTHWISE, PCONV, MATMUL = "conv", "depthwise", "pconv", "matmul"
-POOL, ACT, ADD, SHUFFLE, LAYOUT = "pool", "act", "add", "shuffle", "layout"
+POOL, ACT, ADD, SHUFFLE, LAYOUT, OTHER = "pool", "act", "add", "shuffle", "layout", "other"
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class Part:
 
 def parts_of(problem: Problem) -> tuple[Part, ...]:
     """The layers that a kernel of ``problem`` computes, in order."""
-    return tuple(_PARTS[problem.op](problem))
+    return tuple(_PARTS.get(problem.op, _whole)(problem))
 
 
 def covered(s: Sliding) -> int:
@@ -222,6 +225,19 @@ def _transpose(problem: Problem) -> Iterator[Part]:
     n, h, w, c = (problem[name] for name in ("n", "h", "w", "c"))
     e = n * h * w * c
     yield Part(LAYOUT, n * h * w, c, 1, e, 0, e, image=(h, w))
+
+
+def _whole(problem: Problem) -> Iterator[Part]:
+    """An operator that is nothing of the above: what it takes, its weights, and what it gives."""
+    operator = registry.operator(problem.op)
+    reads = sum(math.prod(spec.shape) for spec in operator.inputs(problem))
+    weights = sum(math.prod(shape) for shape in operator.weight_shapes(problem).values())
+    (output,) = operator.outputs(problem)
+    writes, channels = math.prod(output.shape), output.shape[-1]
+    image = (output.shape[1], output.shape[2]) if len(output.shape) == 4 else (1, 1)
+    macs = operator.macs(problem)
+    yield Part(OTHER, writes // channels, channels, max(1, macs // writes), reads, weights, writes,
+               macs, image=image)  # fmt: skip
 
 
 _PARTS = {

@@ -23,8 +23,9 @@ def peaks_of(board: Board, *, again: bool = False) -> Peaks:
 def _measured(board: Board, again: bool) -> Peaks:
     found = machine_peaks(board, again=again)
     levels = tuple(Level(size, rate) for size, rate in found.bandwidth)
+    launch = found.launch_s if board.threads == 1 else found.fork_s
     return Peaks(
-        board.threads, board.threads * found.gflops, levels, board.dram_gbps, found.launch_s,
+        board.threads, board.threads * found.gflops, levels, board.dram_gbps, launch,
         MEASURED, f"measured on this machine on {found.taken}, and kept",
     )  # fmt: skip
 

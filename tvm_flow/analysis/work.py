@@ -13,6 +13,7 @@ from tvm_flow.analysis.parts import (
     DEPTHWISE,
     LAYOUT,
     MATMUL,
+    OTHER,
     PCONV,
     POOL,
     Part,
@@ -87,7 +88,7 @@ def slots(part: Part, algorithm: str, device: Cpu, lanes: int) -> int:
     if part.kind == ACT:
         by_lookup = part.act == "gelu" and device.lookup
         return part.pixels * wide * (GELU_BY_LOOKUP if by_lookup else ACT_OPERATIONS[part.act])
-    return part.pixels * wide if part.kind in (ADD, LAYOUT) else 0
+    return part.pixels * part.reduction * wide if part.kind in (ADD, LAYOUT, OTHER) else 0
 
 
 def _padded(part: Part, lanes: int) -> int:

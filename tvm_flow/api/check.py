@@ -11,16 +11,19 @@ from tvm_flow.support import manifest
 
 @dataclass(frozen=True)
 class CheckReport:
-    """Result of re-running the sample a bundle carries. ``reference``: who said what is expected;
-    empty in bundles of older versions, which do not tell."""
+    """Result of re-running the sample a bundle carries. ``remark``: what explains a tolerance that
+    is not the usual one, where that is known. ``reference``: who said what is expected; empty in
+    bundles of older versions, which do not tell."""
 
     max_rel_error: float
     tolerance: float
     threads: int
+    remark: str = ""
     reference: str = ""
 
     def __str__(self) -> str:
-        return f"max relative error {self.max_rel_error:.2e} (tolerance {self.tolerance:.0e})"
+        text = f"max relative error {self.max_rel_error:.2e} (tolerance {self.tolerance:.0e})"
+        return f"{text}; {self.remark}" if self.remark else text
 
 
 def check(bundle: Bundle | Path | str, *, threads: int | None = None) -> CheckReport:

@@ -11,6 +11,7 @@ from tvm_flow.ir.picture import PictureRecipe
 
 if TYPE_CHECKING:
     from tvm_flow.api.check import CheckReport
+    from tvm_flow.api.proof import SamplesReport
     from tvm_flow.bundle.kernel_check import KernelCheck
     from tvm_flow.verify.network import VerifiedGraph
 
@@ -24,12 +25,15 @@ class CompileReport(os.PathLike[str]):
     checkout, and where other records are named), the others with the default schedule.
     ``graph``: the network's graph, which was held against the model before any code was made.
     ``verified``: the self-check made before the bundle was put in place, ``None`` where this
-    machine cannot run it; ``foreign_kernels``: what is known of its kernels then.
+    machine cannot run it; ``samples``: of other inputs, where it was run;
+    ``foreign_kernels``: what is known of its kernels then.
     ``reference``: who says what is right, such as PyTorch.
     ``picture``: how pictures become the input, ``None`` where it holds none.
     ``notes``: remarks for the user, one line each. ``macs``:
     multiply-accumulates of one run. Sizes are in bytes: of the library, of the runtime in a bundle
     (libraries, header, Python package, program; 0 for a single file), of all files.
+    ``seconds``: what compiling took, loading the model excluded; ``verifying``: of that, comparing
+    with the model, without what :attr:`foreign_kernels` took.
     """
 
     path: Path
@@ -43,6 +47,7 @@ class CompileReport(os.PathLike[str]):
     committed_records: Path | None
     graph: VerifiedGraph
     verified: CheckReport | None
+    samples: SamplesReport | None
     reference: str
     foreign_kernels: KernelCheck | None
     picture: PictureRecipe | None
@@ -50,6 +55,8 @@ class CompileReport(os.PathLike[str]):
     library_bytes: int
     runtime_bytes: int
     total_bytes: int
+    seconds: float
+    verifying: float
     notes: tuple[str, ...]
 
     def __fspath__(self) -> str:
@@ -71,6 +78,8 @@ class CompileReport(os.PathLike[str]):
             "graph_places": self.graph.places,
             "graph_seconds": self.graph.seconds,
             "verified": check is not None,
+            "rounding": check.remark if check else "",
+            "samples": asdict(self.samples) if self.samples else None,
             "reference": self.reference,
             "foreign_kernels": self.foreign_kernels.to_json() if self.foreign_kernels else None,
             "max_rel_error": check.max_rel_error if check else None,
@@ -80,5 +89,7 @@ class CompileReport(os.PathLike[str]):
             "library_bytes": self.library_bytes,
             "runtime_bytes": self.runtime_bytes,
             "total_bytes": self.total_bytes,
+            "seconds": self.seconds,
+            "verifying_seconds": self.verifying,
             "notes": list(self.notes),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,8 @@ from tvm_flow.api.choose import RecordChooser
 from tvm_flow.api.compile_report import CompileReport
 from tvm_flow.api.dump import Dump
 from tvm_flow.api.networks import LoadedModel, optimised
-from tvm_flow.api.proof import Proof
-from tvm_flow.api.sample import sample_for
+from tvm_flow.api.proof import Proof, foreign
+from tvm_flow.api.sample import bordered, sample_for
 from tvm_flow.api.values import BUNDLE, SINGLE_FILE, TVM
 from tvm_flow.backends import Backend
 from tvm_flow.boards.deploy import deploy_bytes
@@ -39,28 +40,31 @@ def build(
     dump: Path | None = None,
 ) -> CompileReport:
     """See :func:`tvm_flow.api.compile.compile`; ``layout`` is upper case here."""
+    start = time.perf_counter()
     if format == BUNDLE:  # before time is spent on it
         refuse_foreign(output, "bundle", manifest.is_bundle)
     else:
         require_library_place(output)
     dumped = None if dump is None else Dump(dump)
     chooser = RecordChooser(store, board, backend)
-    checked = optimised(loaded, backend, board, layout, dumped.graph if dumped else None)
+    watch = dumped.graph if dumped else None
+    checked = optimised(loaded, backend, board, layout, watch, chooser)
     lowered = backend.lower(checked.graph, board, choose=chooser, layout=layout)
     if strict:
         require_kernels(lowered)
     if dumped:
         dumped.kernels(lowered, backend)
-    sample, expected = sample_for(loaded, lowered)
+    sample, expected = sample_for(loaded)
     options = replace(options, reference=loaded.reference)
-    proof = Proof.of(format, board, options.libc)
+    proof = Proof(loaded, layout, format, foreign(board, options.libc))
+    tolerance = proof.expect(checked.error, expected, options.tolerance)
     write = {SINGLE_FILE: write_single_file, TVM: write_tvm_library}.get(format, write_bundle)
     path = write(
         lowered,
         output,
-        sample=sample,
-        expected=expected,
-        options=options,
+        sample=bordered(sample, layout),
+        expected=bordered(expected, layout),
+        options=replace(options, tolerance=tolerance),
         accept=proof.accept,
         prove=proof.before,
     )
@@ -80,6 +84,7 @@ def build(
         committed_records=store.committed,
         graph=checked,
         verified=proof.network,
+        samples=proof.samples,
         foreign_kernels=proof.kernels,
         reference=loaded.reference,
         picture=options.picture,
@@ -87,6 +92,8 @@ def build(
         library_bytes=(path if path.is_file() else path / LIBRARY).stat().st_size,
         runtime_bytes=deploy_bytes(path),
         total_bytes=sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file()),
+        seconds=time.perf_counter() - start,
+        verifying=checked.seconds + proof.seconds,
         notes=tuple(notes),
     )
 

@@ -6,6 +6,7 @@ from tvm_flow.api.values import ModelLike, model_value
 from tvm_flow.backends import Backend
 from tvm_flow.frontend.export import import_model, to_graph
 from tvm_flow.frontend.model import LoadedModel, from_module, load
+from tvm_flow.ir.choice import Chooser
 from tvm_flow.passes.phases import Observer
 from tvm_flow.support.errors import UsageError
 from tvm_flow.targets import Board
@@ -41,12 +42,13 @@ def optimised(
     board: Board | None,
     layout: str,
     observe: Observer | None = None,
+    choose: Chooser | None = None,
 ) -> VerifiedGraph:
     """The graph of a network after all passes, held against the model before and after them.
 
     ``layout`` is that of 4-D inputs and outputs, in upper case; ``observe`` sees the graph as
-    imported and after each pass. Raises :class:`ModelError`, :class:`ImportUnsupportedError` and
-    :class:`CompileError`.
+    imported and after each pass; ``choose`` has the records to compile by. Raises
+    :class:`ModelError`, :class:`ImportUnsupportedError` and :class:`CompileError`.
     """
-    phases = backend.phases(board, layout)
+    phases = backend.phases(board, layout, choose)
     return verified_graph(lambda: import_model(loaded), phases, layout, observe, loaded.sample)

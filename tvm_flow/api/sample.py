@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tvm_flow.api.networks import LoadedModel
-from tvm_flow.ir.lowered import Lowered
 from tvm_flow.support.errors import UsageError
 
 Array = NDArray[Any]
 
 
-def sample_for(loaded: LoadedModel, lowered: Lowered) -> tuple[list[Array], list[Array]]:
+def sample_for(loaded: LoadedModel) -> tuple[list[Array], list[Array]]:
     """Inputs, the user's or random ones that are the same for every compilation, and the reference
-    outputs, as the bundle takes and gives them. Raises :class:`UsageError` for NaN and infinity."""
+    outputs, as the model has them. Raises :class:`UsageError` for NaN and infinity."""
     sample, expected = list(loaded.sample), loaded.run(*loaded.sample)
     if not all(np.isfinite(output).all() for output in expected):
         raise UsageError(
@@ -25,9 +25,12 @@ def sample_for(loaded: LoadedModel, lowered: Lowered) -> tuple[list[Array], list
             fix="check the weights with PyTorch, or pass inputs of its own domain with "
             "--sample FILE",
         )
-    if lowered.layout == "NHWC":
-        return [_nhwc(array) for array in sample], [_nhwc(array) for array in expected]
     return sample, expected
+
+
+def bordered(arrays: Sequence[Array], layout: str) -> list[Array]:
+    """Inputs or outputs of the model as those of a bundle with this ``layout`` at its border."""
+    return [_nhwc(array) if layout == "NHWC" else array for array in arrays]
 
 
 def _nhwc(array: Array) -> Array:

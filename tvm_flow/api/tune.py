@@ -88,15 +88,15 @@ def tune(
     board, store = prepare(target, trials, minutes, threads, records)
     bench = bench_of(board, threads, runner=runner, tracker=tracker, on_wait=on_wait)
     # TVM and torch take seconds to import: what can be refused without them is refused by now
-    from tvm_flow.api.networks import load_model, to_graph  # noqa: PLC0415
+    from tvm_flow.api.networks import load_model, optimised  # noqa: PLC0415
     from tvm_flow.backends import backend_of  # noqa: PLC0415
     from tvm_flow.tuning.search.tuner import tune_tasks  # noqa: PLC0415
 
     backend = backend_of(target_value(target).device)
+    # whoever tunes a graph that was imported wrongly tunes the wrong kernels
+    checked = optimised(load_model(model), backend, board, "NCHW")
     return tune_tasks(
-        backend.tasks(
-            backend.optimise(to_graph(load_model(model)), board), backend.device(board, threads)
-        ),
+        backend.tasks(checked.graph, backend.device(board, threads)),
         board,
         backend=backend,
         store=store,

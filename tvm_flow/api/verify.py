@@ -9,30 +9,58 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tvm_flow.api.check import CheckReport, check
 from tvm_flow.api.values import BUNDLE, SINGLE_FILE, TVM
-from tvm_flow.runtime.bundle import load
+from tvm_flow.runtime.bundle import Bundle, load
 from tvm_flow.support import errors, manifest
 from tvm_flow.support.child import child_environment
 from tvm_flow.support.errors import CompileError, NumericsError, TvmFlowError
 
 TIMEOUT_S = 300
 _RUN = "import sys; from tvm_flow.api.verify import answer; answer(*sys.argv[1:])"
+Array = NDArray[Any]
 
 
-def verify(made: Path, bundle: Path, format: str = BUNDLE) -> CheckReport:
+def verify(
+    made: Path, bundle: Path, format: str = BUNDLE, more: Sequence[Sequence[Array]] = ()
+) -> tuple[CheckReport, list[list[Array]]]:
     """Run what was ``made`` in a ``format`` on the sample in ``bundle`` and compare with the
-    reference's result.
+    reference's result. Also returns its outputs for that sample, and for each list of inputs in ``more``.
 
     Raises :class:`NumericsError` for wrong numbers, :class:`CompileError` where the process
     crashes or hangs, and what loading raises.
     """
+    with tempfile.TemporaryDirectory(prefix="tvm-flow-verify-") as folder:
+        for number, arrays in enumerate(more):
+            np.savez(f"{folder}/{_INPUTS.format(number + 1)}", *arrays)
+        reply = _ask(str(made), str(bundle), format, folder)
+        outputs = [_read(f"{folder}/{_OUTPUTS.format(n)}") for n in range(len(more) + 1)]
+    return CheckReport(**reply), outputs
+
+
+#: Files of arrays: number 0 is the bundle's own sample.
+_INPUTS, _OUTPUTS = "inputs_{}.npz", "outputs_{}.npz"
+
+
+def _read(path: str) -> list[Array]:
+    with np.load(path) as arrays:
+        return [arrays[f"arr_{number}"] for number in range(len(arrays.files))]
+
+
+def _ask(*arguments: str) -> dict[str, Any]:
+    """What the other process replies."""
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _RUN, str(made), str(bundle), format],
+            [sys.executable, "-c", _RUN, *arguments],
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,
@@ -49,14 +77,20 @@ def verify(made: Path, bundle: Path, format: str = BUNDLE) -> CheckReport:
     if "error" in reply:
         kind: type[TvmFlowError] = getattr(errors, reply["error"])
         raise kind(reply["what"], why=reply["why"], fix=reply["fix"])
-    return CheckReport(**reply)
+    return dict(reply)
 
 
-def answer(made: str, bundle: str, format: str) -> None:
-    """In the other process: print the report, or the error, as one line of JSON."""
+def answer(made: str, bundle: str, format: str, folder: str) -> None:
+    """In the other process: print the report, or the error, as one line of JSON, and write the
+    outputs into ``folder``."""
     reply: dict[str, Any]
     try:
-        report = _CHECKS[format](made, bundle)
+        report, run = _CHECKS[format](made, bundle)
+        names = manifest.read(bundle).data["sample"]["inputs"]
+        given = [[np.load(Path(bundle) / name) for name in names]]
+        given += [_read(f"{folder}/{_INPUTS.format(n)}") for n in range(1, _count(folder) + 1)]
+        for number, arrays in enumerate(given):
+            np.savez(f"{folder}/{_OUTPUTS.format(number)}", *run(*arrays))
         reply = {
             "max_rel_error": report.max_rel_error,
             "tolerance": report.tolerance,
@@ -73,14 +107,32 @@ def answer(made: str, bundle: str, format: str) -> None:
     print(json.dumps(reply))
 
 
-def _check_single_file(made: str, bundle: str) -> CheckReport:
+def _count(folder: str) -> int:
+    return len(list(Path(folder).glob(_INPUTS.format("*"))))
+
+
+#: What a network computes for one array per input.
+Run = Callable[..., list[Array]]
+
+
+def _check_bundle(made: str, _bundle: str) -> tuple[CheckReport, Run]:
     loaded = load(made)
-    return CheckReport(loaded.check(bundle), loaded.tolerance, loaded.threads)
+    return check(loaded), partial(_outputs, loaded)
 
 
-def _check_tvm_library(made: str, bundle: str) -> CheckReport:
+def _check_single_file(made: str, bundle: str) -> tuple[CheckReport, Run]:
+    loaded = load(made)
+    report = CheckReport(loaded.check(bundle), loaded.tolerance, loaded.threads)
+    return report, partial(_outputs, loaded)
+
+
+def _outputs(loaded: Bundle, *arrays: Array) -> list[Array]:
+    made = loaded(*arrays)
+    return list(made) if isinstance(made, tuple) else [made]
+
+
+def _check_tvm_library(made: str, bundle: str) -> tuple[CheckReport, Run]:
     """As a user of TVM runs it."""
-    import numpy as np  # noqa: PLC0415
     import tvm  # noqa: PLC0415
     from tvm import relax  # noqa: PLC0415
 
@@ -89,22 +141,23 @@ def _check_tvm_library(made: str, bundle: str) -> CheckReport:
     info = manifest.read(bundle)
     sample = info.data["sample"]
     machine = relax.VirtualMachine(tvm.runtime.load_module(made), tvm.cpu())
-    given = [tvm.runtime.tensor(np.load(Path(bundle) / name)) for name in sample["inputs"]]
-    results = machine["main"](*given)
-    outputs = [results] if hasattr(results, "numpy") else list(results)
+
+    def run(*arrays: Array) -> list[Array]:
+        results = machine["main"](*map(tvm.runtime.tensor, arrays))
+        outputs = [results] if hasattr(results, "numpy") else list(results)
+        return [output.numpy() for output in outputs]
+
     expected = [np.load(Path(bundle) / name) for name in sample["expected"]]
-    error = worst_rel_error([output.numpy() for output in outputs], expected)
+    error = worst_rel_error(
+        run(*(np.load(Path(bundle) / name) for name in sample["inputs"])), expected
+    )
     report = CheckReport(error, info.tolerance, 0)
     if not error <= info.tolerance:
         raise NumericsError("the library computes wrong values", why=str(report))
-    return report
+    return report, run
 
 
-_CHECKS = {
-    BUNDLE: lambda made, _bundle: check(made),
-    SINGLE_FILE: _check_single_file,
-    TVM: _check_tvm_library,
-}
+_CHECKS = {BUNDLE: _check_bundle, SINGLE_FILE: _check_single_file, TVM: _check_tvm_library}
 
 
 def _unusable(why: str) -> CompileError:

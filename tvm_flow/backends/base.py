@@ -53,9 +53,12 @@ class Backend(ABC, Generic[D]):
         that no kernel computes."""
 
     @abstractmethod
-    def phases(self, board: Board | None, layout: str) -> list[Phase]:
+    def phases(
+        self, board: Board | None, layout: str, choose: Chooser | None = None
+    ) -> list[Phase]:
         """Named graph passes in order. ``layout`` is that of 4-D inputs and outputs, ``NCHW`` or
-        ``NHWC``. Without a board, nothing is done that depends on its caches."""
+        ``NHWC``. Without a board, nothing is done that depends on its caches; with ``choose``, what
+        depends on knobs and their times is decided as well."""
 
     @abstractmethod
     def tasks(self, graph: Graph, device: D) -> list[Task]:

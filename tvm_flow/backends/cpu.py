@@ -104,8 +104,14 @@ class CpuBackend(Backend[Cpu]):
     def ways(self, node: Node, device: Cpu) -> list[Workload]:
         return ways(node, device)
 
-    def phases(self, board: Board | None, layout: str) -> list[Phase]:
-        return phases(layout, None if board is None else cpu_of(board).last_cache_bytes)
+    def phases(
+        self, board: Board | None, layout: str, choose: Chooser | None = None
+    ) -> list[Phase]:
+        found = phases(layout, None if board is None else cpu_of(board).last_cache_bytes)
+        if board is not None and choose is not None:
+            cpu = cpu_of(board, board.threads)
+            found.append(("choose_mbconv", partial(choose_mbconv, cpu=cpu, choose=choose)))
+        return found
 
     def tasks(self, graph: Graph, device: Cpu) -> list[Task]:
         """Algorithms of one problem are tasks of their own: only the fastest of them will be used.
@@ -126,7 +132,7 @@ class CpuBackend(Backend[Cpu]):
     ) -> Lowered:
         cpu = cpu_of(board, board.threads)
         choose = choose or self.default_choice(cpu)
-        graph = choose_mbconv(graph, cpu, choose)
+        graph = choose_mbconv(graph, cpu, choose)  # changes nothing where it was a phase
         mod, kernels = emit(graph, cpu, choose, partial(ways, device=cpu))
         names = graph.output_names or [
             f"output{number or ''}" for number in range(len(graph.outputs))

@@ -169,7 +169,12 @@ def show(report: CompileReport) -> Iterable[RenderableType]:
     yield line(str(report.graph), "green")
     if report.verified:
         yield line(f"checked against {report.reference}: {report.verified}", "green")
+    if report.samples:
+        yield line(str(report.samples), "green")
     if kernels := report.foreign_kernels:
         yield line(str(kernels), "green" if kernels.passed == kernels.total else "yellow")
     yield from notes(report.notes)
-    yield line(f"written to {report.path}")
+    share = 100 * report.verifying / report.seconds
+    yield line(
+        f"written to {report.path} in {report.seconds:.1f} s, {share:.0f} % of that to compare"
+    )

@@ -44,7 +44,8 @@ def _rules(total: Sum) -> dict[str, Rule]:
 def _layer_norm(builder: relax.BlockBuilder, call: relax.Call, total: Sum) -> relax.Expr:
     return builder.call_te(
         partial(_normalised_axes, total=total),
-        *call.args, _ints(call.attrs.axes), float(call.attrs.epsilon), primfunc_name_hint="layer_norm",
+        *call.args, _ints(call.attrs.axes), float(call.attrs.epsilon),
+        primfunc_name_hint="layer_norm",
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from tvm_flow import models
 from tvm_flow.frontend import pt2
 from tvm_flow.frontend.forward import check_forward, outputs_of
 from tvm_flow.frontend.inputs import Array, Asked, Shape, asked, fitted
+from tvm_flow.frontend.roundings import in_double, one_rounding_off
 from tvm_flow.frontend.signature import examples, module_inputs
 from tvm_flow.frontend.user_file import call_factory, free_of_inference_mode
 from tvm_flow.frontend.weights import SUFFIXES, apply_weights, check_tensors, named_tensors
@@ -77,6 +78,18 @@ class LoadedModel:
             return self.onnx_reference.outputs(arrays)
         assert self.module is not None
         return outputs_of(self.module, arrays, self.keywords)
+
+    def run_in_double(self, *arrays: Array) -> list[Array] | None:
+        """The same in fp64; ``None`` for ONNX, and for a module that does not run so."""
+        if self.module is None:
+            return None
+        return in_double(self.module, arrays, self.keywords)
+
+    def run_off(self, *arrays: Array) -> list[Array] | None:
+        """The same with every operator's results off by a rounding; ``None`` as above."""
+        if self.module is None:
+            return None
+        return one_rounding_off(self.module, arrays, self.keywords)
 
 
 def load(

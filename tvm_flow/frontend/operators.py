@@ -22,7 +22,7 @@ def calls(program: ExportedProgram) -> list[fx.Node]:
 
 
 def check_operators(program: ExportedProgram, known: Collection[str]) -> None:
-    """Raise :class:`ImportUnsupportedError` for the first operator that cannot be imported.
+    """Raise :class:`ImportUnsupportedError` for the first operator that is unknown or random.
 
     ``known`` are the names in the importer's conversion map, such as ``"convolution.default"``.
     """
@@ -34,6 +34,19 @@ def check_operators(program: ExportedProgram, known: Collection[str]) -> None:
                 why=f"it is used {where(node)}",
                 fix="replace it in the model by operators that TVM knows",
             )
+        if _is_random(node):
+            raise ImportUnsupportedError(
+                f"The operator {node.target} draws random numbers",
+                why=f"it is used {where(node)}",
+                fix="leave it out, or turn it off in eval mode",
+            )
+
+
+def _is_random(node: fx.Node) -> bool:
+    """Dropout that is switched off is not."""
+    if torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ()):
+        return False
+    return not (node.target is torch.ops.aten.native_dropout.default and node.args[2] is False)
 
 
 def where(node: fx.Node) -> str:

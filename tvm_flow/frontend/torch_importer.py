@@ -20,7 +20,8 @@ from tvm_flow.schedules.contract.dtypes import FLOAT32
 _NOT_THEIRS = frozenset(
     {
         "sort.default", "argsort.default", "topk.default", "median.default", "median.dim",
-        "masked_select.default", "index_put.default", "scatter.value", "bucketize.Tensor",
+        "masked_select.default", "index_put.default", "scatter.value", "scatter.src",
+        "cumsum.default", "cumprod.default", "bucketize.Tensor",
         "item.default", "_local_scalar_dense.default",
     }
 )  # fmt: skip
@@ -34,23 +35,34 @@ class Importer(ExportedProgramImporter):
             "copy.default": self._functional_copy,
             "index_select.default": self._index_select,
             "folded": self._folded,
-            "amax.default": self._extreme(relax.op.max),
-            "amin.default": self._extreme(relax.op.min),
-            "scatter.src": self._scatter("update"),
-            "scatter_add.default": self._scatter("add"),
-            "scatter_reduce.two": self._scatter_reduce,
+            "amax.default": self._reduced(relax.op.max),
+            "amin.default": self._reduced(relax.op.min),
+            "prod.dim_int": self._reduced(relax.op.prod),
         }
         comparisons = ("eq", "ne", "lt", "le", "gt", "ge")
         theirs: dict[str, Any] = {**super().create_convert_map(), **ours}
         for name in comparisons:
             theirs[f"{name}.Scalar"] = self._with_fraction(theirs[f"{name}.Scalar"])
-        return {name: convert for name, convert in theirs.items() if name not in _NOT_THEIRS}
+        return {
+            name: self._emitted(convert)
+            for name, convert in theirs.items()
+            if name not in _NOT_THEIRS
+        }
+
+    def _emitted(self, convert: Any) -> Any:
+        """Some return a call that they have not emitted, which has no shape yet."""
+
+        def converted(node: fx.Node, *rest: Any) -> Any:
+            made = convert(node, *rest)
+            return self._emit(made) if isinstance(made, relax.Call) else made
+
+        return converted
 
     def _folded(self, node: fx.Node) -> relax.Expr:
         value = node.target.value  # type: ignore[union-attr]
         return relax.const(value.numpy(), str(value.dtype).removeprefix("torch."))
 
-    def _extreme(self, operator: Any) -> Any:
+    def _reduced(self, operator: Any) -> Any:
         def converted(node: fx.Node) -> relax.Var:
             x, given, keep = (list(node.args) + [(), (), False][len(node.args) :])[:3]
             axes: Any = [given] if isinstance(given, int) else given
@@ -60,19 +72,6 @@ class Importer(ExportedProgramImporter):
             return self._emit(operator(value, list(axes) if axes else None, bool(keep)))
 
         return converted
-
-    def _scatter(self, reduction: str) -> Any:
-        def converted(node: fx.Node) -> relax.Var:
-            x, axis, index, source = self.retrieve_args(node)[:4]
-            return self._emit(
-                relax.op.scatter_elements(x, index, source, axis % len(_sizes(x)), reduction)
-            )
-
-        return converted
-
-    def _scatter_reduce(self, node: fx.Node) -> relax.Var:
-        kind = {"sum": "add", "prod": "mul", "amax": "max", "amin": "min"}[str(node.args[4])]
-        return self._scatter(kind)(node)
 
     def _select(self, node: fx.Node) -> relax.Var:
         """One index, which is known: a slice without its axis."""

@@ -1,4 +1,4 @@
-"""Operators that no kernel of this project computes: TVM's plain loops do, slowly."""
+"""Operators that nothing of this project computes: TVM's plain loops do, slowly."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 
 from tvm_flow.ir.graph import Graph, Node, unique
 
-#: What moves or changes single elements: one vectorised pass over memory each, whoever writes it.
-_CHEAP = frozenset(
+#: What ``codegen/rest`` computes in vectors: a pass over memory for what moves or changes single
+#: elements, and for what reduces rows of them. Not what calls a function for every element.
+_IN_VECTORS = frozenset(
     {
         "input", "const", "reshape", "permute", "slice", "concat", "slice_scatter", "clip", "add",
         "subtract", "multiply", "divide", "act", "affine", "channel_shuffle", "concat_shuffle",
@@ -20,7 +21,11 @@ _CHEAP = frozenset(
             "maximum", "minimum", "multiply", "negative", "nn.leakyrelu", "nn.pad", "nn.relu",
             "nn.silu", "permute_dims", "power", "reshape", "round", "rsqrt", "sigmoid", "sign",
             "split", "sqrt", "square", "squeeze", "stack", "strided_slice", "subtract", "tanh",
-            "take", "tile", "where", "zeros_like", "ones_like", "full_like",
+            "take", "tile", "where", "zeros_like", "ones_like", "full_like", "erf", "floor_mod",
+            "greater_equal", "less_equal", "not_equal", "logical_and", "logical_or", "logical_not",
+            "isnan", "trunc", "repeat", "nn.gelu", "nn.gelu_tanh", "nn.prelu", "nn.softmax",
+            "nn.log_softmax", "nn.layer_norm", "nn.group_norm", "nn.instance_norm", "mean", "sum",
+            "max", "min", "variance", "std", "bitwise_and", "bitwise_or", "bitwise_not",
         )),
     }
 )  # fmt: skip
@@ -39,11 +44,10 @@ class GenericOperator:
 
 def generic_operators(graph: Graph, kernel: Callable[[Node], bool]) -> tuple[GenericOperator, ...]:
     """The operators of an optimised graph without a ``kernel``, by name, those with the most
-    multiply-accumulates first. Views and element-wise operators do not count: what TVM makes of
-    them is as quick as memory."""
+    multiply-accumulates first. Views, element-wise operators and reductions do not count."""
     found: dict[str, list[Node]] = {}
     for node in graph.nodes():
-        if node.op not in _CHEAP and not kernel(node):
+        if node.op not in _IN_VECTORS and not kernel(node):
             found.setdefault(_name(node), []).append(node)
     operators = [
         GenericOperator(name, _modules(nodes), sum(map(macs_of, nodes)), len(nodes))

@@ -17,6 +17,8 @@ from tvm_flow.support.errors import ModelError
 
 Array = NDArray[Any]
 VARIANTS = ("eager", "eager_bn_folded", "eager_channels_last")
+#: Formats with the channels last, by number of dimensions.
+_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def fold_batch_norm(module: nn.Module) -> nn.Module:
@@ -63,23 +65,21 @@ class EagerRun:
     """One eager variant with its inputs in place; a ``Runnable`` of ``timing_worker``."""
 
     def __init__(self, module: nn.Module, variant: str, keywords: Sequence[str] = ()) -> None:
-        self._format = torch.contiguous_format
         if variant != "eager":
             module = fold_batch_norm(module)
-        if variant == "eager_channels_last":
-            self._format = torch.channels_last
-        # Torch's own stubs lack this overload of Module.to.
-        self._module = module.eval().to(memory_format=self._format)  # type: ignore[call-overload]
-        self._keywords = keywords
+        self._last = variant == "eager_channels_last"
+        self._module, self._keywords = module.eval(), keywords
+        for stored in (*module.parameters(), *module.buffers()):
+            stored.data = self._placed(stored.data)
         self._inputs: list[torch.Tensor] = []
 
     def set_input(self, *arrays: Array) -> None:
         self._inputs = [self._placed(torch.from_numpy(array)) for array in arrays]
 
     def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Only tensors of four dimensions can have their channels last."""
-        four = tensor.ndim == 4
-        return tensor.contiguous(memory_format=self._format if four else torch.contiguous_format)
+        """Only tensors of images and volumes can have their channels last."""
+        last = _LAST.get(tensor.ndim) if self._last else None
+        return tensor.contiguous(memory_format=last or torch.contiguous_format)
 
     @torch.inference_mode()
     def run(self) -> Any:

@@ -129,13 +129,14 @@ def _fma_kernel(lanes: int, chains: int) -> tirx.PrimFunc:
     return builder.get()
 
 
-def triad_kernel(lanes: int, count: int) -> tirx.PrimFunc:
-    """a = b + 3 * c over ``count`` elements."""
+def triad_kernel(lanes: int, count: int, *, parallel: bool = False) -> tirx.PrimFunc:
+    """a = b + 3 * c over ``count`` elements; ``parallel``: shared among threads."""
     with IRBuilder() as builder, T.prim_func():
         T.func_name("triad")
         b, c, a = (T.arg(name, T.buffer((count,), FLOAT32)) for name in "bca")
         _attributes("triad")
-        with T.serial(0, count // lanes) as i:
+        loop = T.parallel if parallel else T.serial
+        with loop(0, count // lanes) as i:
             value = load(b, i * lanes, lanes) + f32(3.0, lanes) * load(c, i * lanes, lanes)
             store(a, value, i * lanes, lanes)
     return builder.get()

@@ -13,8 +13,11 @@ def max_rel_error(actual: NDArray[Any], expected: NDArray[Any]) -> float:
     """Largest absolute difference as a fraction of the largest expected magnitude.
 
     A per-element ratio would blow up on the outputs that happen to be near zero; what matters for
-    logits is the difference on their own scale. NaN in ``actual`` gives ``inf``.
+    logits is the difference on their own scale. NaN in ``actual`` gives ``inf``, and so does any
+    difference of integers or booleans.
     """
+    if expected.dtype.kind != "f":
+        return 0.0 if np.array_equal(actual, expected) else float("inf")
     scale = max(float(np.max(np.abs(expected))), float(np.finfo(np.float32).tiny))
     worst = float(np.max(np.abs(actual.astype(np.float64) - expected)))
     return worst / scale if np.isfinite(worst) else float("inf")
@@ -28,4 +31,4 @@ def worst_rel_error(actual: Iterable[NDArray[Any]], expected: Iterable[NDArray[A
         if found.shape != wanted.shape:
             raise ValueError(f"an output has shape {found.shape}, {wanted.shape} was expected")
         errors.append(max_rel_error(found, wanted))
-    return max(errors)
+    return max(errors, default=0.0)

@@ -220,7 +220,8 @@ def _channel_shuffle(w: Problem, inputs: list[Tensor], _weights: Weights) -> Ten
 
 
 def _matmul(w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
-    return product(*inputs, turned=(bool(w["ta"]), bool(w["tb"])))
+    x, y = inputs
+    return product(x, y, (bool(w["ta"]), bool(w["tb"])))
 
 
 def product(x: Tensor, y: Tensor, turned: tuple[bool, bool]) -> Tensor:

@@ -1,7 +1,7 @@
 """Transposition of squares of elements in registers.
 
-By log2(side) rounds of interleaving row i with row i + side/2 (a perfect shuffle of the rows; Stone,
-IEEE Trans. Computers C-20, 1971).
+By log2(side) rounds of interleaving row i with row i + side/2 (a perfect shuffle of the rows;
+Stone, IEEE Trans. Computers C-20, 1971).
 """
 
 from __future__ import annotations

@@ -41,11 +41,12 @@ class Source:
     nchw: bool = False
     right: int = -1  # zero columns on the right, where they are not ``pw``
     zero: int = 0
+    every: int = 1  # of a phase: rows and columns from one to the next
 
     @property
     def width(self) -> int:
         """Columns of the scratch."""
-        return self.pw + self.w + self.after
+        return self.pw + -(-self.w // self.every) + self.after
 
     @property
     def after(self) -> int:
@@ -88,6 +89,37 @@ def stage_rows(
         with T.serial(0, rows) as r:
             at = ((image * source.h + top + r) * source.w) * source.channels + source.first
             _row(source, pad, (r + first) * (source.width * source.count), at, top + r, lanes)
+
+
+def stage_phase(
+    source: Source, pad: tirx.Buffer, image: Expr, top: Expr, rows: Expr | int, plane: int,
+    lanes: int,
+) -> None:  # fmt: skip
+    """:func:`stage_rows` of one phase of an NHWC tensor: every so many rows and columns, from one
+    of the first on. ``image`` counts the phases of all images, row by row."""
+    d, unit = source.every, source.count
+    whole, rest = divmod(source.w, d)
+    phase, number = image % (d * d), image // (d * d)
+    with T.serial(0, rows) as r:
+        y, to = T.bind((top + r) * d + phase // d), T.bind(r * (source.width * unit))
+        pixel = (number * source.h + y) * source.w + phase % d
+
+        def copy(x: Expr) -> None:
+            at = (pixel + x * d) * source.channels + source.first
+            copy_run(pad, to + (source.pw + x) * unit, source.buffer, at, unit, lanes)
+
+        with T.If(tirx.And(y >= 0, y < source.h)):
+            with T.Then():
+                _fill(pad, to, source.pw * unit, lanes, source.zero)
+                with T.serial(0, whole) as x:
+                    copy(x)
+                end = to + (source.pw + whole) * unit
+                _fill(pad, end, (source.width - source.pw - whole) * unit, lanes, source.zero)
+                if rest:
+                    with T.If(phase % d < rest), T.Then():
+                        copy(whole)
+            with T.Else():
+                _fill(pad, to, source.width * unit, lanes, source.zero)
 
 
 def _row(source: Source, pad: tirx.Buffer, to: Expr, at: Expr, y: Expr, lanes: int) -> None:

@@ -94,8 +94,8 @@ def prefetch(buffer: tirx.Buffer, base: Expr | int) -> None:
     T.evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, *hints))
 
 
-def registers(count: int, dtype: DType = FLOAT32) -> tirx.Buffer:
-    """A small array that LLVM keeps in registers.
+def registers(count: int, dtype: str = FLOAT32) -> tirx.Buffer:
+    """A small array that LLVM keeps in registers, of any of TVM's types.
 
     Without the annotation TVM allocates "local" arrays from the workspace pool, and accumulators
     become memory.

@@ -53,9 +53,9 @@ class _Pass:
         self.reads = program.reads(stage.value, nest.variables)
         self.threads = machine.threads if nest.total >= PARALLEL_FROM else 1
         last = nest.axes[-1] if nest.axes else None
-        contiguous = last is not None and self.target.factor(last) == 1
-        vectors = contiguous and can_be_vectors(stage, self.reads, last)
-        self.axis = last if vectors else None
+        self.axis = None
+        if last is not None and self.target.factor(last) == 1:
+            self.axis = last if can_be_vectors(stage, self.reads, last) else None
         self.lanes = machine.lanes if self.axis else 1
 
     def emit(self) -> None:

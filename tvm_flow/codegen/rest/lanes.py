@@ -12,11 +12,11 @@ from tvm.script.ir_builder import tirx as T
 
 from tvm_flow.codegen.rest.affine import Affine, Axis, Computed, Remainder
 from tvm_flow.codegen.rest.program import (
-    BINARY,
     CHOICE,
     LIKELY,
     Environment,
     Program,
+    children,
     decide,
     is_vectorised,
 )
@@ -58,20 +58,15 @@ class Lanes:
             return self._load(e, variables)
         if isinstance(e, Call):
             return self._call(e, variables)
+        return self._compound(e, self._alike([self.value(c, variables) for c in children(e)]))
+
+    def _compound(self, e: Expression, parts: Sequence[Expression]) -> Expression:
+        """The same operation as ``e`` of vectors."""
         if isinstance(e, tirx.Cast):
-            inner = self.value(e.value, variables)
-            return tirx.Cast(_vector(e, _lanes(inner)), inner)
-        if isinstance(e, tirx.Select):
-            parts = (e.condition, e.true_value, e.false_value)
-            return tirx.Select(*self._alike([self.value(part, variables) for part in parts]))
-        if isinstance(e, tirx.Not | tirx.BitwiseNot):
-            return type(e)(self.value(e.a, variables))
-        if isinstance(e, BINARY):
-            a, b = self._alike([self.value(e.a, variables), self.value(e.b, variables)])
-            if isinstance(e, tirx.Max | tirx.Min) and _is_float(e):
-                return nan_passes(type(e), a, b)
-            return type(e)(a, b)
-        raise NotUnderstood(f"an expression of type {type(e).__name__}")
+            return tirx.Cast(_vector(e, _lanes(parts[0])), parts[0])
+        if isinstance(e, tirx.Max | tirx.Min) and _is_float(e):
+            return nan_passes(type(e), *parts)
+        return type(e)(*parts)
 
     def _alike(self, values: Sequence[Expression]) -> list[Expression]:
         """All scalars, or all vectors."""
@@ -151,7 +146,7 @@ class Lanes:
         if is_vectorised(e) and name in FUNCTIONS:
             return bind(FUNCTIONS[name](bind(arguments[0], width), width), width)()
         if is_vectorised(e) and name == "tirx.pow":
-            return bind(power(*arguments, width), width)()
+            return bind(power(arguments[0], arguments[1], width), width)()
         if width > 1 and not is_vectorised(e):
             raise NotUnderstood(f"{name} for vectors")
         return tirx.call_intrin(_vector(e, width), e.op, *arguments)

@@ -67,10 +67,10 @@ def _parts(program: Program, stage: Stage, nest: Nest) -> list[list[tuple[int, i
             cuts.setdefault(axis, set()).add(at)
     ranges = []
     for var, extent in zip(stage.variables, stage.extents, strict=True):
-        at = {0, extent}
+        ends = {0, extent}
         for axis in nest.variables[var].axes():
-            at |= {cut for cut in cuts.get(axis, ()) if 0 < cut < extent}
-        ranges.append(list(pairwise(sorted(at))))
+            ends |= {cut for cut in cuts.get(axis, ()) if 0 < cut < extent}
+        ranges.append(list(pairwise(sorted(ends))))
     return ranges if math.prod(map(len, ranges)) <= MOST_PARTS else []
 
 

@@ -49,25 +49,29 @@ def index_of(expression: Expression, variables: Environment) -> Affine:
         return variables[e]
     if isinstance(e, tirx.Cast) and _is_integer(e) and _is_integer(e.value):
         return index_of(e.value, variables)
-    if isinstance(e, tirx.Add):
-        return index_of(e.a, variables) + index_of(e.b, variables)
-    if isinstance(e, tirx.Sub):
-        return index_of(e.a, variables) - index_of(e.b, variables)
+    made = _arithmetic(e, variables) if isinstance(e, _ARITHMETIC) else None
+    if made is None:
+        made = Affine(((Computed(e, tuple(_used(e, variables).items())), 1),))
+    return made
+
+
+_ARITHMETIC = (
+    tirx.Add, tirx.Sub, tirx.Mul, tirx.FloorDiv, tirx.FloorMod, tirx.Div, tirx.Mod
+)  # fmt: skip
+
+
+def _arithmetic(e: Any, variables: Environment) -> Affine | None:
+    a, b = index_of(e.a, variables), index_of(e.b, variables)
+    if isinstance(e, tirx.Add | tirx.Sub):
+        return a + b if isinstance(e, tirx.Add) else a - b
     if isinstance(e, tirx.Mul):
-        a, b = index_of(e.a, variables), index_of(e.b, variables)
         if not a.terms:
             return b * a.constant
-        if not b.terms:
-            return a * b.constant
-    if isinstance(e, tirx.FloorDiv | tirx.FloorMod | tirx.Div | tirx.Mod):
-        made = _quotient(e, variables)
-        if made is not None:
-            return made
-    return Affine(((Computed(e, tuple(_used(e, variables).items())), 1),))
+        return a * b.constant if not b.terms else None
+    return _quotient(e, a, b)
 
 
-def _quotient(e: Any, variables: Environment) -> Affine | None:
-    a, b = index_of(e.a, variables), index_of(e.b, variables)
+def _quotient(e: Any, a: Affine, b: Affine) -> Affine | None:
     if b.terms or b.constant <= 0:
         return None
     if isinstance(e, tirx.Div | tirx.Mod) and not a.within(0, 1 << 40):
@@ -106,16 +110,11 @@ def children(e: Expression) -> Sequence[Expression]:
         return ()
     if isinstance(e, TensorLoad):
         return tuple(e.indices)
-    if isinstance(e, tirx.Cast):
-        return (e.value,)
     if isinstance(e, Call) and isinstance(e.op, tvm.ir.Op):
         return tuple(e.args)
-    if isinstance(e, tirx.Select):
-        return (e.condition, e.true_value, e.false_value)
-    if isinstance(e, tirx.Not | tirx.BitwiseNot):
-        return (e.a,)
-    if isinstance(e, BINARY):
-        return (e.a, e.b)
+    for kind, names in _PARTS.items():
+        if isinstance(e, kind):
+            return [getattr(e, name) for name in names]
     raise NotUnderstood(f"an expression of type {type(e).__name__}")
 
 
@@ -125,6 +124,14 @@ BINARY = (
     tirx.Max, tirx.And, tirx.Or, tirx.BitwiseAnd, tirx.BitwiseOr, tirx.BitwiseXor, tirx.LShift,
     tirx.RShift, *COMPARISONS,
 )  # fmt: skip
+
+
+_PARTS: Mapping[Any, tuple[str, ...]] = {
+    BINARY: ("a", "b"),
+    tirx.Cast: ("value",),
+    tirx.Select: ("condition", "true_value", "false_value"),
+    (tirx.Not, tirx.BitwiseNot): ("a",),
+}
 
 
 @dataclass
@@ -246,9 +253,7 @@ def decide(condition: Expression, variables: Environment) -> bool | None:
     if isinstance(condition, tirx.And | tirx.Or):
         both = (decide(condition.a, variables), decide(condition.b, variables))
         ends = isinstance(condition, tirx.Or)
-        if ends in both:
-            return ends
-        return None if None in both else not ends
+        return ends if ends in both else None if None in both else not ends
     if isinstance(condition, tirx.Not):
         inner = decide(condition.a, variables)
         return None if inner is None else not inner
@@ -256,13 +261,16 @@ def decide(condition: Expression, variables: Environment) -> bool | None:
         return decide(condition.args[0], variables)
     difference = difference_of(condition, variables)
     span = None if difference is None else difference.bounds()
-    if span is None:
-        return None
-    if isinstance(condition, tirx.EQ | tirx.NE):
-        if span[0] > 0 or span[1] < 0:
-            return isinstance(condition, tirx.NE)
-        return isinstance(condition, tirx.EQ) if span == (0, 0) else None
-    return True if span[1] < 0 else False if span[0] >= 0 else None
+    return None if span is None else _holds(condition, *span)
+
+
+def _holds(condition: Expression, low: int, high: int) -> bool | None:
+    """Whether it does for all differences from ``low`` to ``high``."""
+    if not isinstance(condition, tirx.EQ | tirx.NE):
+        return True if high < 0 else False if low >= 0 else None
+    if low > 0 or high < 0:
+        return isinstance(condition, tirx.NE)
+    return isinstance(condition, tirx.EQ) if low == high == 0 else None
 
 
 def difference_of(condition: Expression, variables: Environment) -> Affine | None:

@@ -121,7 +121,9 @@ class _Reader:
     def _match(self, at: Affine, found: dict[Axis, Axis]) -> None:
         for atom, factor in at.terms:
             axis = self.by_stride.get(factor)
-            if not isinstance(atom, Axis) or axis is None or axis.extent != atom.extent:
+            if not (isinstance(atom, Axis) and isinstance(axis, Axis)):
+                raise NotUnderstood("a result that is read elsewhere")
+            if axis.extent != atom.extent:
                 raise NotUnderstood("a result that is read elsewhere")
             if found.setdefault(atom, axis) != axis:
                 raise NotUnderstood("a result that is read in two ways")

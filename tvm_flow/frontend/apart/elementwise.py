@@ -12,10 +12,8 @@ from tvm_flow.frontend.apart.registry import apart, aten
 
 
 @apart(aten.elu.default)
-def elu(x: Tensor, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Any:
+def elu(x: Tensor, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Tensor:
     """SELU arrives as one whose result is scaled."""
-    if scale == 1 and input_scale == 1:
-        return NotImplemented
     negative = torch.expm1(torch.clamp(x * input_scale, max=0)) * (alpha * scale)
     return torch.where(x > 0, x * scale, negative)
 
@@ -147,82 +145,6 @@ def copysign(a: Tensor, b: Any) -> Tensor:
     return torch.where((sign < 0) | (1 / sign == -math.inf), -size, size)
 
 
-def _promoted(operator: Any, a: Tensor, b: Any) -> Any:
-    """In the type that both have in common, where they have not."""
-    if isinstance(b, Tensor) and a.dtype is not b.dtype:
-        kind = torch.result_type(a, b)
-        return operator(a.to(kind), b.to(kind))
-    return NotImplemented
-
-
-@apart(aten.maximum.default)
-def maximum(a: Tensor, b: Tensor) -> Any:
-    return _promoted(torch.maximum, a, b)
-
-
-@apart(aten.minimum.default)
-def minimum(a: Tensor, b: Tensor) -> Any:
-    return _promoted(torch.minimum, a, b)
-
-
-@apart(aten.clamp.Tensor, aten.clamp_min.Tensor)
-def clamp(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
-    x = x if low is None else torch.maximum(x, low)
-    return x if high is None else torch.minimum(x, high)
-
-
-@apart(aten.clamp_max.Tensor)
-def clamp_max(x: Tensor, high: Tensor) -> Tensor:
-    return torch.minimum(x, high)
-
-
-@apart(aten.where.self)
-def where(condition: Tensor, a: Tensor, b: Tensor) -> Any:
-    if a.dtype is b.dtype:
-        return NotImplemented
-    kind = torch.result_type(a, b)
-    return torch.where(condition, a.to(kind), b.to(kind))
-
-
-@apart(aten.mul.Tensor)
-def multiply(a: Any, b: Any) -> Any:
-    return torch.logical_and(a, b) if _both_booleans(a, b) else NotImplemented
-
-
-@apart(aten.add.Tensor)
-def add(a: Any, b: Any, *, alpha: float = 1) -> Any:
-    if _both_booleans(a, b):
-        return torch.logical_or(a, b)
-    return NotImplemented if alpha == 1 else torch.add(a, b * alpha)
-
-
-def _both_booleans(a: Any, b: Any) -> bool:
-    return all(isinstance(x, Tensor) and x.dtype is torch.bool for x in (a, b))
-
-
-@apart(aten.sub.Tensor)
-def subtract(a: Any, b: Any, *, alpha: float = 1) -> Any:
-    return NotImplemented if alpha == 1 else torch.sub(a, b * alpha)
-
-
-@apart(aten.ne.Tensor, aten.ne.Scalar)
-def not_equal(a: Tensor, b: Any) -> Any:
-    return _of_booleans(torch.ne, a, b)
-
-
-@apart(aten.eq.Tensor, aten.eq.Scalar)
-def equal(a: Tensor, b: Any) -> Any:
-    return _of_booleans(torch.eq, a, b)
-
-
-def _of_booleans(compare: Any, a: Tensor, b: Any) -> Any:
-    """LLVM compares numbers."""
-    if a.dtype is not torch.bool:
-        return _promoted(compare, a, b)
-    other = b.to(torch.int32) if isinstance(b, Tensor) and b.dtype is torch.bool else b
-    return compare(a.to(torch.int32), int(other) if isinstance(other, bool) else other)
-
-
 @apart(aten.logaddexp2.default)
 def logaddexp2(a: Tensor, b: Tensor) -> Tensor:
     unit = math.log(2)
@@ -238,3 +160,12 @@ def fmax(a: Tensor, b: Tensor) -> Tensor:
 @apart(aten.fmin.default)
 def fmin(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(torch.isnan(a), b, torch.where(torch.isnan(b), a, torch.minimum(a, b)))
+
+
+@apart(aten.hypot.default)
+def hypotenuse(a: Tensor, b: Tensor) -> Tensor:
+    """Of the larger by the smaller, so that no square overflows."""
+    largest = torch.maximum(a.abs(), b.abs())
+    scale = torch.where((largest == 0) | torch.isinf(largest), 1.0, largest)
+    x, y = a / scale, b / scale
+    return scale * torch.sqrt(x * x + y * y)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Collection
+from functools import cache
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from tvm_flow.frontend.apart import (  # noqa: F401
     resizing,
     scattering,
     sorting,
+    types,
 )
 from tvm_flow.frontend.apart.fold import fold_constants
 from tvm_flow.frontend.apart.pooling import WITH_INDICES
@@ -36,15 +38,7 @@ def taken_apart(program: ExportedProgram, known: Collection[str]) -> ExportedPro
 
 
 def _table(program: ExportedProgram, known: Collection[str]) -> dict[Any, Decomposition]:
-    table = dict(default_decompositions().items())
-    for target, function in torch._decomp.decomposition_table.items():
-        if isinstance(target, torch._ops.OpOverload) and target.__name__ not in known:
-            table.setdefault(target, _unless_within(target, function))
-    for name in dir(torch.ops.prims):
-        packet = getattr(torch.ops.prims, name)
-        if hasattr(packet, "impl_aten") and hasattr(packet, "default"):
-            table[packet.default] = packet.impl_aten
-    table.update(OURS)
+    table = dict(_plain_table(frozenset(known)))
     if any(_returns_second(node) for node in program.graph.nodes if "max_pool" in str(node.target)):
         table.update(WITH_INDICES)
     for target in _NORMS:
@@ -54,6 +48,19 @@ def _table(program: ExportedProgram, known: Collection[str]) -> dict[Any, Decomp
         for target in _BATCH_NORMS:
             table[target] = torch._decomp.decomposition_table[target]
     return table
+
+
+@cache
+def _plain_table(known: frozenset[str]) -> dict[Any, Decomposition]:
+    table = dict(default_decompositions().items())
+    for target, function in torch._decomp.decomposition_table.items():
+        if isinstance(target, torch._ops.OpOverload) and target.__name__ not in known:
+            table.setdefault(target, _unless_within(target, function))
+    for name in dir(torch.ops.prims):
+        packet = getattr(torch.ops.prims, name)
+        if hasattr(packet, "impl_aten") and hasattr(packet, "default"):
+            table[packet.default] = packet.impl_aten
+    return {**table, **OURS}
 
 
 #: They return their statistics too.
@@ -70,7 +77,10 @@ def _has_plain_batch_norms(program: ExportedProgram) -> bool:
     asked for."""
     signature = program.graph_signature
     stored = {*signature.inputs_to_parameters, *signature.inputs_to_buffers}
-    norms = [node for node in program.graph.nodes if "batch_norm" in str(node.target)]
+    kinds = ("batch_norm", "instance_norm")
+    norms = [
+        node for node in program.graph.nodes if any(kind in str(node.target) for kind in kinds)
+    ]
     sources = [arg for node in norms for arg in node.args[1:5] if isinstance(arg, fx.Node)]
     return all(arg.name in stored for arg in sources) and not any(map(_returns_second, norms))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from tvm_flow.frontend.apart.registry import apart, aten
 
@@ -23,6 +24,11 @@ def any_of(x: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     counted = (x != 0).to(torch.int32)
     kind = torch.uint8 if x.dtype is torch.uint8 else torch.bool
     return (counted.amax(dims, keepdim) if dims else counted).to(torch.bool).to(kind)
+
+
+@apart(aten.sum.dim_IntList, aten.mean.dim)
+def of_scalar(x: Tensor, dim: Any, keepdim: bool = False, *, dtype: Any = None) -> Any:
+    return NotImplemented if x.ndim else x.to(dtype or x.dtype).clone()
 
 
 @apart(aten.max.dim)
@@ -120,12 +126,43 @@ def _seen(x: Tensor, dim: int, rest: float) -> Tensor:
     return torch.where(behind, rest, x.transpose(dim, -1).unsqueeze(-2))
 
 
-@apart(aten.cumsum.default, aten.cumprod.default)
-def running_in_scalar(x: Tensor, dim: int, *, dtype: Any = None) -> Any:
-    if x.ndim:
-        return NotImplemented
+#: Elements along an axis up to which each is summed anew.
+_SHORT = 64
+
+
+@apart(aten.cumsum.default)
+def running_sum(x: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    return _running_total(_widened(x, dtype), dim, 0, torch.sum, torch.add)
+
+
+@apart(aten.cumprod.default)
+def running_product(x: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    return _running_total(_widened(x, dtype), dim, 1, torch.prod, torch.mul)
+
+
+def _widened(x: Tensor, dtype: Any) -> Tensor:
     kind = dtype or (x.dtype if x.is_floating_point() else torch.int64)
-    return x.to(kind).clone()
+    return x.to(kind)
+
+
+def _running_total(x: Tensor, dim: int, neutral: float, total: Any, join: Any) -> Tensor:
+    """Of blocks, and of what the blocks before come to: an axis of n elements takes n times its
+    root of additions."""
+    if x.ndim == 0:
+        return x.clone()
+    line = x.transpose(dim, -1)
+    n = line.shape[-1]
+    if n <= _SHORT:
+        return total(_seen(line, -1, neutral), -1).transpose(dim, -1)
+    length = math.isqrt(n - 1) + 1
+    count = -(-n // length)
+    padded = F.pad(line, [0, count * length - n], value=neutral)
+    blocks = padded.reshape([*line.shape[:-1], count, length])
+    within = _running_total(blocks, -1, neutral, total, join)
+    through = _running_total(within.narrow(-1, length - 1, 1).squeeze(-1), -1, neutral, total, join)
+    before = F.pad(through.narrow(-1, 0, count - 1), [1, 0], value=neutral)
+    made = join(within, before.unsqueeze(-1)).reshape([*line.shape[:-1], count * length])
+    return made.narrow(-1, 0, n).transpose(dim, -1)
 
 
 @apart(aten.cummax.default)

@@ -39,7 +39,7 @@ def _nearest(x: Tensor, sizes: Any, scales: Any, centre: float) -> Tensor:
     for axis, (new, scale) in enumerate(zip(sizes, scales, strict=True), 2):
         old = x.shape[axis]
         step = 1.0 / scale if scale else old / new
-        place = torch.floor((torch.arange(new).to(torch.float32) + centre) * step).to(torch.int64)
+        place = torch.floor((torch.arange(new).float() + centre) * step).to(torch.int64)
         x = torch.index_select(x, axis, torch.clamp(place, max=old - 1))
     return x
 
@@ -48,12 +48,26 @@ def _nearest(x: Tensor, sizes: Any, scales: Any, centre: float) -> Tensor:
 def bilinear(x: Tensor, output_size: Any, align_corners: bool, scale_factors: Any) -> Any:
     """PyTorch samples at 1 / scale_factor, TVM at the ratio of the rounded sizes."""
     sizes = _target(x, output_size, scale_factors)
-    if scale_factors is None or all(
-        abs(old * factor - new) < 1e-6
-        for old, factor, new in zip(x.shape[2:], scale_factors, sizes, strict=True)
-    ):
+    if _as_sizes_say(x, scale_factors, sizes):
         return NotImplemented
     return aten.upsample_bilinear2d.default(x, sizes, align_corners, *scale_factors)
+
+
+@apart(aten.upsample_bicubic2d.vec)
+def bicubic(x: Tensor, output_size: Any, align_corners: bool, scale_factors: Any) -> Any:
+    """The same."""
+    sizes = _target(x, output_size, scale_factors)
+    if _as_sizes_say(x, scale_factors, sizes):
+        return NotImplemented
+    return aten.upsample_bicubic2d.default(x, sizes, align_corners, *scale_factors)
+
+
+def _as_sizes_say(x: Tensor, scale_factors: Any, sizes: list[int]) -> bool:
+    """Whether the factors are the ratio of the sizes."""
+    return scale_factors is None or all(
+        abs(old * factor - new) < 1e-6
+        for old, factor, new in zip(x.shape[2:], scale_factors, sizes, strict=True)
+    )
 
 
 def _target(x: Tensor, output_size: Any, scale_factors: Any) -> list[int]:
@@ -92,12 +106,12 @@ def _matrix(old: int, new: int, align: bool, scale: Any, kernel: Any, support: f
     else:
         step = 1.0 / scale if scale else old / new
     stretch = max(step, 1.0)
-    centre = step * (torch.arange(new).to(torch.float32) + 0.5)
+    centre = step * (torch.arange(new).float() + 0.5)
     low = torch.clamp((centre - support * stretch + 0.5).to(torch.int64), min=0)
     high = torch.clamp((centre + support * stretch + 0.5).to(torch.int64), max=old)
     at = torch.arange(old)
     inside = (at >= low.unsqueeze(1)) & (at < high.unsqueeze(1))
-    distance = (at.to(torch.float32) + 0.5 - centre.unsqueeze(1)) / stretch
+    distance = (at.float() + 0.5 - centre.unsqueeze(1)) / stretch
     weight = torch.where(inside, kernel(distance), 0.0)
     return weight / weight.sum(1, True)
 

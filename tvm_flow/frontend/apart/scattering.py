@@ -11,20 +11,23 @@ from torch import Tensor
 
 from tvm_flow.frontend.apart.registry import apart, aten
 
+#: Comparisons of an index with a place beyond which that would take too long.
+MOST = 1 << 28
+
 
 @apart(aten.scatter.src)
 def scatter(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Any:
-    return _on_parts(aten.scatter.src, x, dim, index, src)
+    return _written("last", x, dim, index, src)
 
 
 @apart(aten.scatter.value)
-def scatter_value(x: Tensor, dim: int, index: Tensor, value: float) -> Tensor:
-    return scatter_any(x, dim, index, torch.full(index.shape, value, dtype=x.dtype))
+def scatter_value(x: Tensor, dim: int, index: Tensor, value: float) -> Any:
+    return scatter(x, dim, index, torch.full(index.shape, value, dtype=x.dtype))
 
 
 @apart(aten.scatter_add.default)
 def scatter_add(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Any:
-    return _on_parts(aten.scatter_add.default, x, dim, index, src)
+    return _written("sum", x, dim, index, src)
 
 
 @apart(aten.scatter.reduce)
@@ -52,21 +55,13 @@ def scatter_reduced(
         return NotImplemented
     if not include_self:
         x = scatter_any(x, dim, index, torch.full(index.shape, _NEUTRAL[reduce], dtype=x.dtype))
-    if reduce == "mean":
-        start = torch.ones_like(x)
-        if not include_self:
-            start = scatter_any(start, dim, index, torch.zeros(index.shape, dtype=x.dtype))
-        count = torch.scatter_add(start, dim, index, torch.ones(index.shape, dtype=x.dtype))
-        return torch.scatter_add(x, dim, index, src) / torch.clamp(count, min=1)
-    if reduce == "sum":
-        return torch.scatter_add(x, dim, index, src)
-
-    def reduced(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
-        return aten.scatter_reduce.two(x, dim, index, src, reduce, include_self=True)
-
-    if include_self:
-        return _on_parts(reduced, x, dim, index, src)
-    return aten.scatter_reduce.two(x, dim, index, src, reduce, include_self=True)
+    if reduce != "mean":
+        return _written(reduce, x, dim, index, src)
+    start = torch.ones_like(x)
+    if not include_self:
+        start = scatter_any(start, dim, index, torch.zeros(index.shape, dtype=x.dtype))
+    count = torch.scatter_add(start, dim, index, torch.ones(index.shape, dtype=x.dtype))
+    return torch.scatter_add(x, dim, index, src) / torch.clamp(count, min=1)
 
 
 def scatter_any(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
@@ -74,23 +69,40 @@ def scatter_any(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     return made
 
 
-def _on_parts(operator: Any, x: Tensor, dim: int, index: Tensor, src: Tensor) -> Any:
-    """TVM's code reads an index for every element off the axis: what has none is set aside. Values
-    without an index are left away, and scalars are lines of one element."""
+def _written(kind: str, x: Tensor, dim: int, index: Tensor, src: Tensor) -> Any:
+    """What has no index is set aside, and values without an index are left away; scalars are lines
+    of one element."""
     if x.ndim == 0:
-        made = operator(x.reshape(1), 0, index.reshape(1), src.reshape(1))
-        return made.reshape(())
-    axis, source = dim % x.ndim, src
-    for d in range(x.ndim):
-        if source.shape[d] > index.shape[d]:
-            source = source.narrow(d, 0, index.shape[d])
-    partial = [d for d in range(x.ndim) if d != axis and index.shape[d] < x.shape[d]]
-    if not partial and source is src:
+        return _along(kind, x.reshape(1), index.reshape(1), src.reshape(1)).reshape(())
+    axis = dim % x.ndim
+    if index.numel() * x.shape[axis] > MOST:
         return NotImplemented
+    for d in range(x.ndim):
+        src = src.narrow(d, 0, index.shape[d])
+    partial = [d for d in range(x.ndim) if d != axis and index.shape[d] < x.shape[d]]
     part = x
     for d in partial:
         part = part.narrow(d, 0, index.shape[d])
-    return _put_back(x, operator(part, axis, index, source), partial)
+    lines = [tensor.transpose(axis, -1) for tensor in (part, index, src)]
+    return _put_back(x, _along(kind, *lines).transpose(axis, -1), partial)
+
+
+def _along(kind: str, x: Tensor, index: Tensor, src: Tensor) -> Tensor:
+    """Along the last axis, by comparing every index with every place: it vectorises, and what TVM
+    makes of a scatter runs in its own runtime alone. Of several values the last one stays."""
+    here = index.unsqueeze(-2) == torch.arange(x.shape[-1]).unsqueeze(-1)
+    values = src.unsqueeze(-2)
+    if kind == "sum":
+        return x + torch.where(here, values, 0).sum(-1).to(x.dtype)
+    if kind == "prod":
+        return x * torch.where(here, values, 1).prod(-1)
+    if kind == "amax":
+        return torch.maximum(x, torch.where(here, values, -math.inf).amax(-1))
+    if kind == "amin":
+        return torch.minimum(x, torch.where(here, values, math.inf).amin(-1))
+    last = torch.where(here, torch.arange(src.shape[-1]), -1).amax(-1)
+    chosen = torch.gather(src, -1, torch.clamp(last, min=0))
+    return torch.where(last >= 0, chosen, x)
 
 
 def _put_back(x: Tensor, part: Tensor, dims: list[int]) -> Tensor:

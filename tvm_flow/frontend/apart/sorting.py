@@ -118,5 +118,6 @@ def _order(x: Tensor, dim: int, descending: bool) -> Tensor:
         same = same | (a & b)
     earlier = order.unsqueeze(0) < order.unsqueeze(1)
     rank = (before | (same & earlier)).to(torch.int64).sum(-1)
-    places = torch.zeros_like(rank).scatter(-1, rank, order.expand(rank.shape))
+    here = rank.unsqueeze(-2) == order.unsqueeze(-1)
+    places = torch.where(here, order, 0).sum(-1)
     return places.transpose(dim, -1)

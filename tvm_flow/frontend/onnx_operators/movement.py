@@ -95,7 +95,8 @@ def _expand(call: Call) -> Converted:
 def _eye_like(call: Call) -> Converted:
     x, to = call.inputs[0], call.attrs.get("dtype")
     dtype = dtype_of(x) if to is None else numpy_type(int(to))
-    return array(np.eye(*dims(x), k=int(call.attr("k", 0))).astype(dtype))
+    rows, columns = dims(x)
+    return array(np.eye(rows, columns, k=int(call.attr("k", 0))).astype(dtype))
 
 
 def _triangle(call: Call) -> Converted:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from tvm_flow.ir.graph import Graph, Node, rewrite
+from tvm_flow.passes.common.elementwise import ELEMENTWISE, FOLLOWING
 from tvm_flow.passes.common.simplify import simplify
 
 Users = dict[int, list[Node]]
@@ -19,7 +20,6 @@ Shape = tuple[int, ...]
 
 #: What convolutions absorb is moved to them.
 _TAKES_IN = {"conv2d", "affine", "act", "add"}
-_ELEMENTWISE = {"act", "clip", "affine", "add", "subtract", "multiply", "divide"}
 
 
 def as_images(graph: Graph) -> Graph:
@@ -42,7 +42,7 @@ def _behind_regroup(node: Node) -> Node | None:
     for the convolution to take it in."""
     if node.op == "regroup" and node.inputs[0].op == "regroup":
         return _regrouped(node.inputs[0].inputs[0], node.shape)
-    if node.op not in _ELEMENTWISE:
+    if node.op not in ELEMENTWISE:
         return None
     found = [x for x in node.inputs if x.op == "regroup" and x.inputs[0].op in _TAKES_IN]
     others = [x for x in node.inputs if x not in found]
@@ -80,7 +80,7 @@ def _regrouped(x: Node, shape: Shape) -> Node:
 def _behind_views(node: Node, users: Users) -> Node | None:
     if node.op == "reshape" and node.inputs[0].op == "reshape":
         return _reshaped(node.inputs[0].inputs[0], node.shape)
-    moves = node.op in _ELEMENTWISE or node.op in ("concat", "slice")
+    moves = node.op in ELEMENTWISE | FOLLOWING or node.op in ("concat", "slice")
     if not moves or len(node.shape) not in (3, 5) or not any(map(_image, node.inputs)):
         return None
     attrs = _attributes(node)

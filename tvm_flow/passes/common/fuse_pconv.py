@@ -11,9 +11,9 @@ from tvm_flow.schedules.contract.problem import NHWC
 
 Users = dict[int, list[Node]]
 
-#: What a convolution says of itself only where it is not a product of every pixel with one matrix
-#: (a dilation of one tap does not matter, and is rare).
-_NOT_POINTWISE = frozenset({"groups", "dh", "dw", "pb", "pr"})
+#: What a convolution says of itself only where it is not a product of every pixel with matrices (a
+#: dilation of one tap does not matter, and is rare).
+_PADDED_OR_DILATED = frozenset({"dh", "dw", "pb", "pr"})
 
 
 def fuse_pconv_pointwise(graph: Graph) -> Graph:
@@ -26,12 +26,15 @@ def fuse_pconv_block(graph: Graph) -> Graph:
     return rewrite(graph, _block)
 
 
-def is_pointwise(node: Node, layouts: tuple[str, ...] = (NHWC,)) -> bool:
-    """A 1x1, stride-1, unpadded convolution in one group, in one of ``layouts``."""
+def is_pointwise(node: Node, layouts: tuple[str, ...] = (NHWC,), *, grouped: bool = False) -> bool:
+    """A 1x1, stride-1, unpadded convolution, in one group or maybe ``grouped``, in one of
+    ``layouts``."""
     a = node.attrs
-    return node.op == "conv2d" and a["layout"] in layouts and not a.keys() & _NOT_POINTWISE and (
-        (a["kh"], a["kw"], a["sh"], a["sw"], a["ph"], a["pw"]) == (1, 1, 1, 1, 0, 0)
-    )  # fmt: skip
+    if node.op != "conv2d" or a["layout"] not in layouts:
+        return False
+    unusual = a.keys() & (_PADDED_OR_DILATED if grouped else {*_PADDED_OR_DILATED, "groups"})
+    window = (a["kh"], a["kw"], a["sh"], a["sw"], a["ph"], a["pw"])
+    return not unusual and window == (1, 1, 1, 1, 0, 0)
 
 
 def _pointwise(node: Node, users: Users) -> Node | None:

@@ -38,7 +38,7 @@ def _pointwise(node: Node, users: Users) -> Node | None:
     conv = node.inputs[0] if _turns(node, NCHW) else None
     if conv is None or only_user(conv, users) is not node:
         return None
-    if not is_pointwise(conv, (NHWC, NCHW_TO_NHWC)):
+    if not is_pointwise(conv, (NHWC, NCHW_TO_NHWC), grouped=True):
         return None
     plain = conv.attrs["res"] == "none" and not conv.attrs.get("mix") and "icp" not in conv.attrs
     source = _nchw_input(conv)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tvm_flow.ir.graph import Graph, Node, rewrite
+from tvm_flow.passes.common.elementwise import ELEMENTWISE, FOLLOWING
 from tvm_flow.schedules.contract.problem import AXES, NCHW, NCHW_TO_NHWC, NHWC
 from tvm_flow.schedules.operators.sliding import window_params
 
@@ -22,18 +23,7 @@ from tvm_flow.schedules.operators.sliding import window_params
 TRANSPOSED_CHANNELS, TRANSPOSED_CHANNELS_1X1 = 16, 192
 
 _AXIS = {0: 0, 1: 3, 2: 1, 3: 2}
-_ELEMENTWISE = {"act", "clip", "add", "multiply", "subtract", "divide", "affine"}
-#: The same of Relax's, which have no channel axis: they stay in the layout of what they read.
-_FOLLOWING = frozenset(
-    f"relax.{name}"
-    for name in (
-        "abs", "atan", "ceil", "cos", "erf", "exp", "floor", "log", "negative", "nn.gelu_tanh",
-        "nn.leakyrelu", "round", "rsqrt", "sign", "sin", "sqrt", "square", "tan", "tanh",
-        "maximum", "minimum", "power", "where", "greater", "greater_equal", "less", "less_equal",
-        "equal", "not_equal",
-    )
-)  # fmt: skip
-_RULED = _ELEMENTWISE | {
+_RULED = ELEMENTWISE | {
     "conv2d", "conv3d", "conv_transpose", "concat", "slice", "max_pool", "avg_pool", "global_pool",
     "pconv", "channel_shuffle", "concat_shuffle", "regroup", "resize",
 }  # fmt: skip
@@ -86,10 +76,14 @@ class _Converter:
         self.new[id(node)], self.in_nhwc[id(node)] = new, nhwc
 
     def _convertible(self, node: Node) -> bool:
-        if node.op in _FOLLOWING:
-            read = (self.in_nhwc[id(source)] for source in node.inputs if source.op != "const")
-            return _of_one_layout(node) and any(read)
-        return node.op in _RULED and (node.op not in _ELEMENTWISE or _of_one_layout(node))
+        if node.op not in ELEMENTWISE | FOLLOWING:
+            return node.op in _RULED
+        return _of_one_layout(node) and any(self._suits_nhwc(node, s) for s in node.inputs)
+
+    def _suits_nhwc(self, node: Node, source: Node) -> bool:
+        """Whether an element-wise operator has something of an input's being in NHWC: what reads
+        the network's own input is likely to be read by a convolution."""
+        return self.in_nhwc[id(source)] or (source.op == "input" and node.op in ELEMENTWISE)
 
     def _pixel(self, node: Node) -> bool:
         """A 4-D tensor of one pixel has the same elements in the same order in both layouts."""

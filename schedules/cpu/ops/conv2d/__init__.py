@@ -9,7 +9,7 @@ from tvm_flow.schedules.cpu.emit.winograd import positions
 from tvm_flow.schedules.cpu.ops.conv2d.direct import Direct
 from tvm_flow.schedules.cpu.ops.conv2d.direct_nchw import DirectNchw
 from tvm_flow.schedules.cpu.ops.conv2d.narrow import Narrow
-from tvm_flow.schedules.cpu.ops.conv2d.winograd import Winograd
+from tvm_flow.schedules.cpu.ops.conv2d.winograd import Winograd, phase_of
 
 _DIRECT, _WINOGRAD = (Direct(), DirectNchw()), (Winograd(2), Winograd(4))
 _NARROW = Narrow()
@@ -19,6 +19,8 @@ ALGORITHMS: list[CpuAlgorithm] = [*_DIRECT, _NARROW, *_WINOGRAD]
 WINOGRAD_CHANNELS = 16
 #: What reading one weight from memory costs, in multiply-accumulates (decision 0007).
 WEIGHT_COST = 12
+#: The same from the last cache (decision 0021).
+CACHED_WEIGHT_COST = 2
 
 
 def ranked(problem: Problem, cpu: Cpu) -> list[CpuAlgorithm]:
@@ -29,13 +31,20 @@ def ranked(problem: Problem, cpu: Cpu) -> list[CpuAlgorithm]:
         return [_NARROW, *direct]
     if not _WINOGRAD[0].applies(problem, cpu):
         return direct
-    h, w = problem["h"], problem["w"]
-    winograd = sorted(_WINOGRAD, key=lambda way: _winograd_cost(way.m, h, w))
-    pays = _winograd_cost(winograd[0].m, h, w) < 9 * (h * w + WEIGHT_COST)
+    winograd = sorted(_WINOGRAD, key=lambda way: _winograd_cost(way.m, problem, cpu))
+    fewest = _winograd_cost(winograd[0].m, problem, cpu)
+    pays = fewest < 9 * (problem["h"] * problem["w"] + WEIGHT_COST)
     narrow = min(problem["co"], problem["ci"]) < WINOGRAD_CHANNELS
     return [*winograd, *direct] if pays and not narrow else [*direct, *winograd]
 
 
-def _winograd_cost(m: int, h: int, w: int) -> int:
-    """Multiply-accumulates and weights to read, per input and output channel."""
-    return positions(m) * (-(-h // m) * -(-w // m) + WEIGHT_COST)
+def _winograd_cost(m: int, problem: Problem, cpu: Cpu) -> int:
+    """Multiply-accumulates and weights to read, per input and output channel: from memory once, by
+    every further phase of a dilated convolution from the cache that they fit."""
+    phase = phase_of(problem)
+    phases = phase["n"] // problem["n"]
+    tiles = phases * -(-phase["h"] // m) * -(-phase["w"] // m)
+    size = problem.dtype.bytes * positions(m) * problem["ci"] * problem["co"]
+    again = 0 if size <= cpu.l2_bytes else CACHED_WEIGHT_COST
+    again = again if size <= cpu.last_cache_bytes else WEIGHT_COST
+    return positions(m) * (tiles + WEIGHT_COST + (phases - 1) * again)

@@ -8,11 +8,13 @@ not aligned cost less than copying the block into packed panels first.
 Where one pixel is left beside whole vectors, as at 7 x 7, it alone has vectors along the input
 channels: of a vector of pixels of its own all products but one lane would be padding (decision
 0006).
+
+The groups of a grouped convolution are images of their own here, each with its own weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
@@ -73,12 +75,12 @@ class DirectNchw(CpuAlgorithm):
         if not super().applies(problem, device):
             return False
         s = Conv2dShape.of(problem)
-        plain = problem.text("res") == "none" and not s.mix and s.icp == s.ci and s.groups == 1
+        plain = problem.text("res") == "none" and not s.mix and s.icp == s.ci
         return s.pointwise and plain and fits(s.h * s.w)
 
     def weights(self, problem: Problem, device: Cpu) -> list[TensorSpec]:
-        *_, ci, co = _shape(problem)
-        return packed(problem, weight=co * ci, bias=co)
+        s = Conv2dShape.of(problem)
+        return packed(problem, weight=s.co * s.gi, bias=s.co)
 
     def pack(self, problem: Problem, device: Cpu, weights: Mapping[str, Array]) -> list[Array]:
         return [weights["weight"].reshape(-1), weights["bias"]]
@@ -144,6 +146,7 @@ class _PixelVectorEmitter:
         self.pixels, self.act = h * w, activations.emitter(problem.text("act"), cpu)
         self.cpu, self.args = cpu, args
         self.tiling = Tiling(knobs["mt"], knobs["nv"], knobs["ku"], bool(knobs["order"]))
+        self.own = _own_channels(problem)
         self.last = _LastPixelEmitter(problem, cpu, args)
 
     def block(self, image: Expr, first: Expr, count: int, threads: int = 1) -> None:
@@ -175,14 +178,17 @@ class _PixelVectorEmitter:
             self.co,
             self.tiling,
             weights,
-            lambda c: [Segment(self.args["weight"], c * self.ci, 0, self.ci, self.ci)],
+            lambda c: [
+                Segment(self.args["weight"], (c + self.own(image)) * self.ci, 0, self.ci, self.ci)
+            ],
             lambda c: self._epilogue(image, first, c),
             tiles=tiles,
         )
 
     def _epilogue(self, image: Expr, first: Expr, channel: Expr) -> Epilogue:
         def epilogue(value: Value, _i: Expr, j: Expr, pixel: Expr, width: int, valid: int) -> None:
-            total = bind(value() + splat(self.args["bias"][channel + j], width), width)
+            bias = self.args["bias"][channel + self.own(image) + j]
+            total = bind(value() + splat(bias, width), width)
             out = bind(self.act(total, width), width)
             at = (image * self.co + channel + j) * self.pixels + first + pixel
             store_valid(self.args["y"], out, at, width, valid)
@@ -191,8 +197,15 @@ class _PixelVectorEmitter:
 
 
 def _shape(problem: Problem) -> tuple[int, int, int, int, int]:
-    n, h, w, ci, co = (problem[name] for name in ("n", "h", "w", "ci", "co"))
-    return n, h, w, ci, co
+    """Images (as many as groups for each), their height, width and channels, output channels."""
+    s = Conv2dShape.of(problem)
+    return s.n * s.groups, s.h, s.w, s.gi, s.go
+
+
+def _own_channels(problem: Problem) -> Callable[[Expr], Expr]:
+    """The first output channel of an image among all that have weights."""
+    s = Conv2dShape.of(problem)
+    return lambda image: image % s.groups * s.go if s.groups > 1 else 0
 
 
 class _LastPixelEmitter:
@@ -202,7 +215,7 @@ class _LastPixelEmitter:
     def __init__(self, problem: Problem, cpu: Cpu, args: Mapping[str, tirx.Buffer]) -> None:
         _, h, w, self.ci, self.co = _shape(problem)
         self.pixels, self.act = h * w, activations.emitter(problem.text("act"), cpu)
-        self.args, self.lanes = args, cpu.lanes
+        self.args, self.lanes, self.own = args, cpu.lanes, _own_channels(problem)
 
     def alone(self, count: int) -> bool:
         """Whether it is, among ``count`` pixels."""
@@ -217,6 +230,7 @@ class _LastPixelEmitter:
     def emit(self, image: Expr, channel: Expr, count: int) -> None:
         """``count`` output channels from ``channel`` on."""
         lanes, whole = self.lanes, self.ci // self.lanes
+        own = channel + self.own(image)
         sums = registers(count * lanes)
         for i in range(count):
             store(sums, f32(0.0, lanes), i * lanes, lanes)
@@ -224,11 +238,11 @@ class _LastPixelEmitter:
             with T.serial(0, whole) as v:
                 for i in range(count):
                     total = load(sums, i * lanes, lanes)
-                    total = total + self._products(channel + i, v * lanes, lanes)
+                    total = total + self._products(own + i, v * lanes, lanes)
                     store(sums, total, i * lanes, lanes)
         for i in range(count):
-            total = self._sum(load(sums, i * lanes, lanes), channel + i)
-            result = bind(total + self.args["bias"][channel + i], 1)
+            total = self._sum(load(sums, i * lanes, lanes), own + i)
+            result = bind(total + self.args["bias"][own + i], 1)
             at = (image * self.co + channel + i + 1) * self.pixels - 1
             store(self.args["y"], self.act(result, 1), at, 1)
 

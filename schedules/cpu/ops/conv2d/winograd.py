@@ -1,8 +1,13 @@
-"""Dense 3 x 3 convolution, stride 1, same padding, by Winograd F(m x m, 3 x 3)."""
+"""Dense 3 x 3 convolution, stride 1, same padding, by Winograd F(m x m, 3 x 3).
+
+Under a dilation of d, every d-th row and column are an image of their own, whose taps are next to
+each other: there are d x d such *phases*, all of the size of the largest.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
@@ -17,8 +22,8 @@ from tvm_flow.schedules.cpu.emit import activations, winograd
 from tvm_flow.schedules.cpu.emit.kernel import prim_func
 from tvm_flow.schedules.cpu.emit.microkernel import Epilogue, Tiling, inner_threads, parallel
 from tvm_flow.schedules.cpu.emit.packing import Panels, balanced, even_rows, pack_vector
-from tvm_flow.schedules.cpu.emit.staging import Source, stage_rows
-from tvm_flow.schedules.cpu.emit.vector import Expr
+from tvm_flow.schedules.cpu.emit.staging import Source, stage_phase, stage_rows
+from tvm_flow.schedules.cpu.emit.vector import Expr, Value
 from tvm_flow.schedules.cpu.ops.conv2d.emit import finish_and_store
 from tvm_flow.schedules.operators.conv2d import CONV2D, Conv2dShape
 
@@ -32,7 +37,7 @@ class Winograd(CpuAlgorithm):
         self.m, self.name = m, f"winograd{m}"
 
     def applies(self, problem: Problem, device: Cpu) -> bool:
-        return super().applies(problem, device) and same_3x3(problem)
+        return super().applies(problem, device) and same_3x3(phase_of(problem))
 
     def weights(self, problem: Problem, device: Cpu) -> list[TensorSpec]:
         panels = Panels(problem["co"], device.lanes)
@@ -44,6 +49,7 @@ class Winograd(CpuAlgorithm):
         return [matrices, pack_vector(weights["bias"], device.lanes)]
 
     def default(self, problem: Problem, device: Cpu) -> Knobs:
+        problem = phase_of(problem)
         m, h, w, n = (self.m, *(problem[k] for k in ("h", "w", "n")))
         across, down = -(-w // m), -(-h // m)
         size = problem.dtype.bytes * winograd.positions(m)
@@ -66,6 +72,7 @@ class Winograd(CpuAlgorithm):
 
     def space(self, problem: Problem, device: Cpu) -> Space:
         default, m = self.default(problem, device), self.m
+        problem = phase_of(problem)
         down = -(-problem["h"] // m)
         panels = Panels(problem["co"], device.lanes).count
         choices = {
@@ -79,7 +86,8 @@ class Winograd(CpuAlgorithm):
 
     def build(self, problem: Problem, device: Cpu, knobs: Knobs, name: str) -> tirx.PrimFunc:
         device.check_tile(knobs["mt"], knobs["nv"])
-        n, h = problem["n"], problem["h"]
+        phase = phase_of(problem)
+        n, h = phase["n"], phase["h"]
         rows = min(h, knobs["rows"] * self.m)
         whole, rest = divmod(h, rows)
         blocks = whole + (1 if rest else 0)
@@ -104,19 +112,28 @@ class Winograd(CpuAlgorithm):
         image: Expr, first: Expr, rows: int,
     ) -> None:  # fmt: skip
         """Outputs of ``rows`` rows from row ``first``."""
-        m, h, w, ci, co = (self.m, *(problem[k] for k in ("h", "w", "ci", "co")))
+        phase, d = phase_of(problem), problem.get("dh", 1)
+        m, w, ci, co = (self.m, *(phase[k] for k in ("w", "ci", "co")))
         right = winograd.covered(w, m) + 1 - w
-        source = Source(args["x"], h, w, problem["icp"], problem["ic0"], ci, 1, right=right)
+        source = Source(
+            args["x"], problem["h"], problem["w"], problem["icp"], problem["ic0"], ci, 1,
+            right=right, every=d,
+        )  # fmt: skip
         need, pitch = winograd.covered(rows, m) + 2, source.width * ci
         pad = T.alloc_buffer((need * pitch,), source.buffer.dtype)
-        stage_rows(source, pad, image, first - 1, need, need, device.lanes)
+        stage = stage_rows if d == 1 else stage_phase
+        stage(source, pad, image, first - 1, need, need, device.lanes)
         act, res = activations.emitter(problem.text("act"), device), problem.text("res")
 
         def epilogue(y: Expr, x: Expr) -> Epilogue:
-            base = (image * h + first + y) * w + x
-            return lambda value, i, j, channel, width, valid: finish_and_store(
-                args, value, (base + i * w + j) * co + channel, width, valid, act, res
-            )
+            def store(
+                value: Value, i: Expr, j: Expr, channel: Expr, width: int, valid: int
+            ) -> None:
+                with _output_pixel(problem, image, (first, y, i), (x, j)) as pixel:
+                    at = pixel * co + channel
+                    finish_and_store(args, value, at, width, valid, act, res)
+
+            return store
 
         winograd.WinogradEmitter(
             m=m, rows=rows, width=w, ci=ci, pad=pad, pitch=pitch, weight=args["weight"],
@@ -124,6 +141,40 @@ class Winograd(CpuAlgorithm):
             tiling=Tiling(knobs["mt"], knobs["nv"], knobs["ku"], bool(knobs["order"])),
             epilogue=epilogue, by_lane=device.by_lane, threads=inner_threads(device, knobs),
         ).emit()  # fmt: skip
+
+
+def phase_of(problem: Problem) -> Problem:
+    """The undilated problem that a phase is, its images those of all phases; any other problem as
+    it is."""
+    s = Conv2dShape.of(problem)
+    d, others = s.dh, ("dh", "dw", "ph", "pw", "pb", "pr")
+    if d == 1 or s.dw != d or s.border != (d,) * 4:
+        return problem
+    params = {k: v for k, v in problem.params if k not in others}
+    smaller = {"n": s.n * d * d, "h": -(-s.h // d), "w": -(-s.w // d), "ph": 1, "pw": 1}
+    return Problem.of(problem.op, {**params, **smaller}, problem.layout, problem.dtype)
+
+
+@contextmanager
+def _output_pixel(
+    problem: Problem, image: Expr, row: tuple[Expr, Expr, Expr], column: tuple[Expr, Expr]
+) -> Iterator[Expr]:
+    """The number of an output pixel of a phase, and a condition where phases are of different
+    sizes. ``row``: the block's first row, the tile's in the block, the pixel's in the tile;
+    ``column``: the tile's, the pixel's in the tile."""
+    d, h, w = problem.get("dh", 1), problem["h"], problem["w"]
+    (first, down, i), (across, j) = row, column
+    if d == 1:
+        yield (image * h + first + down) * w + across + i * w + j
+        return
+    phase = image % (d * d)
+    y, x = (first + down + i) * d + phase // d, (across + j) * d + phase % d
+    pixel = (image // (d * d) * h + y) * w + x
+    if h % d == 0 and w % d == 0:
+        yield pixel
+        return
+    with T.If(tirx.And(y < h, x < w)), T.Then():
+        yield pixel
 
 
 def same_3x3(problem: Problem) -> bool:
