@@ -18,6 +18,7 @@ from tvm_flow.frontend.apart import (  # noqa: F401
     empty,
     indexing,
     linear,
+    losses,
     pooling,
     reductions,
     resizing,
