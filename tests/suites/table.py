@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.suites.cases import CLASSES, RIGHT, Outcome
 
 _FOLDER = Path(__file__).parent / "tables"
+_CHECKOUT = f"{Path(__file__).parents[2]}/"
 _WHY = 110  # characters kept of a sentence
 
 Table = dict[str, Outcome]
@@ -28,7 +29,7 @@ def read(suite: str) -> Table:
 def write(suite: str, outcomes: Mapping[str, Outcome]) -> None:
     lines = []
     for key, outcome in sorted(outcomes.items()):
-        why = " ".join(outcome.why.split())[:_WHY].strip()
+        why = " ".join(outcome.why.replace(_CHECKOUT, "").split())[:_WHY].strip()
         lines.append(f"{key} {outcome.kind} {why}".strip())
     path_of(suite).write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.suites import table
-from tests.suites.cases import BADLY, WRONG, Outcome
+from tests.suites.cases import BADLY, RIGHT, WRONG, Outcome
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("torch_modules", "torch_operators")
+#: How many cases are to be right, of how many.
+BAR = {"torch_modules": (620, 723), "torch_operators": (1650, 2191)}
 
 
 def run(name: str, folder: Path, *arguments: str, timeout_s: int) -> dict[str, Outcome]:
@@ -53,3 +55,9 @@ def test_everything(name: str, tmp_path: Path) -> None:
 def test_nothing_is_wrong(name: str) -> None:
     counts = table.counts(table.read(name))
     assert (counts[WRONG], counts[BADLY]) == (0, 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_enough_is_right(name: str) -> None:
+    counts, (right, cases) = table.counts(table.read(name)), BAR[name]
+    assert counts[RIGHT] / sum(counts.values()) >= right / cases
