@@ -12,6 +12,9 @@ import torch
 from tests.passes.nodes import act, affine, binary, const, conv, given
 from tvm_flow.ir.graph import Graph, Node
 from tvm_flow.passes.common.fold_affine import fold_affine
+from tvm_flow.passes.common.fuse_epilogue import fuse_epilogue
+from tvm_flow.passes.cpu.fuse_mbconv import fuse_mbconv
+from tvm_flow.passes.cpu.to_nhwc import to_nhwc
 from tvm_flow.verify.evaluate import Evaluator
 
 rng = np.random.default_rng(1)
@@ -111,3 +114,56 @@ def test_infinite_and_unordered_constants_stay() -> None:
     for bad in (binary("divide", conv(x), const(0.0)), binary("divide", const(1.0), conv(x)),
                 binary("add", conv(x), const(np.nan))):  # fmt: skip
         assert len(ops(fold_affine(Graph([x], [bad])))) == 2
+
+
+def compiled_shape(x: Node) -> Graph:
+    """What the layout pass and the epilogues make of a network."""
+    graph = to_nhwc(fold_affine(Graph(x_inputs(x), [x])), border="NHWC")
+    return fuse_epilogue(graph)
+
+
+def x_inputs(node: Node) -> list[Node]:
+    return [found for found in Graph([], [node]).nodes() if found.op == "input"]
+
+
+def depthwise(x: Node, k: int = 3) -> Node:
+    return conv(x, x.shape[1], k, groups=x.shape[1])
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda x: linear(act(conv(x, 58), "hardswish")), "conv2d"),
+        (lambda x: linear(act(depthwise(x), "hardswish")), "depthwise"),
+        (lambda x: binary("multiply", act(depthwise(x)), per_channel(10)), "depthwise"),
+    ],
+)
+def test_scales_after_activations_go_into_epilogues(
+    make: Callable[[Node], Node], expected: str
+) -> None:
+    x = given((1, 10, 6, 6))
+    end = make(x)
+    before = values(Graph([x], [end]))[0].transpose(0, 2, 3, 1)
+    torch.manual_seed(0)
+    graph = compiled_shape(end)
+    assert ops(graph) == [expected]
+    assert graph.outputs[0].attrs["post"] == 1
+    turned = torch.randn(x.shape, dtype=torch.float64).permute(0, 2, 3, 1)
+    (y,) = Evaluator(graph).run([turned], double=True)
+    np.testing.assert_allclose(y.numpy(), before, rtol=1e-4, atol=1e-5)
+
+
+def test_a_batch_norm_keeps_the_activation_after_it() -> None:
+    """Which the kernel of the batch norm computes at no cost."""
+    x = given((1, 8, 6, 6))
+    norm = affine(act(conv(x)), np.full(8, 2, "f"), np.ones(8, "f"))
+    graph = compiled_shape(act(norm, "relu6"))
+    assert [node.attrs["act"] for node in graph.nodes() if node.inputs] == ["relu", "relu6"]
+
+
+def test_kernels_with_scales_are_in_no_chain() -> None:
+    x = given((1, 8, 20, 20))
+    first = linear(act(conv(x, 16, 1)))
+    chain = conv(act(depthwise(first)), 8, 1)
+    graph = fuse_mbconv(compiled_shape(chain), 0)
+    assert "mbconv" not in ops(graph)

@@ -102,7 +102,7 @@ def _after_activation(node: Node, users: Users) -> Node | None:
         return None
     act = found.x
     made, flat = act.inputs[0], found.along(1)
-    if flat is None or made.op not in ("conv2d", "conv3d", "conv_transpose"):
+    if flat is None or made.op != "conv2d":
         return None
     if only_user(made, users) is not act:
         return None
