@@ -64,7 +64,8 @@ class DirectNchw(CpuAlgorithm):
     layouts = (NCHW,)
 
     def applies(self, problem: Problem, device: Cpu) -> bool:
-        return super().applies(problem, device) and problem["cp"] == problem["c"]
+        whole = problem["cp"] == problem["c"] and not problem.get("post", 0)
+        return super().applies(problem, device) and whole
 
     def weights(self, problem: Problem, device: Cpu) -> list[TensorSpec]:
         s = ImageShape.of(problem)
