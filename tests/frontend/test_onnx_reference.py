@@ -93,6 +93,14 @@ def test_what_nobody_computes_is_a_sentence() -> None:
         Reference(model).outputs([numbers(2, 3, 4)])
 
 
+def test_sigmoid_has_no_least_value() -> None:
+    x = np.array([-80.0, -40.0, -19.0, -1.0, 0.0, 2.0, 90.0], np.float32)
+    model = model_of(helper.make_node("Sigmoid", ["x"], ["y"]), {"x": x})
+    exact = 1 / (1 + np.exp(-x.astype(np.float64)))
+    (made,) = Reference(model).outputs([x])
+    np.testing.assert_allclose(made, exact, rtol=1e-5)
+
+
 def test_a_model_says_who_its_reference_is(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     model = model_of(helper.make_node("Relu", ["x"], ["y"]), {"x": numbers(2, 3)})
