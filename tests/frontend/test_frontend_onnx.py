@@ -238,6 +238,8 @@ def test_inputs_that_cannot_be_compiled(tmp_path: Path) -> None:
     cast = [helper.make_node("Cast", ["x"], ["y"], to=FLOAT)]
     with pytest.raises(ModelError, match="input x of the ONNX model is float8_e5m2: inputs are"):
         load(graph_file(path, cast, {}, kind=TensorProto.FLOAT8E5M2, opset=19))
+    with pytest.raises(ModelError, match=r"input x of the ONNX model has no elements: .* 4x0x2"):
+        load(graph_file(path, relu(), {}, (4, 0, 2)))
     constant = helper.make_node("Constant", [], ["y"], value_float=1.0)
     graph = helper.make_graph([constant], "net", [], [value("y", ())])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)

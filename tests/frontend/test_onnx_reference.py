@@ -101,6 +101,19 @@ def test_sigmoid_has_no_least_value() -> None:
     np.testing.assert_allclose(made, exact, rtol=1e-5)
 
 
+def test_weights_and_inputs_off_by_a_rounding() -> None:
+    """What is multiplied by; not what says how large something is to be."""
+    x, scales = numbers(1, 1, 8, 8), np.array([1, 1, 2, 2], np.float32)
+    product = model_of(helper.make_node("MatMul", ["x", "w"], ["y"]), {"x": x},
+                       {"w": numbers(8, 8)})  # fmt: skip
+    resize = model_of(helper.make_node("Resize", ["x", "", "s"], ["y"]), {"x": x}, {"s": scales})
+    for model in (product, resize):
+        reference = Reference(model)
+        (near,), (exact,) = reference.outputs_off([x]), reference.outputs([x])
+        error = np.abs(near - exact).max() / np.abs(exact).max()
+        assert 1e-8 < error < 1e-6
+
+
 def test_a_model_says_who_its_reference_is(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     model = model_of(helper.make_node("Relu", ["x"], ["y"]), {"x": numbers(2, 3)})

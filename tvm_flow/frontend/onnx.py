@@ -115,6 +115,12 @@ def _input(value: onnx.ValueInfoProto) -> InputSpec:
             fix=_EXPORT,
         )
     sizes = tuple(int(dim.dim_value) for dim in kind.shape.dim)
+    if any(dim.HasField("dim_value") and dim.dim_value == 0 for dim in kind.shape.dim):
+        raise ModelError(
+            f"The input {value.name} of the ONNX model has no elements",
+            why=f"its shape is {'x'.join(map(str, sizes))}",
+            fix="export the model for inputs that have elements",
+        )
     if not kind.HasField("shape") or min(sizes, default=1) <= 0:
         shown = "x".join(str(dim.dim_value or dim.dim_param or "?") for dim in kind.shape.dim)
         raise ModelError(
