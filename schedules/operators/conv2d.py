@@ -9,12 +9,14 @@
                          channels from the g-th part of the input's
   icp, ic0               channels of the input tensor and first one read (a slice costs nothing)
   act, res               activation; residual "none", "pre" (before act) or "post" (after)
+  post                   1: scale and shift per channel after the activation, where there are any
   mix                    1: output channel 2i comes from the ``bypass`` input, 2i+1 is computed
                          here (ShuffleNet's concat and shuffle folded into the store)
   bcp, bc0               channels of the bypass tensor and first one read
 
 Layouts: NHWC; ``nchw_to_nhwc`` for the first layer of a network; ``nchw`` for a convolution between
-two NCHW tensors. Weights: ``weight`` [co, ci / groups, kh, kw], ``bias`` [co].
+two NCHW tensors. Weights: ``weight`` [co, ci / groups, kh, kw], ``bias`` [co]; with
+``post`` also ``post_scale`` and ``post_shift`` [co].
 """
 
 from __future__ import annotations
@@ -106,7 +108,8 @@ class Conv2d(Operator):
 
     def weight_shapes(self, problem: Problem) -> dict[str, tuple[int, ...]]:
         s = Conv2dShape.of(problem)
-        return {"weight": (s.co, s.gi, s.kh, s.kw), "bias": (s.co,)}
+        own = {"weight": (s.co, s.gi, s.kh, s.kw), "bias": (s.co,)}
+        return own | reference.post_shapes(problem, s.co)
 
     def reference(
         self, problem: Problem, inputs: Sequence[Array], weights: Mapping[str, Array]
@@ -116,7 +119,7 @@ class Conv2d(Operator):
         y = reference.conv2d_nhwc(
             x, weights["weight"], weights["bias"], s.stride, s.border, s.dilation, s.groups
         )
-        y = reference.epilogue(problem, y, list(inputs[1:]))
+        y = reference.epilogue(problem, y, list(inputs[1:]), weights)
         return [reference.from_nhwc(y, problem.layout_out)]
 
     def macs(self, problem: Problem) -> int:

@@ -7,7 +7,8 @@ stay the 32-bit sums that kernels keep: what they are scaled to is a matter of t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -119,13 +120,37 @@ def more_inputs(problem: Problem, grid: tuple[int, int, int]) -> list[TensorSpec
     return found
 
 
-def epilogue(problem: Problem, y: Array, more: list[Array]) -> Array:
+#: Weights of problems with ``post`` = 1: a scale and a shift per output channel of what comes out
+#: of the activation.
+POST = ("post_scale", "post_shift")
+
+
+def post_shapes(problem: Problem, channels: int) -> dict[str, tuple[int, ...]]:
+    """Of the weights that ``post`` adds."""
+    return dict.fromkeys(POST, (channels,)) if problem.get("post", 0) else {}
+
+
+def activated(problem: Problem, y: Array, weights: Mapping[str, Array]) -> Array:
+    """Activation, then scale and shift where the problem has them."""
+    y = activation(problem.text("act"), y)
+    if not problem.get("post", 0):
+        return y
+    scale, shift = (weights[name].astype(np.float64) for name in POST)
+    return (y * scale + shift).astype(y.dtype)
+
+
+def epilogue(
+    problem: Problem,
+    y: Array,
+    more: list[Array],
+    weights: Mapping[str, Array] = MappingProxyType({}),
+) -> Array:
     """Residual (before or after the activation), activation, and the channel shuffle with what
     bypasses the convolution; ``more`` as in :func:`more_inputs`."""
     more = list(more)
     residual = problem.text("res")
     y = y + more.pop(0) if residual == "pre" else y
-    y = activation(problem.text("act"), y)
+    y = activated(problem, y, weights)
     y = y + more.pop(0) if residual == "post" else y
     if not problem.get("mix", 0):
         return y

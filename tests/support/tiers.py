@@ -64,6 +64,7 @@ TIER_OF = {
     "passes/test_computed_weights.py": "unit",
     "passes/test_fusion_rewrites.py": "unit",
     "passes/test_rewrites.py": "unit",
+    "passes/test_scales.py": "unit",
     "remote": "process",
     "runtime": "unit",
     "runtime/test_faults.py": "process",

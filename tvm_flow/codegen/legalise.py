@@ -31,14 +31,8 @@ def legalise(*, unscheduled: bool = False) -> tvm.transform.Pass:
     return relax.transform.LegalizeOps(rules, skip_ops=["relax.reshape"])
 
 
-def _atan2(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
-    """Under another name than that of C's function, which it calls."""
-    return builder.call_te(topi.atan2, *call.args, primfunc_name_hint="arc_tangent")
-
-
 def _rules(total: Sum) -> dict[str, Rule]:
     return {
-        "relax.atan2": _atan2,
         "relax.mean": _reduction(lambda x, axes: _mean(x, axes, total)),
         "relax.sum": _reduction(lambda x, axes: total(x, axes, _kept(x, axes))),
         "relax.nn.layer_norm": partial(_layer_norm, total=total),

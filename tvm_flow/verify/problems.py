@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from tvm_flow.schedules.contract.problem import NCHW, NHWC, Problem
 from tvm_flow.schedules.operators import resize
+from tvm_flow.schedules.operators.reference import POST
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,
@@ -57,7 +58,7 @@ def _convolution(w: Problem, x: Tensor, kernel: Tensor, bias: Tensor, groups: in
 def _conv2d(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
     x = inputs[0][:, w["ic0"] : w["ic0"] + w["ci"]]
     y = _convolution(w, x, weights["weight"], weights["bias"], w.get("groups", 1))
-    return _finish(w, y, inputs[1:])
+    return _finish(w, y, inputs[1:], weights)
 
 
 def _conv_transpose(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
@@ -66,7 +67,7 @@ def _conv_transpose(w: Problem, inputs: list[Tensor], weights: Weights) -> Tenso
         x, weights, (w["sh"], w["sw"]), (w["ph"], w["pw"]), (w["oh"], w["ow"]),
         (w.get("dh", 1), w.get("dw", 1)), w.get("groups", 1),
     )  # fmt: skip
-    return _finish(w, y, inputs[1:])
+    return _finish(w, y, inputs[1:], weights)
 
 
 def transposed_convolution(
@@ -88,7 +89,7 @@ def _conv3d(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
     stride, cut = (tuple(w[f"{name}{axis}"] for axis in "dhw") for name in "sp")
     dilation = tuple(w.get(f"d{axis}", 1) for axis in "dhw")
     y = volume_convolution(x, weights, w["d"], stride, cut, dilation, w.get("groups", 1))
-    return _finish(w, y, inputs[1:])
+    return _finish(w, y, inputs[1:], weights)
 
 
 def volume_convolution(
@@ -104,10 +105,10 @@ def volume_convolution(
     return y.reshape(n, y.shape[1], -1, y.shape[4])
 
 
-def _resize(w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
+def _resize(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
     x = inputs[0][:, w["c0"] : w["c0"] + w["c"]]
     how = {name: w.text(name) for name in ("method", "mode", "rounding")}
-    return _finish(w, resized(x, (w["oh"], w["ow"]), **how), inputs[1:])
+    return _finish(w, resized(x, (w["oh"], w["ow"]), **how), inputs[1:], weights)
 
 
 def resized(x: Tensor, size: Pair, method: str, mode: str, rounding: str) -> Tensor:
@@ -127,11 +128,20 @@ def resized(x: Tensor, size: Pair, method: str, mode: str, rounding: str) -> Ten
     return x
 
 
-def _finish(w: Problem, y: Tensor, rest: list[Tensor]) -> Tensor:
+def _activated(w: Problem, y: Tensor, weights: Weights) -> Tensor:
+    """Activation, then scale and shift per channel where there are any."""
+    y = ACTIVATIONS[w.text("act")](y)
+    if not w.get("post", 0):
+        return y
+    scale, shift = (weights[name][:, None, None] for name in POST)
+    return y * scale + shift
+
+
+def _finish(w: Problem, y: Tensor, rest: list[Tensor], weights: Weights) -> Tensor:
     """Residual, activation and shuffle with the bypass."""
     if w.text("res") == "pre":
         y = y + rest[0]
-    y = ACTIVATIONS[w.text("act")](y)
+    y = _activated(w, y, weights)
     if w.text("res") == "post":
         y = y + rest[0]
     if dict(w.params).get("mix"):
@@ -146,14 +156,14 @@ def _mbconv(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
     window: dict[str, Any] = {"stride": w["st"], "padding": w["k"] // 2, "groups": w["hid"]}
     y = F.conv2d(y, weights["dw"].unsqueeze(1), weights["dwb"], **window)
     y = _pointwise(ACTIVATIONS[w.text("act2")](y), weights, 2)
-    return _finish(w, y, inputs[1:])
+    return _finish(w, y, inputs[1:], weights)
 
 
 def _depthwise(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
     x = inputs[0][:, w["c0"] : w["c0"] + w["c"]]
     kernel = weights["weight"].unsqueeze(1)
     y = _convolution(w, x, kernel, weights["bias"], w["c"])
-    return ACTIVATIONS[w.text("act")](y)
+    return _activated(w, y, weights)
 
 
 def _pool2d(w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:

@@ -23,6 +23,7 @@ from tvm_flow.schedules.cpu.emit import activations
 from tvm_flow.schedules.cpu.emit.kernel import prim_func
 from tvm_flow.schedules.cpu.emit.microkernel import Weights, tile_count
 from tvm_flow.schedules.cpu.emit.packing import Panels, even_rows, pack_matrix, pack_vector
+from tvm_flow.schedules.cpu.emit.post import pack_post, post_weights
 from tvm_flow.schedules.cpu.ops.conv2d.emit import emit_flat, emit_rows, rows_between
 from tvm_flow.schedules.operators.conv2d import CONV2D, Conv2dShape
 
@@ -36,7 +37,8 @@ class Direct(CpuAlgorithm):
     def weights(self, problem: Problem, device: Cpu) -> list[TensorSpec]:
         s = Conv2dShape.of(problem)
         padded = s.groups * Panels(s.go, device.lanes).padded
-        return packed(problem, weight=s.k * padded, bias=padded)
+        own = packed(problem, weight=s.k * padded, bias=padded)
+        return [*own, *post_weights(problem, device, s.co)]
 
     def pack(self, problem: Problem, device: Cpu, weights: Mapping[str, Array]) -> list[Array]:
         s = Conv2dShape.of(problem)
@@ -47,7 +49,8 @@ class Direct(CpuAlgorithm):
             matrices.append(pack_matrix(matrix, device.lanes))
         for bias in np.split(weights["bias"], s.groups):
             biases.append(pack_vector(bias, device.lanes))
-        return [np.concatenate(matrices), np.concatenate(biases)]
+        own = [np.concatenate(matrices), np.concatenate(biases)]
+        return [*own, *pack_post(problem, device, weights)]
 
     def default(self, problem: Problem, device: Cpu) -> Knobs:
         s = Conv2dShape.of(problem)
