@@ -64,8 +64,9 @@ class DirectNchw(CpuAlgorithm):
     layouts = (NCHW,)
 
     def applies(self, problem: Problem, device: Cpu) -> bool:
-        whole = problem["cp"] == problem["c"] and not problem.get("post", 0)
-        return super().applies(problem, device) and whole
+        if not super().applies(problem, device):
+            return False
+        return problem["cp"] == problem["c"] and not problem.get("post", 0)
 
     def weights(self, problem: Problem, device: Cpu) -> list[TensorSpec]:
         s = ImageShape.of(problem)
