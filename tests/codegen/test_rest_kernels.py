@@ -115,6 +115,7 @@ def test_machine_code_calls_no_library(target: str, tmp_path: Path) -> None:
     graph = run_phases(imported(snippet(*EVERY.values()), SHAPE), phases())
     built = CPU.compile(CPU.lower(graph, targets.load(target)))
     objects = tmp_path / "kernels.o"
+    assert built.module is not None
     built.module.write_to_file(str(objects), "o")
     names = set(objects.read_bytes().split(b"\0"))
     for function in (b"expf", b"logf", b"tanhf", b"erff", b"powf", b"fmodf", b"floorf", b"roundf"):

@@ -88,8 +88,8 @@ def test_extreme_inputs(apply: Callable[[str, Array], Array], act: str) -> None:
             assert value == pytest.approx(wanted, rel=1e-6, abs=2e-6), f"{act}({x})"
         elif np.isinf(wanted):
             assert value == wanted, f"{act}({x})"
-        elif act == "gelu":  # infinity times zero there; here the limit
-            assert value == np.maximum(x, 0), f"{act}({x})"
+        elif act == "gelu":  # infinity times zero there; here as near to the limit as elsewhere
+            assert value == pytest.approx(np.maximum(x, 0), abs=2e-6), f"{act}({x})"
         else:
             assert np.isnan(value), f"{act}({x})"
 

@@ -37,7 +37,7 @@ def run(folder: Path, *arguments: str, timeout_s: int) -> dict[str, Outcome]:
 
 def test_sample(tmp_path: Path) -> None:
     expected = table.read(NAME)
-    keys = table.sample(expected, 12)
+    keys = table.sample(expected, 8)
     file = tmp_path / "keys"
     file.write_text("\n".join(keys))
     found = run(tmp_path, "--keys", str(file), timeout_s=300)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from tvm_flow.api.values import ModelLike, model_value
 from tvm_flow.backends import Backend
 from tvm_flow.frontend.export import import_model, to_graph
@@ -11,6 +13,7 @@ from tvm_flow.passes.phases import Observer
 from tvm_flow.support.errors import UsageError
 from tvm_flow.targets import Board
 from tvm_flow.verify.network import VerifiedGraph, verified_graph
+from tvm_flow.verify.taken_apart import require_outputs
 
 __all__ = ["LoadedModel", "load_model", "optimised", "to_graph"]
 
@@ -51,4 +54,7 @@ def optimised(
     :class:`ModelError`, :class:`ImportUnsupportedError` and :class:`CompileError`.
     """
     phases = backend.phases(board, layout, choose)
-    return verified_graph(lambda: import_model(loaded), phases, layout, observe, loaded.sample)
+    accept = partial(require_outputs, loaded)
+    return verified_graph(
+        lambda: import_model(loaded), phases, layout, observe, loaded.sample, accept
+    )

@@ -34,7 +34,8 @@ def verify(
     made: Path, bundle: Path, format: str = BUNDLE, more: Sequence[Sequence[Array]] = ()
 ) -> tuple[CheckReport, list[list[Array]]]:
     """Run what was ``made`` in a ``format`` on the sample in ``bundle`` and compare with the
-    reference's result. Also returns its outputs for that sample, and for each list of inputs in ``more``.
+    reference's result. Also returns its outputs for that sample, and for each list of inputs in
+    ``more``.
 
     Raises :class:`NumericsError` for wrong numbers, :class:`CompileError` where the process
     crashes or hangs, and what loading raises.

@@ -18,7 +18,7 @@ from tvm.target import Target
 
 from tvm_flow.codegen.constants import Array, lift_constants
 from tvm_flow.codegen.legalise import legalise
-from tvm_flow.codegen.module_source import module_source
+from tvm_flow.codegen.module_source import module_source, symbol_of
 from tvm_flow.codegen.plan import make_plan
 from tvm_flow.ir.lowered import Lowered
 from tvm_flow.ir.plan import Plan
@@ -47,7 +47,7 @@ def compile_library(lowered: Lowered) -> CompiledLibrary:
             calls = calls_with_outputs()(lifted)
             plan, values = make_plan(calls, len(lowered.inputs), weights)
             kernels = {
-                var: func.with_attr("global_symbol", var.name_hint)
+                var: func.with_attr("global_symbol", symbol_of(var.name_hint))
                 for var, func in calls.functions.items()
                 if isinstance(func, tirx.PrimFunc)
             }

@@ -13,6 +13,12 @@ _SERVICES = {
 }
 
 
+def symbol_of(kernel: str) -> str:
+    """The name of a kernel's machine code: one that no C library has a function of, as it has of
+    ``atan2`` and ``erf``, which kernels of these names call."""
+    return f"kernel_{kernel}"
+
+
 def module_source(kernels: Sequence[PlannedKernel]) -> str:
     """One wrapper per kernel that takes its pointers out of an array, and the table of them all.
 
@@ -45,8 +51,9 @@ def _wrapper(number: int, kernel: PlannedKernel) -> str:
     count = len(kernel.argument_bytes)
     types, values = ", ".join(["void*"] * count), ", ".join(f"a[{i}]" for i in range(count))
     sizes = ", ".join(f"{size}u" for size in kernel.argument_bytes)
+    symbol = symbol_of(kernel.symbol)
     return (
-        f"\nextern int {kernel.symbol}({types or 'void'});\n"
+        f"\nextern int {symbol}({types or 'void'});\n"
         f"static const uint64_t bytes_{number}[] = {{{sizes or '0'}}};\n"
-        f"static int call_{number}(void* const* a) {{ return {kernel.symbol}({values}); }}\n"
+        f"static int call_{number}(void* const* a) {{ return {symbol}({values}); }}\n"
     )

@@ -64,9 +64,9 @@ def import_model(model: LoadedModel) -> Imported:
 
 
 def _require_elements(graph: Graph) -> None:
-    """Raise :class:`ImportUnsupportedError` for a tensor of which there is nothing to compute."""
+    """Raise :class:`ImportUnsupportedError` for an operator that has nothing to compute."""
     for node in graph.nodes():
-        if 0 in node.shape:
+        if 0 in node.shape and node.op not in ("input", "const"):
             place = f" in {node.modules[0]}" if node.modules else ""
             raise ImportUnsupportedError(
                 f"The model computes a tensor without elements{place}",

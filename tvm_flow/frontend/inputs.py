@@ -83,7 +83,7 @@ def _integers(shape: Any) -> Shape:
 
 
 def _require_sound(spec: InputSpec) -> None:
-    sizes = [isinstance(size, int) and size > 0 for size in spec.shape]
+    sizes = [isinstance(size, int) and size >= 0 for size in spec.shape]
     if not all(sizes) or np.prod(spec.shape, dtype=float) > _LARGEST:
         raise _no_shape(spec.shape)
     if spec.dtype and spec.dtype not in INPUT_TYPES:

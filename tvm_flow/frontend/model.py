@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from torch import nn
 from torch.export import ExportedProgram
 
 from tvm_flow import models
 from tvm_flow.frontend import pt2
 from tvm_flow.frontend.forward import check_forward, outputs_of
-from tvm_flow.frontend.inputs import Array, Asked, Shape, asked, fitted
+from tvm_flow.frontend.inputs import Array, Asked, Shape, asked, fitted, sample_of
 from tvm_flow.frontend.roundings import in_double, one_rounding_off
 from tvm_flow.frontend.signature import examples, module_inputs
 from tvm_flow.frontend.user_file import call_factory, free_of_inference_mode
@@ -70,6 +71,12 @@ class LoadedModel:
     def picture_shape(self) -> Shape:
         """Of the first input where it could hold a picture, and empty where its type says no."""
         return self.input_shape if self.inputs[0].dtype == FLOAT32 else ()
+
+    @property
+    def own_sample(self) -> bool:
+        """Whether the sample is the model's or the user's, and no random one."""
+        usual = sample_of(self.inputs, None)
+        return any(not np.array_equal(a, b) for a, b in zip(self.sample, usual, strict=True))
 
     def run(self, *arrays: Array) -> list[Array]:
         """Reference outputs for one array per input: of PyTorch eager, or for ONNX of ONNX Runtime

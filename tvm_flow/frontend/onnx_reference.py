@@ -107,7 +107,26 @@ def _all_told(model: onnx.ModelProto) -> onnx.ModelProto:
     known = {value.name for value in graph.output}
     made = [name for node in graph.node for name in node.output if name and name not in known]
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in made)
+    _write_sigmoids_out(graph)
     return told
+
+
+def _write_sigmoids_out(graph: onnx.GraphProto) -> None:
+    """As exp(-softplus(-x)): ONNX Runtime's own is zero below -18, which is all that there is where
+    a network is sure that it sees nothing."""
+    nodes = list(graph.node)
+    for place, node in reversed(list(enumerate(nodes))):
+        if node.op_type == "Sigmoid" and node.domain in ("", "ai.onnx"):
+            names = [node.input[0], *(f"{node.output[0]}_part_{n}" for n in range(3)),
+                     node.output[0]]  # fmt: skip
+            nodes[place : place + 1] = [
+                onnx.helper.make_node(operator, [x], [y])
+                for operator, x, y in zip(
+                    ("Neg", "Softplus", "Neg", "Exp"), names, names[1:], strict=False
+                )
+            ]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _is_misread(model: onnx.ModelProto) -> bool:

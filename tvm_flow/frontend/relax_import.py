@@ -22,6 +22,7 @@ from tvm_flow.frontend.relax_operators import (
     shape_of,
     unsupported,
 )
+from tvm_flow.frontend.relax_windows import WINDOWS
 from tvm_flow.ir.graph import Graph, Node
 from tvm_flow.support import ctrl_c as _ctrl_c  # noqa: F401 - for its effect
 from tvm_flow.support.errors import ImportUnsupportedError
@@ -132,7 +133,7 @@ class _Reader:
 
     def call(self, var: Any, call: Any) -> Value:
         name = getattr(call.op, "name", str(call.op))
-        handler = HANDLERS.get(name)
+        handler = HANDLERS.get(name) or WINDOWS.get(name)
         if handler is not None:
             value = handler(self, var, call)
             if value is not None:

@@ -12,8 +12,10 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from tvm_flow.frontend.forward import call, named_outputs, reference_mode
 from tvm_flow.frontend.inputs import Array
+from tvm_flow.schedules.contract.dtypes import FLOAT32
 
-_ONE_ROUNDING = torch.finfo(torch.float32).eps
+_FP32: torch.dtype = getattr(torch, FLOAT32.value)
+_ONE_ROUNDING = torch.finfo(_FP32).eps
 
 
 def in_double(
@@ -54,7 +56,7 @@ class _InDouble(TorchFunctionMode):
 
 
 def _wide(value: Any) -> Any:
-    narrow = isinstance(value, Tensor) and value.dtype is torch.float32
+    narrow = isinstance(value, Tensor) and value.dtype is _FP32
     return value.to(torch.float64) if narrow else value
 
 
@@ -73,7 +75,7 @@ class _OneRoundingOff(TorchFunctionMode):
         return tree_map(lambda value: self._off(value, given), result)
 
     def _off(self, value: Any, given: set[int]) -> Any:
-        if not isinstance(value, Tensor) or value.dtype is not torch.float32:
+        if not isinstance(value, Tensor) or value.dtype is not _FP32:
             return value
         if value.untyped_storage().data_ptr() in given:
             return value

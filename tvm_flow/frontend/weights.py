@@ -59,8 +59,8 @@ def apply_weights(module: nn.Module, path: str) -> None:
 
 
 def check_tensors(tensors: Iterable[tuple[str, Tensor]]) -> None:
-    """Parameters and buffers must have values, be fp32 (or integer buffers), and be finite;
-    buffers may be infinite.
+    """Parameters and buffers must have values and be fp32 (or integer buffers), and parameters
+    finite.
 
     Raises :class:`ModelError` naming the first tensor that is not.
     """
@@ -83,12 +83,10 @@ def check_tensors(tensors: Iterable[tuple[str, Tensor]]) -> None:
                 why="quantised weights cannot be compiled",
                 fix=f"use the {FLOAT32} model",
             )
-        if value.is_floating_point():
-            # a mask of attention is a buffer with infinities
-            weight = isinstance(value, nn.Parameter)
-            broken = ~torch.isfinite(value) if weight else torch.isnan(value)
-            if bool(broken.any()):
-                raise not_finite(name, int(broken.sum()), value.numel())
+        # a mask of attention is a buffer with infinities, a table of codes may have NaN
+        finite = torch.isfinite(value) if isinstance(value, nn.Parameter) else None
+        if finite is not None and not bool(finite.all()):
+            raise not_finite(name, int((~finite).sum()), value.numel())
 
 
 def not_finite(name: str, count: int, total: int) -> ModelError:

@@ -54,12 +54,14 @@ def verified_graph(
     layout: str = "NCHW",
     observe: Observer | None = None,
     given: Sequence[np.ndarray] | None = None,
+    accept: Callable[[list[Tensor]], None] | None = None,
 ) -> VerifiedGraph:
     """Import, run ``phases``, and compare both with the model on the inputs ``given``, by default
     random ones.
 
     ``layout`` is that of 4-D inputs and outputs after the phases; ``observe`` sees the graph as
-    ``imported`` and after each phase. ``imported`` is called again to find a wrong pass.
+    ``imported`` and after each phase; ``accept`` the outputs that all are compared with, before the
+    passes run. ``imported`` is called again to find a wrong pass.
 
     Raises what ``imported`` raises, :class:`ImportUnsupportedError` naming operator and module for
     a wrong import, and :class:`CompileError` naming the pass for a wrong pass.
@@ -75,6 +77,8 @@ def verified_graph(
             else [torch.from_numpy(np.array(array)) for array in given]
         )
         places, expected = verified_import(first, inputs)
+        if accept is not None:
+            accept(expected)
     seconds = time.perf_counter() - start
     graph = run_phases(first.graph, phases, observe)
     start = time.perf_counter()

@@ -119,10 +119,37 @@ def rrelu(x: Tensor, noise: Tensor, lower: float = 0.125, upper: float = 1 / 3, 
     return torch.where(x >= 0, x, x * ((lower + upper) / 2))
 
 
+#: Of log(erfc(z) / t) + z², in powers of t = 1 / (1 + z / 2): a Chebyshev fit, relative error 1e-7.
+_ERFC = (
+    -1.26551223, 1.00002368, 0.37409196, 0.09678418, -0.18628806, 0.27886807, -1.13520398,
+    1.48851587, -0.82215223, 0.17087277,
+)  # fmt: skip
+
+
 @apart(aten.erfc.default, aten.special_erfc.default)
-def erfc(x: Tensor) -> Tensor:
-    """Far from zero by a continued fraction's approximation: there 1 - erf(x) cancels."""
-    return 1 - torch.erf(x)
+def erfc(x: Tensor) -> Any:
+    """Not 1 - erf(x), which is nothing but rounding where erf is next to one."""
+    if not x.is_floating_point():
+        return NotImplemented
+    tail = torch.exp(-x * x) * _scaled_tail(x.abs())
+    return torch.where(x < 0, 2 - tail, tail)
+
+
+@apart(aten.special_erfcx.default)
+def scaled_erfc(x: Tensor) -> Any:
+    if not x.is_floating_point():
+        return NotImplemented
+    tail = _scaled_tail(x.abs())
+    return torch.where(x < 0, 2 * torch.exp(x * x) - tail, tail)
+
+
+def _scaled_tail(size: Tensor) -> Tensor:
+    """exp(z²) erfc(z) of ``size``, which is not negative."""
+    t = 1 / (1 + size / 2)
+    power = torch.full((), _ERFC[-1], dtype=size.dtype)
+    for factor in reversed(_ERFC[:-1]):
+        power = power * t + factor
+    return t * torch.exp(power)
 
 
 @apart(aten.frac.default)

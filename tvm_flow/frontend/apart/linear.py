@@ -57,9 +57,15 @@ def transposed_convolution(
 ) -> Any:  # fmt: skip
     """One of volumes, or with more padding of the output than TVM's takes, is a plain one, with the
     window turned round, of a tensor with zeros between its elements."""
+    if not transposed:
+        return NotImplemented
     rank = x.ndim - 2
+    stride, padding, dilation, output_padding = (
+        list(v) * rank if len(v) == 1 else list(v)
+        for v in (stride, padding, dilation, output_padding)
+    )
     beyond = any(more >= step for more, step in zip(output_padding, stride, strict=True))
-    if not transposed or (rank < 3 and not beyond):
+    if rank < 3 and not beyond:
         return NotImplemented
     channels = x.shape[1]
     for axis, step in enumerate(stride, 2):
@@ -73,8 +79,10 @@ def transposed_convolution(
     for axis in reversed(range(rank)):
         reach = dilation[axis] * (weight.shape[2 + axis] - 1) - padding[axis]
         margins += [reach, reach + output_padding[axis]]
-    if any(margin < 0 for margin in margins):
-        return NotImplemented
+    for axis in range(rank):  # more padding than the window reaches cuts the tensor
+        before, after = (max(0, -margin) for margin in margins[2 * (rank - 1 - axis) :][:2])
+        x = x.narrow(2 + axis, before, x.shape[2 + axis] - before - after)
+    margins = [max(0, margin) for margin in margins]
     per_group = weight.shape[1]
     turned = weight.flip(list(range(2, x.ndim))).reshape(groups, channels // groups, per_group, -1)
     turned = turned.transpose(1, 2).reshape(groups * per_group, channels // groups,

@@ -143,3 +143,43 @@ def _largest(x: Tensor, windows: list[Tensor]) -> tuple[Tensor, Tensor]:
     table = (torch.arange(math.prod(counts)) * length).unsqueeze(0) + seen.argmax(-1)
     where = torch.index_select(place, 0, table.reshape(-1))
     return seen.amax(-1).reshape([*lead, *counts]), where.reshape([*lead, *counts])
+
+
+@apart(aten.fractional_max_pool2d.default, aten.fractional_max_pool3d.default)
+def fractional_max_pool(
+    x: Tensor, kernel_size: Any, output_size: Any, random_samples: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Windows of one length at places that the samples, one for each image, channel and axis, say.
+    The last one ends where the tensor does."""
+    rank = len(output_size)
+    sizes, lead = list(x.shape[-rank:]), list(x.shape[:-rank])
+    samples = random_samples.reshape([-1, rank]).narrow(0, 0, math.prod(lead))
+    place = torch.zeros((), dtype=torch.int64)
+    for axis, (size, count, length) in enumerate(
+        zip(sizes, output_size, _each(kernel_size, rank), strict=True)
+    ):
+        # of volumes the first sample is for the first axis, of images for the last
+        number = axis if rank == 3 else rank - 1 - axis
+        at = _starts(samples.select(1, number), size, count, length)
+        at = at.unsqueeze(-1) + torch.arange(length)
+        shape = [at.shape[0]] + [1] * (2 * rank)
+        shape[1 + axis], shape[1 + rank + axis] = count, length
+        place = place * size + at.reshape(shape)
+    windows = place.reshape([place.shape[0], math.prod(output_size), -1])
+    flat = x.reshape([windows.shape[0], math.prod(sizes)])
+    seen = torch.gather(flat, 1, windows.reshape([windows.shape[0], -1])).reshape(windows.shape)
+    where = torch.gather(windows, 2, seen.argmax(-1, True))
+    shape = [*lead, *output_size]
+    return seen.amax(-1).reshape(shape), where.reshape(shape)
+
+
+def _starts(sample: Tensor, size: int, count: int, length: int) -> Tensor:
+    """``[samples, count]``: where windows begin."""
+    last = size - length
+    if count == 1:
+        return torch.full([sample.shape[0], 1], last)
+    step = last / (count - 1)
+    first = torch.floor(sample * step).to(torch.int64).unsqueeze(1)
+    number = torch.arange(count).to(sample.dtype)
+    starts = torch.floor((number + sample.unsqueeze(1)) * step).to(torch.int64) - first
+    return torch.where(torch.arange(count) == count - 1, last, starts)

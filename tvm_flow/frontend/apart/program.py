@@ -15,8 +15,10 @@ from torch.export import ExportedProgram, default_decompositions
 # each registers what it takes apart
 from tvm_flow.frontend.apart import (  # noqa: F401
     elementwise,
+    empty,
     indexing,
     linear,
+    losses,
     pooling,
     reductions,
     resizing,
@@ -24,6 +26,7 @@ from tvm_flow.frontend.apart import (  # noqa: F401
     sorting,
     types,
 )
+from tvm_flow.frontend.apart.empty import without_empty
 from tvm_flow.frontend.apart.fold import fold_constants
 from tvm_flow.frontend.apart.pooling import WITH_INDICES
 from tvm_flow.frontend.apart.registry import OURS, Decomposition, aten
@@ -32,6 +35,7 @@ from tvm_flow.frontend.apart.registry import OURS, Decomposition, aten
 def taken_apart(program: ExportedProgram, known: Collection[str]) -> ExportedProgram:
     """``program`` in terms of operators whose names are ``known``, and others that nobody can take
     apart; what does not depend on its inputs is computed."""
+    without_empty(program)
     made = program.run_decompositions(_table(program, known))
     fold_constants(made)
     return made

@@ -181,6 +181,8 @@ def log1p(call: Call, x: Any) -> Any:
 
 def _prelu(call: Call) -> Converted:
     x, slope = call.inputs
+    if call.opset < 7 and rank(slope) == 1 < rank(x):  # of the channels, whatever their place
+        slope = call.reshape(slope, [-1, *[1] * (rank(x) - 2)])
     below = call.multiply(x, slope)
     return call.emit(relax.op.where(call.op(relax.op.less, x, 0), below, x))
 

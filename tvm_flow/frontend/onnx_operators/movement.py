@@ -171,6 +171,14 @@ def _depth_to_space(call: Call) -> Converted:
     )
 
 
+def _space_to_depth(call: Call) -> Converted:
+    x, block = call.inputs[0], int(call.attr("blocksize"))
+    n, c, h, w = dims(x)
+    parts = call.reshape(x, (n, c, h // block, block, w // block, block))
+    order = (0, 3, 5, 1, 2, 4) if call.attr("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
+    return call.reshape(call.permute(parts, order), (n, c * block**2, h // block, w // block))
+
+
 def _one_hot(call: Call) -> Converted:
     indices, values = call.inputs[0], call.inputs[2]
     depth = int(np.asarray(call.value(1)).reshape(-1)[0])
@@ -196,6 +204,7 @@ CONVERTERS: dict[str, Converter] = {
     "Pad": _pad,
     "ReverseSequence": _reverse_sequence,
     "Slice": _slice,
+    "SpaceToDepth": _space_to_depth,
     "Tile": _tile,
     "Trilu": _triangle,
 }

@@ -45,15 +45,21 @@ double tvmf_element(int type, int bits, const void* data, uint64_t index) {
   return (double)((int64_t)(whole << (64 - bits)) >> (64 - bits));
 }
 
-// NaN in either counts as an infinite difference, and so does any of whole numbers.
+static bool same(double found, double wanted) {
+  return found == wanted || (isnan(found) && isnan(wanted));
+}
+
+// NaN or infinity in one alone counts as an infinite difference, and so does any of whole numbers.
 static double rel_error(const Tensor* tensor, const void* found, const void* expected) {
   if (tensor->type != TVMF_FLOAT && tensor->type != TVMF_BFLOAT)
     return memcmp(found, expected, (size_t)tensor->bytes) ? (double)INFINITY : 0;
   double scale = (double)FLT_MIN, worst = 0;
   for (uint64_t i = 0; i < tensor->bytes / (tensor->bits / 8); i++) {
     double wanted = tvmf_element(tensor->type, tensor->bits, expected, i);
-    double apart = fabs(tvmf_element(tensor->type, tensor->bits, found, i) - wanted);
-    scale = fmax(scale, fabs(wanted));
+    double made = tvmf_element(tensor->type, tensor->bits, found, i);
+    if (isfinite(wanted)) scale = fmax(scale, fabs(wanted));
+    if (same(made, wanted)) continue;
+    double apart = fabs(made - wanted);
     if (!isfinite(apart)) return (double)INFINITY;
     worst = fmax(worst, apart);
   }
