@@ -9,12 +9,14 @@
                          channels from the g-th part of the input's
   icp, ic0               channels of the input tensor and first one read (a slice costs nothing)
   act, res               activation; residual "none", "pre" (before act) or "post" (after)
+  post                   1: scale and shift per channel after the activation, where there are any
   mix                    1: output channel 2i comes from the ``bypass`` input, 2i+1 is computed
                          here (ShuffleNet's concat and shuffle folded into the store)
   bcp, bc0               channels of the bypass tensor and first one read
 
 Layouts: NHWC; ``nchw_to_nhwc`` for the first layer of a network; ``nchw`` for a convolution between
-two NCHW tensors. Weights: ``weight`` [co, ci / groups, kh, kw], ``bias`` [co].
+two NCHW tensors. Weights: ``weight`` [co, ci / groups, kh, kw], ``bias`` [co]; with
+``post`` also ``post_scale`` and ``post_shift`` [co].
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from tvm_flow.schedules.contract.operator import Operator
 from tvm_flow.schedules.contract.problem import NCHW, NHWC, Problem
 from tvm_flow.schedules.contract.tensor import Array, TensorSpec
 from tvm_flow.schedules.operators import reference
-from tvm_flow.schedules.operators.sliding import Sliding, shape_of, window_params
+from tvm_flow.schedules.operators.sliding import Grouped, Sliding, shape_of, window_params
 
 
 def problem(*, layout: str = NHWC, **given: int | str) -> Problem:
@@ -41,7 +43,7 @@ def problem(*, layout: str = NHWC, **given: int | str) -> Problem:
 
 
 @dataclass(frozen=True)
-class Conv2dShape(Sliding):
+class Conv2dShape(Grouped, Sliding):
     """The problem's integers and what follows from them; ``nchw``: whether the input is."""
 
     ci: int
@@ -57,16 +59,6 @@ class Conv2dShape(Sliding):
     @classmethod
     def of(cls, problem: Problem) -> Self:
         return replace(super().of(problem), nchw=problem.layout_in == NCHW)
-
-    @property
-    def gi(self) -> int:
-        """Input channels of one group."""
-        return self.ci // self.groups
-
-    @property
-    def go(self) -> int:
-        """Output channels of one group."""
-        return self.co // self.groups
 
     @property
     def k(self) -> int:
@@ -106,7 +98,8 @@ class Conv2d(Operator):
 
     def weight_shapes(self, problem: Problem) -> dict[str, tuple[int, ...]]:
         s = Conv2dShape.of(problem)
-        return {"weight": (s.co, s.gi, s.kh, s.kw), "bias": (s.co,)}
+        own = {"weight": (s.co, s.gi, s.kh, s.kw), "bias": (s.co,)}
+        return own | reference.post_shapes(problem, s.co)
 
     def reference(
         self, problem: Problem, inputs: Sequence[Array], weights: Mapping[str, Array]
@@ -116,7 +109,7 @@ class Conv2d(Operator):
         y = reference.conv2d_nhwc(
             x, weights["weight"], weights["bias"], s.stride, s.border, s.dilation, s.groups
         )
-        y = reference.epilogue(problem, y, list(inputs[1:]))
+        y = reference.epilogue(problem, y, list(inputs[1:]), weights)
         return [reference.from_nhwc(y, problem.layout_out)]
 
     def macs(self, problem: Problem) -> int:

@@ -1,9 +1,9 @@
 """Depthwise convolution with bias and activation.
 
 ``depthwise`` parameters: n, h, w, c; kh, kw, sh, sw, ph, pw, and dh, dw, pb, pr as in ``conv2d``;
-cp, c0 (channels of the input tensor and first one read); act. Layouts: NHWC, and NCHW. Weights:
-``weight`` [c, kh, kw], ``bias`` [c]. With several outputs per channel it is a ``conv2d`` of as many
-groups as channels.
+cp, c0 (channels of the input tensor and first one read); act, post as in ``conv2d``. Layouts: NHWC,
+and NCHW (without post). Weights: ``weight`` [c, kh, kw], ``bias`` [c], and those of post. With
+several outputs per channel it is a ``conv2d`` of as many groups as channels.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Depthwise(Operator):
 
     def weight_shapes(self, problem: Problem) -> dict[str, tuple[int, ...]]:
         s = WindowShape.of(problem)
-        return {"weight": (s.c, s.kh, s.kw), "bias": (s.c,)}
+        own = {"weight": (s.c, s.kh, s.kw), "bias": (s.c,)}
+        return own | reference.post_shapes(problem, s.c)
 
     def reference(
         self, problem: Problem, inputs: Sequence[Array], weights: Mapping[str, Array]
@@ -52,7 +53,7 @@ class Depthwise(Operator):
         x = reference.to_nhwc(inputs[0], problem.layout_in)[..., s.c0 : s.c0 + s.c]
         weight, bias = weights["weight"], weights["bias"]
         y = reference.depthwise_nhwc(x, weight, bias, s.stride, s.border, s.dilation)
-        y = reference.activation(problem.text("act"), y)
+        y = reference.activated(problem, y, weights)
         return [reference.from_nhwc(y, problem.layout_out)]
 
     def macs(self, problem: Problem) -> int:

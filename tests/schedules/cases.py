@@ -21,7 +21,7 @@ from tvm_flow.schedules.operators import (
     pooling,
     resize,
 )
-from tvm_flow.schedules.operators.reference import ACTIVATIONS
+from tvm_flow.schedules.operators.activations import ACTIVATIONS
 
 
 def _direct(problem: Problem | None) -> Workload:
@@ -110,6 +110,7 @@ FLAT = [
     _conv(1, 7, 58, 58, icp=116, ic0=58, act="relu"),
     _conv(1, 7, 10, 1),
     _conv(1, 2, 1, 3, act="sigmoid"),
+    _conv(1, 7, 10, 122, act="hardswish", post=1),
     _conv(1, 40, 4, 33),
 ]
 MIXED = [
@@ -143,6 +144,7 @@ PADDED = [
     _conv(3, 7, 10, 20, 2, 2, 1),
     _conv(1, 7, 10, 232, 1, 1, 1),
     _conv(1, 7, 10, 20, kh=3, kw=1, ph=1, pw=0),
+    _conv(1, 7, 10, 58, 3, 1, 1, act="relu", res="post", post=1),
     _conv(1, 2, 10, 20, 3, 1, 3),
     _conv(1, 15, 10, 20, w=5, kh=5, kw=3, sh=2, sw=1, ph=2, pw=1),
 ]
@@ -160,6 +162,7 @@ GROUPED = [
     _conv(2, 7, 48, 96, 3, 2, 1, groups=3, res="pre", act="relu"),
     _conv(1, 7, 60, 240, groups=3),
     _conv(2, 5, 20, 58, groups=2, res="post", icp=30, ic0=3),
+    _conv(1, 5, 20, 58, groups=2, act="relu", post=1),
     _conv(1, 7, 10, 20, groups=2, mix=1, bcp=30, bc0=2),
     _conv(1, 9, 6, 20, 3, 1, 1, groups=2, dw=2, pb=2, pr=0, layout=NCHW_TO_NHWC),
     _conv(1, 9, 6, 20, 3, groups=2, dw=2, layout=NCHW_TO_NHWC),
@@ -176,6 +179,7 @@ NARROW = [
         _conv(1, 7, 6, 8, groups=2, mix=1, bcp=30, bc0=2),
         _conv(1, 9, 14, 14, 3, 1, 1, groups=7, pb=0, pr=2),
         _conv(1, 3, 34, 34, groups=17),
+        _conv(1, 3, 20, 30, groups=10, act="relu", post=1),
     )
 ]
 DILATED = [
@@ -216,6 +220,7 @@ DEPTHWISE = [
     _depthwise(1, 9, 58, 3, 1, dh=2, dw=2, ph=2, pw=2),
     _depthwise(2, 9, 20, 3, 2, dh=3, ph=2, pw=0, pb=1, pr=1),
     _depthwise(1, 14, 10, 5, 1, dh=5, dw=6, ph=10, pw=10),
+    _depthwise(1, 7, 122, 3, 2, act="hardswish", post=1),
 ]
 POOL = [
     _pool("max", 1, 15, 10, 3, 2, 1),
@@ -268,6 +273,7 @@ WINOGRAD = [
     _winograd(2, 8, 12, 10, 20, 4, ph=2, pw=2, dh=2, dw=2, act="relu"),
     _winograd(1, 7, 9, 20, 10, 2, ph=3, pw=3, dh=3, dw=3, icp=23, ic0=2, res="pre"),
     _winograd(1, 2, 3, 5, 3, 4, ph=4, pw=4, dh=4, dw=4),
+    _winograd(1, 7, 5, 10, 22, 4, res="pre", act="relu", post=1),
     _partial("pconv", 1, 7, 7, 40, 10, by="winograd4"),
     _partial("pconv", 3, 5, 6, 58, 14, by="winograd2"),
     _partial("pconv", 1, 5, 6, 58, 14, first=44, inner="relu", by="winograd2"),

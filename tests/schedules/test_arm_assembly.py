@@ -88,7 +88,8 @@ def hot_loops(target: str, name: str) -> list[list[str]]:
 def test_dense_kernels_multiply_by_lane_without_spills(target: str, name: str) -> None:
     for loop in hot_loops(target, name):
         assert not [line for line in loop if "[sp" in line]
-        assert not [line for line in loop if re.match(r"\s+st[rpu]\b", line)]
+        if name not in NARROW:  # its loop is over pixels, which it stores
+            assert not [line for line in loop if re.match(r"\s+st[rpu]\b", line)]
         multiplied = products(loop)
         by_lane = [m for m in multiplied if m[4] is not None]
         assert len(by_lane) == len(multiplied)

@@ -13,9 +13,10 @@ from tvm_flow import targets
 from tvm_flow.schedules.contract.problem import Workload
 from tvm_flow.schedules.cpu import lowering
 from tvm_flow.schedules.cpu.device import Cpu
-from tvm_flow.schedules.operators.reference import ACTIVATIONS
+from tvm_flow.schedules.operators.activations import ACTIVATIONS
 
-WITHOUT_PRODUCTS = {"channel_shuffle", "global_pool", "pool2d", "transpose"}
+#: (the first cases of resizing take the nearest pixel)
+WITHOUT_PRODUCTS = {"channel_shuffle", "global_pool", "pool2d", "resize", "transpose"}
 #: what LLVM itself emits for loops that copy or clear, and what TVM's runtime offers kernels
 ALLOWED = re.compile(r"^(memcpy|memset|memmove|__TVM\w+|__tvm_\w+|TVM\w+|kernel_\w+|\.L\w+|\$\w+)$")
 

@@ -90,6 +90,10 @@ def test_nan_and_infinity_come_out_as_of_pytorch(workload: Workload, value: floa
         assert not np.isfinite(y[np.isposinf(expected)]).any()
     elif SPREADING.search(workload.algorithm):
         assert not np.isfinite(y[np.isnan(expected)]).any()
+    elif workload.problem.op == "resize":
+        # PyTorch also reads neighbours whose weight is zero, and makes NaN of them
+        assert not np.isnan(y[~np.isnan(expected)]).any()
+        assert np.isnan(y).any() or not np.isnan(value)
     else:
         np.testing.assert_array_equal(np.isnan(y), np.isnan(expected))
         infinite = np.isinf(expected)

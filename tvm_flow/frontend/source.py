@@ -158,4 +158,5 @@ class OnnxSource:
 
 
 def _tensor(value: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.array(value, order="C"))
+    # NumPy has two names for 64 bits without a sign, of which PyTorch knows one
+    return torch.from_numpy(np.array(value, order="C").view(value.dtype.name))

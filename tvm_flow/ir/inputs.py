@@ -8,7 +8,8 @@ from tvm_flow.schedules.contract.dtypes import FLOAT32
 
 #: Element types of inputs, as NumPy names them.
 INPUT_TYPES = (
-    FLOAT32.value, "float64", "int8", "int16", "int32", "int64", "uint8", "bool",
+    FLOAT32.value, "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32",
+    "uint64", "bool",
 )  # fmt: skip
 
 

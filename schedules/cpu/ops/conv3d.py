@@ -125,7 +125,8 @@ class _Emitter:
             def epilogue(
                 value: Value, i: Expr, j: Expr, channel: Expr, width: int, valid: int
             ) -> None:
-                to = (pixel + i * s.ow + j) * s.co + group * s.go + channel
+                at = (pixel + i * s.ow + j) * s.co + group * s.go + channel
+                to = (at, group * s.go + channel)
                 finish_and_store(self.args, value, to, width, valid, self.act, self.res)
 
             return [window.at(y * window.row_pitch + x * window.col_pitch)], epilogue

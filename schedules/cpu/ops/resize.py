@@ -82,7 +82,7 @@ class _RowEmitter:
                 ]  # fmt: skip
                 value = bind(_sum(sums, down, width), width)
                 finish_and_store(
-                    self.args, value, to + channel, width, width, self.act, p.text("res")
+                    self.args, value, (to + channel, channel), width, width, self.act, p.text("res")
                 )
 
             for_vectors(p["c"], self.lanes, vector)

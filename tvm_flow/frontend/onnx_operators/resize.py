@@ -126,7 +126,7 @@ def _crops(call: Call) -> bool:
 
 def _along(call: Call, x: Any, axis: int, scale: float, size: int) -> Any:
     old, mode = dims(x)[axis], call.attr("mode", "nearest")
-    places = _coordinates(call, axis, old, size, np.float64(np.float32(scale)))
+    places = _coordinates(call, axis, old, size, np.float64(FLOAT32.numpy.type(scale)))
     outside = (places < 0) | (places > old - 1)
     if mode == "nearest":
         y = call.take(x, _nearest(call, axis, old, size, scale), axis)
@@ -181,8 +181,8 @@ def _region(call: Call, axis: int, old: int, new: int) -> Floats:
 def _nearest(call: Call, axis: int, old: int, new: int, scale: float) -> NDArray[np.int64]:
     """Raises :class:`NotConvertibleError` where rounding decides which of two is nearer."""
     found = []
-    for kind in (np.float32, np.float64):
-        places = _coordinates(call, axis, old, new, kind(np.float32(scale)))
+    for kind in (FLOAT32.numpy.type, np.float64):
+        places = _coordinates(call, axis, old, new, kind(FLOAT32.numpy.type(scale)))
         mode = call.attr("nearest_mode", "round_prefer_floor") if call.opset >= 11 else "floor"
         rounded = _ROUNDED[mode](places)
         found.append(rounded.clip(0, old - 1).astype(np.int64))

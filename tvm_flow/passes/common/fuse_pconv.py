@@ -11,9 +11,9 @@ from tvm_flow.schedules.contract.problem import NHWC
 
 Users = dict[int, list[Node]]
 
-#: What a convolution says of itself only where it is not a product of every pixel with matrices (a
-#: dilation of one tap does not matter, and is rare).
-_PADDED_OR_DILATED = frozenset({"dh", "dw", "pb", "pr"})
+#: What a convolution says of itself only where it is more than a product of every pixel with
+#: matrices and an activation (a dilation of one tap does not matter, and is rare).
+_PADDED_OR_DILATED = frozenset({"dh", "dw", "pb", "pr", "post"})
 
 
 def fuse_pconv_pointwise(graph: Graph) -> Graph:

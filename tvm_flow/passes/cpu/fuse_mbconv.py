@@ -77,5 +77,5 @@ def _square_depthwise(node: Node) -> bool:
         and a["kh"] % 2 == 1
         and a["sh"] == a["sw"] <= a["kh"]
         and a["ph"] == a["pw"] == a["kh"] // 2
-        and not a.keys() & {"dh", "dw", "pb", "pr"}
+        and not a.keys() & {"dh", "dw", "pb", "pr", "post"}
     )

@@ -63,7 +63,7 @@ def _nchw_input(conv: Node) -> Node | None:
 
 def _depthwise(node: Node, users: Users) -> Node | None:
     a = node.attrs
-    if node.op != "depthwise" or a.get("layout", NHWC) != NHWC:
+    if node.op != "depthwise" or a.get("layout", NHWC) != NHWC or "post" in a:
         return None
     turned = node.inputs[0]
     if not _turns(turned, NHWC) or only_user(turned, users) is not node:

@@ -20,7 +20,7 @@ from tvm_flow.schedules.operators import (
 
 _WINDOW = ("kh", "kw", "sh", "sw", "ph", "pw")
 #: Of convolutions, where they are not what a problem leaves out.
-_MORE = ("dh", "dw", "pb", "pr", "groups")
+_MORE = ("dh", "dw", "pb", "pr", "groups", "post")
 
 
 def problem_of(node: Node) -> Problem | None:

@@ -76,6 +76,7 @@ class DirectNchw(CpuAlgorithm):
             return False
         s = Conv2dShape.of(problem)
         plain = problem.text("res") == "none" and not s.mix and s.icp == s.ci
+        plain &= not problem.get("post", 0)
         return s.pointwise and plain and fits(s.h * s.w)
 
     def weights(self, problem: Problem, device: Cpu) -> list[TensorSpec]:

@@ -29,6 +29,7 @@ from tvm_flow.schedules.cpu.emit.microkernel import (
     product,
     tile_count,
 )
+from tvm_flow.schedules.cpu.emit.post import scaled
 from tvm_flow.schedules.cpu.emit.staging import Source, stage_rows
 from tvm_flow.schedules.cpu.emit.vector import (
     Expr,
@@ -41,6 +42,8 @@ from tvm_flow.schedules.cpu.emit.vector import (
 from tvm_flow.schedules.operators.conv2d import Conv2dShape
 
 PixelIndex = Callable[[Expr, Expr], Expr]
+#: Where a vector goes: its first element of the output, and which output channel that is.
+Place = tuple[Expr, Expr]
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,10 @@ def make_epilogue(
     def epilogue(value: Value, i: Expr, j: Expr, channel: Expr, width: int, valid: int) -> None:
         at, channel = pixel(i, j), channel + first
         if not s.mix:
-            finish_and_store(args, value, at * s.co + channel, width, valid, act, res)
+            to = (at * s.co + channel, channel)
+            finish_and_store(args, value, to, width, valid, act, res)
             return
-        out = finish(args, value, at * s.co + channel, width, valid, act, res)
+        out = finish(args, value, (at * s.co + channel, channel), width, valid, act, res)
         even = load_valid(args["bypass"], at * s.bcp + s.bc0 + channel, width, valid)
         mixed = bind(interleave(even, out(), width), 2 * width)
         store_valid(args["y"], mixed, at * (2 * s.co) + channel * 2, 2 * width, 2 * valid)
@@ -88,25 +92,27 @@ def make_epilogue(
 
 
 def finish(
-    args: Mapping[str, tirx.Buffer], value: Value, at: Expr, width: int, valid: int,
+    args: Mapping[str, tirx.Buffer], value: Value, to: Place, width: int, valid: int,
     act: Activation, res: str,
 ) -> Value:  # fmt: skip
-    """Residual (``res`` before or after, read at element ``at``) and activation of ``value``."""
+    """Residual (``res`` before or after, read at the element that is written), activation, and
+    scale and shift after it of ``value``."""
+    at, channel = to
     if res != "none":
         other = load_valid(args["residual"], at, width, valid)
     if res == "pre":
         value = bind(value() + other, width)
-    out = bind(act(value, width), width)
+    out = scaled(args, bind(act(value, width), width), channel, width)
     return bind(out() + other, width) if res == "post" else out
 
 
 def finish_and_store(
-    args: Mapping[str, tirx.Buffer], value: Value, at: Expr, width: int, valid: int,
+    args: Mapping[str, tirx.Buffer], value: Value, to: Place, width: int, valid: int,
     act: Activation, res: str,
 ) -> None:  # fmt: skip
-    """:func:`finish`, then the store at element ``at`` of ``y``."""
-    out = finish(args, value, at, width, valid, act, res)
-    store_valid(args["y"], out, at, width, valid)
+    """:func:`finish`, then the store into ``y``."""
+    out = finish(args, value, to, width, valid, act, res)
+    store_valid(args["y"], out, to[0], width, valid)
 
 
 def emit_flat(

@@ -29,6 +29,7 @@ from tvm_flow.schedules.cpu.emit import activations
 from tvm_flow.schedules.cpu.emit.kernel import prim_func
 from tvm_flow.schedules.cpu.emit.microkernel import Epilogue
 from tvm_flow.schedules.cpu.emit.packing import balanced, power_of_two
+from tvm_flow.schedules.cpu.emit.post import pack_post, post_weights
 from tvm_flow.schedules.cpu.emit.reduction import Tile
 from tvm_flow.schedules.cpu.emit.sliding import where_inside
 from tvm_flow.schedules.cpu.emit.vector import (
@@ -133,7 +134,8 @@ class Narrow(CpuAlgorithm):
     def weights(self, problem: Problem, device: Cpu) -> list[TensorSpec]:
         s = Conv2dShape.of(problem)
         padded = GroupPanels(s, device.lanes).padded
-        return packed(problem, weight=s.k * padded, bias=padded)
+        own = packed(problem, weight=s.k * padded, bias=padded)
+        return [*own, *post_weights(problem, device, s.co)]
 
     def pack(self, problem: Problem, device: Cpu, weights: Mapping[str, Array]) -> list[Array]:
         s, matrices, biases = Conv2dShape.of(problem), [], []
@@ -144,7 +146,8 @@ class Narrow(CpuAlgorithm):
             matrices.append(np.pad(part, [*[(0, 0)] * 3, (0, missing)]).reshape(-1))
             bias = weights["bias"][first : first + panel.outputs]
             biases.append(np.pad(bias, (0, missing)))
-        return [np.concatenate(matrices), np.concatenate(biases)]
+        own = [np.concatenate(matrices), np.concatenate(biases)]
+        return [*own, *pack_post(problem, device, weights)]
 
     def default(self, problem: Problem, device: Cpu) -> Knobs:
         s = Conv2dShape.of(problem)

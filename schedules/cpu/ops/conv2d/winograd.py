@@ -22,6 +22,7 @@ from tvm_flow.schedules.cpu.emit import activations, winograd
 from tvm_flow.schedules.cpu.emit.kernel import prim_func
 from tvm_flow.schedules.cpu.emit.microkernel import Epilogue, Tiling, inner_threads, parallel
 from tvm_flow.schedules.cpu.emit.packing import Panels, balanced, even_rows, pack_vector
+from tvm_flow.schedules.cpu.emit.post import pack_post, post_weights
 from tvm_flow.schedules.cpu.emit.staging import Source, stage_phase, stage_rows
 from tvm_flow.schedules.cpu.emit.vector import Expr, Value
 from tvm_flow.schedules.cpu.ops.conv2d.emit import finish_and_store
@@ -42,11 +43,13 @@ class Winograd(CpuAlgorithm):
     def weights(self, problem: Problem, device: Cpu) -> list[TensorSpec]:
         panels = Panels(problem["co"], device.lanes)
         size = winograd.packed_size(self.m, problem["ci"], panels)
-        return packed(problem, weight=size, bias=panels.padded)
+        own = packed(problem, weight=size, bias=panels.padded)
+        return [*own, *post_weights(problem, device, panels.n)]
 
     def pack(self, problem: Problem, device: Cpu, weights: Mapping[str, Array]) -> list[Array]:
         matrices = winograd.pack_weights(weights["weight"], self.m, device.lanes)
-        return [matrices, pack_vector(weights["bias"], device.lanes)]
+        bias = pack_vector(weights["bias"], device.lanes)
+        return [matrices, bias, *pack_post(problem, device, weights)]
 
     def default(self, problem: Problem, device: Cpu) -> Knobs:
         problem = phase_of(problem)
@@ -130,8 +133,8 @@ class Winograd(CpuAlgorithm):
                 value: Value, i: Expr, j: Expr, channel: Expr, width: int, valid: int
             ) -> None:
                 with _output_pixel(problem, image, (first, y, i), (x, j)) as pixel:
-                    at = pixel * co + channel
-                    finish_and_store(args, value, at, width, valid, act, res)
+                    to = (pixel * co + channel, channel)
+                    finish_and_store(args, value, to, width, valid, act, res)
 
             return store
 

@@ -254,7 +254,8 @@ class _Emitter:
         pixel = line + column * s.sw + part.columns.first
 
         def epilogue(value: Value, i: Expr, j: Expr, channel: Expr, width: int, valid: int) -> None:
-            to = (pixel + i * (s.sh * s.ow) + j * s.sw) * s.co + group * s.go + channel
+            at = (pixel + i * (s.sh * s.ow) + j * s.sw) * s.co + group * s.go + channel
+            to = (at, group * s.go + channel)
             finish_and_store(self.args, value, to, width, valid, self.act, self.res)
 
         return epilogue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from tvm import tirx
@@ -15,8 +16,9 @@ from tvm_flow.schedules.cpu.algorithm import CpuAlgorithm, packed
 from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.cpu.emit import activations
 from tvm_flow.schedules.cpu.emit.kernel import prim_func
+from tvm_flow.schedules.cpu.emit.post import pack_post, post_weights, scaled
 from tvm_flow.schedules.cpu.emit.reduction import Tile
-from tvm_flow.schedules.cpu.emit.vector import load
+from tvm_flow.schedules.cpu.emit.vector import bind, load
 from tvm_flow.schedules.cpu.emit.window import Accumulation, sweep
 from tvm_flow.schedules.operators.depthwise import DEPTHWISE
 from tvm_flow.schedules.operators.sliding import WindowShape
@@ -29,10 +31,12 @@ class Direct(CpuAlgorithm):
 
     def weights(self, problem: Problem, device: Cpu) -> list[TensorSpec]:
         s = WindowShape.of(problem)
-        return packed(problem, weight=s.kh * s.kw * s.c, bias=s.c)
+        own = packed(problem, weight=s.kh * s.kw * s.c, bias=s.c)
+        return [*own, *post_weights(problem, device, s.c)]
 
     def pack(self, problem: Problem, device: Cpu, weights: Mapping[str, Array]) -> list[Array]:
-        return [pack_taps(weights["weight"]), weights["bias"]]
+        own = [pack_taps(weights["weight"]), weights["bias"]]
+        return [*own, *pack_post(problem, device, weights)]
 
     def default(self, problem: Problem, device: Cpu) -> Knobs:
         s = WindowShape.of(problem)
@@ -61,6 +65,10 @@ class Direct(CpuAlgorithm):
         with IRBuilder() as builder, prim_func(self, problem, device, name) as args:
             act = activations.emitter(problem.text("act"), device)
             how = accumulation(s, args["weight"], args["bias"], act)
+            if problem.get("post", 0):
+                how = replace(how, finish=lambda read, channel, width: scaled(
+                    args, bind(act(read, width), width), channel, width
+                )())  # fmt: skip
             sweep(
                 s, args["x"], args["y"], how,
                 tile=tile, rows=knobs["rows"], lanes=device.lanes, threads=device.threads,

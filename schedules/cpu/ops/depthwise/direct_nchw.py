@@ -64,7 +64,9 @@ class DirectNchw(CpuAlgorithm):
     layouts = (NCHW,)
 
     def applies(self, problem: Problem, device: Cpu) -> bool:
-        return super().applies(problem, device) and problem["cp"] == problem["c"]
+        if not super().applies(problem, device):
+            return False
+        return problem["cp"] == problem["c"] and not problem.get("post", 0)
 
     def weights(self, problem: Problem, device: Cpu) -> list[TensorSpec]:
         s = ImageShape.of(problem)
@@ -101,11 +103,11 @@ def _rows(s: ImageShape, cpu: Cpu, far: bool) -> int:
     """Output rows of a tile, for an input that is ``far`` if it does not fit L2.
 
     High tiles load each input row for more output rows; low ones leave the fetches ahead of a far
-    input time to arrive. By lane, LLVM keeps all weights repeated over the lanes and spills with
-    more than two rows (decision 0006).
+    input time to arrive. By lane, LLVM keeps all weights repeated over the lanes: with these rows
+    it does not spill (decision 0006).
     """
     if cpu.by_lane:
-        return 2
+        return 3 if s.sh == 1 and s.kh * s.kw <= 9 else 2
     if s.sh == 1:
         return 7 if cpu.registers >= 32 else 4
     return 2 if far else 4
