@@ -35,6 +35,8 @@ def _rules(total: Sum) -> dict[str, Rule]:
     return {
         "relax.mean": _reduction(lambda x, axes: _mean(x, axes, total)),
         "relax.sum": _reduction(lambda x, axes: total(x, axes, _kept(x, axes))),
+        "relax.max": _reduction(partial(_extreme, combine=tirx.max, start=-math.inf)),
+        "relax.min": _reduction(partial(_extreme, combine=tirx.min, start=math.inf)),
         "relax.nn.layer_norm": partial(_layer_norm, total=total),
         "relax.nn.group_norm": partial(_group_norm, total=total),
         "relax.nn.instance_norm": partial(_instance_norm, total=total),
@@ -97,6 +99,16 @@ def _mean(x: te.Tensor, axes: list[int], total: Sum) -> te.Tensor:
     summed = total(x, axes, _kept(x, axes))
     share = tirx.const(1.0 / math.prod(int(x.shape[a]) for a in axes), x.dtype)
     return te.compute(summed.shape, lambda *place: summed(*place) * share, name="mean")
+
+
+def _extreme(
+    x: te.Tensor, axes: list[int], combine: Callable[..., Expression], start: float
+) -> te.Tensor:
+    """The largest or smallest of numbers, infinity among them: TVM starts with a finite one."""
+    reducer = te.comm_reducer(
+        lambda a, b: combine(a, b), lambda kind: tirx.const(start, kind), name="extreme"
+    )
+    return _reduced(x, axes, _kept(x, axes), reducer, "extreme")
 
 
 def _kept(x: te.Tensor, axes: Sequence[int]) -> list[int]:
@@ -171,13 +183,19 @@ def _standardised(x: te.Tensor, axes: Sequence[int], epsilon: float, total: Sum)
 
 def _sum(x: te.Tensor, axes: Sequence[int], kept: Sequence[int]) -> te.Tensor:
     """Sum over ``axes``."""
-    summed = {axis: te.reduce_axis((0, int(x.shape[axis])), name=f"r{axis}") for axis in axes}
+    return _reduced(x, axes, kept, te.sum, "sum")
+
+
+def _reduced(
+    x: te.Tensor, axes: Sequence[int], kept: Sequence[int], reducer: Any, name: str
+) -> te.Tensor:
+    over = {axis: te.reduce_axis((0, int(x.shape[axis])), name=f"r{axis}") for axis in axes}
 
     def element(*place: Expression) -> Expression:
-        index = dict(zip(kept, place, strict=True)) | summed
-        return te.sum(x(*(index[axis] for axis in range(len(x.shape)))), list(summed.values()))
+        index = dict(zip(kept, place, strict=True)) | over
+        return reducer(x(*(index[axis] for axis in range(len(x.shape)))), list(over.values()))
 
-    return te.compute([int(x.shape[axis]) for axis in kept], element, name="sum")
+    return te.compute([int(x.shape[axis]) for axis in kept], element, name=name)
 
 
 def _sum_of_rows(x: te.Tensor, axes: Sequence[int], kept: Sequence[int]) -> te.Tensor:

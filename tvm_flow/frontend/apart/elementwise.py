@@ -166,10 +166,15 @@ def logaddexp(a: Tensor, b: Tensor) -> Tensor:
 
 @apart(aten.copysign.Tensor, aten.copysign.Scalar)
 def copysign(a: Tensor, b: Any) -> Tensor:
-    """The sign of zero counts: it shows in the quotient."""
     sign = b if isinstance(b, Tensor) else torch.full((), float(b))
     size = a.abs()
-    return torch.where((sign < 0) | (1 / sign == -math.inf), -size, size)
+    return torch.where(signbit(sign), -size, size)
+
+
+@apart(aten.signbit.default)
+def signbit(x: Tensor) -> Tensor:
+    """That of zero shows in the quotient; that of NaN not at all."""
+    return (x < 0) | (1 / x == -math.inf) if x.is_floating_point() else x < 0
 
 
 @apart(aten.logaddexp2.default)

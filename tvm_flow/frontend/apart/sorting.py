@@ -98,6 +98,11 @@ def searchsorted(
     return before.to(torch.int64).sum(-1).to(torch.int32 if out_int32 else torch.int64)
 
 
+@apart(aten.searchsorted.Scalar)
+def searchsorted_number(boundaries: Tensor, x: float, **how: Any) -> Any:
+    return searchsorted(boundaries, torch.full((), x, dtype=boundaries.dtype), **how)
+
+
 @apart(aten.bucketize.Tensor)
 def bucketize(
     x: Tensor, boundaries: Tensor, *, out_int32: bool = False, right: bool = False
