@@ -246,4 +246,4 @@ def test_wrong_shape_names_the_module() -> None:
 
 def test_shape_that_is_none() -> None:
     with pytest.raises(UsageError, match="is not a shape"):
-        load(f"{FILE}:small", input_shape=(1, 3, 0, 8))
+        load(f"{FILE}:small", input_shape=(1, 3, -1, 8))

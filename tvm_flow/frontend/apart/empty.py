@@ -19,7 +19,7 @@ def without_empty(program: ExportedProgram) -> None:
     start = next(node for node in nodes if node.op != "placeholder")
     for node in nodes:
         value = node.meta.get("val")
-        if not isinstance(value, Tensor) or value.numel() or not _is_replaced(node):
+        if not _is_empty(value) or not _is_replaced(node):
             continue
         with graph.inserting_before(start if node.op == "placeholder" else node):
             made = graph.call_function(
@@ -29,6 +29,11 @@ def without_empty(program: ExportedProgram) -> None:
         node.replace_all_uses_with(made)
         _rename_output(program, node.name, made.name)
     graph.eliminate_dead_code()
+
+
+def _is_empty(value: Any) -> bool:
+    """Sizes that depend on data are symbols, and nothing is known of them."""
+    return isinstance(value, Tensor) and any(isinstance(n, int) and n == 0 for n in value.shape)
 
 
 def _is_replaced(node: fx.Node) -> bool:
