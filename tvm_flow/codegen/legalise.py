@@ -105,9 +105,11 @@ def _extreme(
     x: te.Tensor, axes: list[int], combine: Callable[..., Expression], start: float
 ) -> te.Tensor:
     """The largest or smallest of numbers, infinity among them: TVM starts with a finite one."""
-    reducer = te.comm_reducer(
-        lambda a, b: combine(a, b), lambda kind: tirx.const(start, kind), name="extreme"
-    )
+
+    def larger(a: Expression, b: Expression) -> Expression:  # TVM counts the arguments
+        return combine(a, b)
+
+    reducer = te.comm_reducer(larger, lambda kind: tirx.const(start, kind), name="extreme")
     return _reduced(x, axes, _kept(x, axes), reducer, "extreme")
 
 
