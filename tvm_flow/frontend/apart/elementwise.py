@@ -27,6 +27,11 @@ def expm1(x: Tensor) -> Any:
     return torch.where(x.abs() < 0.3, small, torch.exp(x) - 1)
 
 
+@apart(aten.exp2.default)
+def exp2(x: Tensor) -> Any:
+    return torch.exp(x * math.log(2)) if x.is_floating_point() else NotImplemented
+
+
 @apart(aten.log1p.default)
 def log1p(x: Tensor) -> Any:
     """What is lost in ``1 + x`` is known: the quotient makes up for it."""
