@@ -23,6 +23,7 @@ from tvm_flow.support.collector import collect_seldom
 #: Name of a table -> module and class of the suite.
 SUITES = {
     "onnx": "tests.suites.onnx_cases:Backend",
+    "torch": "tests.suites.torch_cases:Both",
     "torch_modules": "tests.suites.torch_cases:Modules",
     "torch_operators": "tests.suites.torch_cases:Operators",
 }

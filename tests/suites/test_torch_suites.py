@@ -34,14 +34,15 @@ def run(name: str, folder: Path, *arguments: str, timeout_s: int) -> dict[str, O
     return {row["key"]: Outcome(row["kind"], row["why"]) for row in rows}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_sample(name: str, tmp_path: Path) -> None:
-    expected = table.read(name)
-    keys = table.sample(expected, 10)
+def test_sample(tmp_path: Path) -> None:
+    expected: dict[str, Outcome] = {}
+    for name in NAMES:
+        whole = table.read(name)
+        expected |= {key: whole[key] for key in table.sample(whole, 8)}
     file = tmp_path / "keys"
-    file.write_text("\n".join(keys))
-    found = run(name, tmp_path, "--keys", str(file), timeout_s=300)
-    assert not table.differences({key: expected[key] for key in keys}, found)
+    file.write_text("\n".join(expected))
+    found = run("torch", tmp_path, "--keys", str(file), timeout_s=300)
+    assert not table.differences(expected, found)
 
 
 @pytest.mark.slow

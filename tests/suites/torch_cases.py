@@ -77,6 +77,17 @@ class Operators:
         ]
 
 
+@dataclass(frozen=True)
+class Both:
+    """All of the two, so that one process starts for a sample of them; there is no table of it."""
+
+    trace: bool = False
+    name: str = "torch"
+
+    def entries(self) -> list[Entry]:
+        return Modules(self.trace).entries() + Operators(self.trace).entries()
+
+
 def _operator_name(info: Any) -> str:
     return info.name + (f".{info.variant_test_name}" if info.variant_test_name else "")
 
