@@ -70,8 +70,10 @@ class LoadedModel:
 
     @property
     def picture_shape(self) -> Shape:
-        """Of the first input where it could hold a picture, and empty where its type says no."""
-        return self.input_shape if self.inputs[0].dtype == FLOAT32 else ()
+        """Of the first input where it could hold a picture, and empty where its type says no or it
+        has no elements."""
+        pixels = self.inputs[0].dtype == FLOAT32 and 0 not in self.input_shape
+        return self.input_shape if pixels else ()
 
     @property
     def own_sample(self) -> bool:
