@@ -29,7 +29,7 @@ from tvm_flow.schedules.contract.operator import Operator
 from tvm_flow.schedules.contract.problem import NCHW, NHWC, Problem
 from tvm_flow.schedules.contract.tensor import Array, TensorSpec
 from tvm_flow.schedules.operators import reference
-from tvm_flow.schedules.operators.sliding import Sliding, shape_of, window_params
+from tvm_flow.schedules.operators.sliding import Grouped, Sliding, shape_of, window_params
 
 
 def problem(*, layout: str = NHWC, **given: int | str) -> Problem:
@@ -43,7 +43,7 @@ def problem(*, layout: str = NHWC, **given: int | str) -> Problem:
 
 
 @dataclass(frozen=True)
-class Conv2dShape(Sliding):
+class Conv2dShape(Grouped, Sliding):
     """The problem's integers and what follows from them; ``nchw``: whether the input is."""
 
     ci: int
@@ -59,16 +59,6 @@ class Conv2dShape(Sliding):
     @classmethod
     def of(cls, problem: Problem) -> Self:
         return replace(super().of(problem), nchw=problem.layout_in == NCHW)
-
-    @property
-    def gi(self) -> int:
-        """Input channels of one group."""
-        return self.ci // self.groups
-
-    @property
-    def go(self) -> int:
-        """Output channels of one group."""
-        return self.co // self.groups
 
     @property
     def k(self) -> int:

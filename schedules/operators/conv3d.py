@@ -25,7 +25,7 @@ from tvm_flow.schedules.contract.operator import Operator
 from tvm_flow.schedules.contract.problem import Problem
 from tvm_flow.schedules.contract.tensor import Array, TensorSpec
 from tvm_flow.schedules.operators import reference
-from tvm_flow.schedules.operators.sliding import window_params
+from tvm_flow.schedules.operators.sliding import Grouped, window_params
 
 
 def problem(**given: int | str) -> Problem:
@@ -40,7 +40,7 @@ def problem(**given: int | str) -> Problem:
 
 
 @dataclass(frozen=True)
-class Conv3dShape:
+class Conv3dShape(Grouped):
     """The problem's integers and what follows from them."""
 
     n: int
@@ -80,21 +80,6 @@ class Conv3dShape:
     @property
     def ow(self) -> int:
         return (self.w + 2 * self.pw - (self.kw - 1) * self.dw - 1) // self.sw + 1
-
-    @property
-    def gi(self) -> int:
-        """Input channels of one group."""
-        return self.ci // self.groups
-
-    @property
-    def go(self) -> int:
-        """Output channels of one group."""
-        return self.co // self.groups
-
-    @property
-    def channelwise(self) -> bool:
-        """Whether every output channel has an input channel of its own."""
-        return self.groups > 1 and self.gi == self.go == 1
 
     @property
     def k(self) -> int:

@@ -30,7 +30,7 @@ from tvm_flow.schedules.contract.operator import Operator
 from tvm_flow.schedules.contract.problem import Problem
 from tvm_flow.schedules.contract.tensor import Array, TensorSpec
 from tvm_flow.schedules.operators import reference
-from tvm_flow.schedules.operators.sliding import window_params
+from tvm_flow.schedules.operators.sliding import Grouped, window_params
 
 
 def problem(**given: int | str) -> Problem:
@@ -43,7 +43,7 @@ def problem(**given: int | str) -> Problem:
 
 
 @dataclass(frozen=True)
-class TransposedShape:
+class TransposedShape(Grouped):
     """The problem's integers."""
 
     n: int
@@ -68,21 +68,6 @@ class TransposedShape:
     @classmethod
     def of(cls, problem: Problem) -> Self:
         return cls(**{name: problem.get(name, 1) for name in cls.__dataclass_fields__})
-
-    @property
-    def gi(self) -> int:
-        """Input channels of one group."""
-        return self.ci // self.groups
-
-    @property
-    def go(self) -> int:
-        """Output channels of one group."""
-        return self.co // self.groups
-
-    @property
-    def channelwise(self) -> bool:
-        """Whether every output channel has an input channel of its own."""
-        return self.groups > 1 and self.gi == self.go == 1
 
 
 class ConvTranspose(Operator):

@@ -16,6 +16,7 @@ from tvm_flow.schedules.contract.operator import Operator
 from tvm_flow.schedules.contract.problem import Problem
 from tvm_flow.schedules.contract.tensor import Array, TensorSpec
 from tvm_flow.schedules.operators import conv2d, reference
+from tvm_flow.schedules.operators.activations import activation
 from tvm_flow.schedules.operators.conv2d import Conv2dShape
 from tvm_flow.schedules.operators.sliding import WindowShape
 
@@ -72,9 +73,9 @@ class MbConv(Operator):
         s, first = window(problem, problem["hid"]), problem["ic0"]
         x = inputs[0][..., first : first + problem["ci"]]
         y = reference.pointwise_nhwc(x, weights["w1"], weights["b1"])
-        y = reference.activation(problem.text("act1"), y)
+        y = activation(problem.text("act1"), y)
         y = reference.depthwise_nhwc(y, weights["dw"], weights["dwb"], s.stride, s.pad)
-        y = reference.activation(problem.text("act2"), y)
+        y = activation(problem.text("act2"), y)
         y = reference.pointwise_nhwc(y, weights["w2"], weights["b2"])
         return [reference.epilogue(problem, y, list(inputs[1:]))]
 

@@ -25,6 +25,7 @@ from tvm_flow.schedules.contract.operator import Operator
 from tvm_flow.schedules.contract.problem import Problem
 from tvm_flow.schedules.contract.tensor import Array, TensorSpec
 from tvm_flow.schedules.operators import reference
+from tvm_flow.schedules.operators.activations import activation
 
 
 @dataclass(frozen=True)
@@ -113,13 +114,13 @@ class PConv(Operator):
             x[..., s.first : end], weights["conv"], weights["conv_bias"], (1, 1), (s.pad, s.pad),
             (s.d, s.d),
         )  # fmt: skip
-        y[..., s.first : end] = reference.activation(s.inner, part)
+        y[..., s.first : end] = activation(s.inner, part)
         if not s.n1:
             return [y]
         y = reference.pointwise_nhwc(y, weights["w1"], weights["b1"])
         if not s.n2:
             return [reference.epilogue(problem, y, list(inputs[1:]))]
-        y = reference.activation(problem.text("act"), y)
+        y = activation(problem.text("act"), y)
         y = reference.pointwise_nhwc(y, weights["w2"], weights["b2"])
         return [y + x if problem.text("res") != "none" else y]
 

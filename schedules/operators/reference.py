@@ -6,8 +6,7 @@ stay the 32-bit sums that kernels keep: what they are scaled to is a matter of t
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from tvm_flow.schedules.contract.dtypes import DType
 from tvm_flow.schedules.contract.problem import AXES, NCHW, NHWC, Problem
 from tvm_flow.schedules.contract.tensor import Array, TensorSpec
+from tvm_flow.schedules.operators.activations import activation
 
 #: Of rows and of columns.
 Pair = tuple[int, int]
@@ -77,36 +77,6 @@ def depthwise_nhwc(
 def _result(x: Array) -> np.dtype[Any]:
     dtype = DType.of(x)
     return dtype.numpy if dtype.is_float else dtype.accumulator.numpy
-
-
-_ERF = np.vectorize(math.erf, otypes=[np.float64])
-_ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "none": lambda v: v,
-    "relu": lambda v: np.maximum(v, 0),
-    "relu6": lambda v: np.clip(v, 0, 6),
-    "gelu": lambda v: 0.5 * v * (1 + _ERF(v / math.sqrt(2))),
-    "hardsigmoid": lambda v: np.clip(v / 6 + 0.5, 0, 1),
-    "hardswish": lambda v: v * np.clip(v / 6 + 0.5, 0, 1),
-    "sigmoid": lambda v: 1 / (1 + np.exp(-v)),
-    "silu": lambda v: v / (1 + np.exp(-v)),
-}
-#: Names of the activations that operators may have.
-ACTIVATIONS = tuple(_ACTIVATIONS)
-#: Activations that are exact in any type; of integers, the others depend on what these stand for.
-EXACT_ACTIVATIONS = frozenset({"none", "relu", "relu6"})
-
-
-def require_scale(name: str, dtype: DType) -> None:
-    """Raises ``ValueError`` for an activation of integers whose scale would have to be known."""
-    if name not in EXACT_ACTIVATIONS and not dtype.is_float:
-        raise ValueError(f"{name} of {dtype} depends on its scale: convert it to fp32 first")
-
-
-def activation(name: str, x: Array) -> Array:
-    """An activation in float64, rounded to the type of ``x`` once. Raises as
-    :func:`require_scale` does."""
-    require_scale(name, DType.of(x))
-    return _ACTIVATIONS[name](x.astype(np.float64)).astype(x.dtype)
 
 
 def more_inputs(problem: Problem, grid: tuple[int, int, int]) -> list[TensorSpec]:

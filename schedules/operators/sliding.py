@@ -120,6 +120,29 @@ def _tap(offset: int, apart: int, count: int) -> int | None:
     return tap if not between and 0 <= tap < count else None
 
 
+class Grouped:
+    """``ci`` channels read and ``co`` written, in ``groups`` that know nothing of each other."""
+
+    ci: int
+    co: int
+    groups: int
+
+    @property
+    def gi(self) -> int:
+        """Input channels of one group."""
+        return self.ci // self.groups
+
+    @property
+    def go(self) -> int:
+        """Output channels of one group."""
+        return self.co // self.groups
+
+    @property
+    def channelwise(self) -> bool:
+        """Whether every output channel has an input channel of its own."""
+        return self.groups > 1 and self.gi == self.go == 1
+
+
 @dataclass(frozen=True)
 class WindowShape(Sliding):
     """Images with ``cp`` channels, of which ``c`` from ``c0`` are swept."""

@@ -14,7 +14,7 @@ from tvm_flow.schedules.contract.problem import Problem, Workload
 from tvm_flow.schedules.cpu.algorithms import ALGORITHMS
 from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.operators import conv2d, depthwise, pooling
-from tvm_flow.schedules.operators.reference import ACTIVATIONS
+from tvm_flow.schedules.operators.activations import ACTIVATIONS
 from tvm_flow.tuning.records.files import ZOO, read_log
 
 LOGS = Path(__file__).parents[2] / "tuning_logs"

@@ -21,7 +21,7 @@ from tvm_flow.schedules.operators import (
     pooling,
     resize,
 )
-from tvm_flow.schedules.operators.reference import ACTIVATIONS
+from tvm_flow.schedules.operators.activations import ACTIVATIONS
 
 
 def _direct(problem: Problem | None) -> Workload:

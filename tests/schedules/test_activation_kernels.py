@@ -14,8 +14,8 @@ from tests.schedules import lab, torch_reference
 from tvm_flow.schedules.contract.problem import Workload
 from tvm_flow.schedules.contract.tensor import Array
 from tvm_flow.schedules.cpu.emit import gelu
-from tvm_flow.schedules.operators import depthwise, reference
-from tvm_flow.schedules.operators.reference import ACTIVATIONS
+from tvm_flow.schedules.operators import depthwise
+from tvm_flow.schedules.operators.activations import ACTIVATIONS, activation
 
 CHANNELS, PIXELS = 23, 2000  # whole vectors and a tail of 4 + 2 + 1
 GRID = np.linspace(-12, 12, CHANNELS * PIXELS).astype(np.float32)
@@ -27,7 +27,12 @@ EXTREME = np.array(
 
 # absolute, over [-12, 12]; a few roundings of float32 at 12 are 2e-6
 LIMITS = {"none": 0.0, "relu": 0.0, "relu6": 0.0, "gelu": 1.1e-6, "hardsigmoid": 2e-7,
-          "hardswish": 2e-6, "sigmoid": 2e-7, "silu": 2e-6}  # fmt: skip
+          "hardswish": 2e-6, "sigmoid": 2e-7, "silu": 2e-6, "tanh": 2e-7, "softplus": 1.1e-6,
+          "mish": 2e-6, "gelu_tanh": 2e-6}  # fmt: skip
+#: The same of those with numbers.
+NUMBERED = {"clip:-1:1": 0.0, "clip:-inf:3": 0.0, "hardswish:0.2:0.5": 2e-6, "silu:1.702": 2e-6,
+            "leakyrelu:0.1": 2e-7, "elu:1.0507:1.7581": 1.1e-6}  # fmt: skip
+TEXTS = (*ACTIVATIONS, *NUMBERED)
 
 
 def workload(act: str) -> Workload:
@@ -38,7 +43,7 @@ def workload(act: str) -> Workload:
 
 @cache
 def kernels(isa: lab.IsaLevel) -> dict[str, tuple[lab.Job, Any]]:
-    jobs = {act: lab.Job.make(workload(act), isa.cpu) for act in ACTIVATIONS}
+    jobs = {act: lab.Job.make(workload(act), isa.cpu) for act in TEXTS}
     compiled = lab.compile_jobs(list(jobs.values()), isa.target())
     return {act: (job, compiled[job]) for act, job in jobs.items()}
 
@@ -61,20 +66,20 @@ def apply(request: pytest.FixtureRequest) -> Callable[[str, Array], Array]:
 
 
 def expected(act: str, x: Array) -> Any:
-    return torch_reference.ACTIVATIONS[act](torch.from_numpy(x).double()).numpy()
+    return torch_reference.activated(act, torch.from_numpy(x).double()).numpy()
 
 
 def test_every_activation_has_a_limit() -> None:
     assert set(LIMITS) == set(ACTIVATIONS) == set(torch_reference.ACTIVATIONS)
 
 
-@pytest.mark.parametrize("act", ACTIVATIONS)
+@pytest.mark.parametrize("act", TEXTS)
 def test_error_over_the_usual_range(apply: Callable[[str, Array], Array], act: str) -> None:
     error = np.abs(apply(act, GRID) - expected(act, GRID))
-    assert error.max() <= LIMITS[act]
+    assert error.max() <= (LIMITS | NUMBERED)[act]
 
 
-@pytest.mark.parametrize("act", ACTIVATIONS)
+@pytest.mark.parametrize("act", TEXTS)
 def test_extreme_inputs(apply: Callable[[str, Array], Array], act: str) -> None:
     y = apply(act, EXTREME)[: EXTREME.size]
     torch_says = expected(act, EXTREME).astype(np.float32)
@@ -89,7 +94,7 @@ def test_extreme_inputs(apply: Callable[[str, Array], Array], act: str) -> None:
             assert np.isnan(value), f"{act}({x})"
 
 
-@pytest.mark.parametrize("act", ACTIVATIONS)
+@pytest.mark.parametrize("act", TEXTS)
 def test_nan_stays_nan_in_every_lane(apply: Callable[[str, Array], Array], act: str) -> None:
     x = GRID.copy()
     x[::3] = np.nan  # in turn in every lane: the vectors' widths are no multiples of three
@@ -128,10 +133,10 @@ def test_gelu_by_pieces_keeps_nan_and_zeros() -> None:
             assert np.array_equal(np.signbit(by_table), np.signbit(wanted))
 
 
-@pytest.mark.parametrize("act", ACTIVATIONS)
+@pytest.mark.parametrize("act", TEXTS)
 def test_reference_in_numpy(act: str) -> None:
     finite = EXTREME[np.isfinite(EXTREME)]
     with np.errstate(over="ignore"):
-        y = reference.activation(act, np.concatenate([GRID[::7], finite]))
+        y = activation(act, np.concatenate([GRID[::7], finite]))
     wanted = expected(act, np.concatenate([GRID[::7], finite])).astype(np.float32)
     np.testing.assert_allclose(y, wanted, rtol=1e-6, atol=1e-7)

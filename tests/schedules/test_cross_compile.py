@@ -13,7 +13,7 @@ from tvm_flow import targets
 from tvm_flow.schedules.contract.problem import Workload
 from tvm_flow.schedules.cpu import lowering
 from tvm_flow.schedules.cpu.device import Cpu
-from tvm_flow.schedules.operators.reference import ACTIVATIONS
+from tvm_flow.schedules.operators.activations import ACTIVATIONS
 
 #: (the first cases of resizing take the nearest pixel)
 WITHOUT_PRODUCTS = {"channel_shuffle", "global_pool", "pool2d", "resize", "transpose"}

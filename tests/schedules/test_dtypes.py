@@ -46,7 +46,7 @@ from tvm_flow.schedules.cpu.emit.vector import (
     store_valid,
 )
 from tvm_flow.schedules.cpu.emit.window import Accumulation, WindowShape, sweep
-from tvm_flow.schedules.operators import reference
+from tvm_flow.schedules.operators.activations import activation
 from tvm_flow.schedules.operators.reference import conv2d_nhwc, depthwise_nhwc
 from tvm_flow.tuning.worker.trial_data import pose
 
@@ -172,7 +172,7 @@ class TestConvolution:
         with pytest.raises(ValueError, match="gelu of int32 depends on its scale"):
             TypedDirect().build(problem, lab.AVX2.cpu, {"mt": 3}, "conv")
         with pytest.raises(ValueError, match="gelu"):
-            reference.activation("gelu", np.zeros(3, INT32))
+            activation("gelu", np.zeros(3, INT32))
 
 
 class TestVocabulary:

@@ -12,6 +12,7 @@ from tvm_flow.schedules.contract.tensor import Array
 from tvm_flow.verify import problems
 
 ACTIVATIONS = problems.ACTIVATIONS
+activated = problems.activated
 
 
 def compute(workload: Workload, inputs: Sequence[Array], weights: Mapping[str, Array]) -> Array:

@@ -30,6 +30,7 @@ from tvm_flow.schedules.cpu.emit.packing import Panels, pack_matrix, pack_vector
 from tvm_flow.schedules.cpu.emit.staging import Source, stage_rows
 from tvm_flow.schedules.cpu.emit.vector import Expr, bind, convert, dtype_of, store_valid
 from tvm_flow.schedules.operators import reference
+from tvm_flow.schedules.operators.activations import activation
 from tvm_flow.tuning.worker.trial_data import TrialData
 
 Args = Mapping[str, tirx.Buffer]
@@ -97,7 +98,7 @@ class TypedConv(Operator):
         y = reference.conv2d_nhwc(x, weights["weight"], weights["bias"], (1, 1), (1, 1))
         if zero:  # the kernel multiplies what is in memory; what that adds is a matter of the bias
             y += zero * weights["weight"].astype("int32").sum(axis=(1, 2, 3), dtype="int32")
-        return [reference.activation(problem.text("act"), y)]
+        return [activation(problem.text("act"), y)]
 
     def macs(self, problem: Problem) -> int:
         return problem["h"] * problem["w"] * problem["ci"] * problem["co"] * 9

@@ -22,8 +22,8 @@ from onnx import numpy_helper
 
 import tvm_flow
 from tests.suites.cases import RIGHT, WRONG, Case, Entry, Outcome
+from tests.suites.in_process import check_in_this_process
 from tests.suites.judge import TOLERANCE, differs, refusal
-from tvm_flow.api import network_to_bundle
 from tvm_flow.frontend.export import import_model
 from tvm_flow.frontend.model import load
 from tvm_flow.support.errors import TvmFlowError
@@ -214,8 +214,7 @@ def _computed(path: Path, inputs: Sequence[np.ndarray], folder: Path) -> list[np
     finite = all(np.isfinite(x).all() for x in inputs if x.dtype.kind == "f")
     sample = folder / "sample.npz" if finite else None
     model = tvm_flow.Model(str(path), sample=sample)
-    # this process is one that may crash: the check needs none of its own
-    network_to_bundle.verify = lambda made, _bundle, _format: tvm_flow.check(made)
+    check_in_this_process()
     report = tvm_flow.compile(
         model, output=folder / "bundle", threads=1, records=folder, runner=False
     )

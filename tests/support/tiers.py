@@ -60,6 +60,7 @@ TIER_OF = {
     "modelled": "compile",
     "models": "compile",
     "passes": "compile",
+    "passes/test_activation_names.py": "unit",
     "passes/test_as_images.py": "unit",
     "passes/test_computed_weights.py": "unit",
     "passes/test_fusion_rewrites.py": "unit",

@@ -23,12 +23,16 @@ from tvm_flow.schedules import registry
 from tvm_flow.schedules.contract.problem import Problem, Workload
 from tvm_flow.schedules.cpu.device import Cpu
 from tvm_flow.schedules.cpu.emit.packing import Panels
+from tvm_flow.schedules.operators.activations import parse
 
 #: Vector instructions per vector of an activation, counted in ``schedules/cpu/emit/activations.py``
 #: and ``gelu.py``: additions, products, comparisons and lookups; a division counts for eight.
 ACT_OPERATIONS = {
     "relu": 1, "relu6": 2, "hardsigmoid": 3, "hardswish": 4, "gelu": 19, "sigmoid": 25, "silu": 26,
+    "tanh": 40, "softplus": 51, "mish": 27, "gelu_tanh": 29,
 }  # fmt: skip
+#: The same of those that have numbers only.
+_WITH_NUMBERS = {"clip": 2, "leakyrelu": 3, "elu": 28}
 #: The same of GELU by lookup, where the core has one.
 GELU_BY_LOOKUP = 12
 #: Floating-point instructions of Winograd's transforms per tile and channel, of inputs and of
@@ -86,9 +90,14 @@ def slots(part: Part, algorithm: str, device: Cpu, lanes: int) -> int:
     if part.kind == POOL:
         return part.pixels * part.reduction * wide
     if part.kind == ACT:
-        by_lookup = part.act == "gelu" and device.lookup
-        return part.pixels * wide * (GELU_BY_LOOKUP if by_lookup else ACT_OPERATIONS[part.act])
+        return part.pixels * wide * _price(part.act, device)
     return part.pixels * part.reduction * wide if part.kind in (ADD, LAYOUT, OTHER) else 0
+
+
+def _price(act: str, device: Cpu) -> int:
+    if act == "gelu" and device.lookup:
+        return GELU_BY_LOOKUP
+    return (ACT_OPERATIONS | _WITH_NUMBERS)[parse(act)[0]]
 
 
 def _padded(part: Part, lanes: int) -> int:

@@ -23,6 +23,7 @@ from tvm_flow.passes.common.fold_affine import fold_affine
 from tvm_flow.passes.common.fold_views import fold_views
 from tvm_flow.passes.common.fuse_epilogue import fuse_epilogue
 from tvm_flow.passes.common.fuse_pconv import fuse_pconv_block, fuse_pconv_pointwise
+from tvm_flow.passes.common.name_activations import name_activations
 from tvm_flow.passes.common.plain_transposed import plain_transposed
 from tvm_flow.passes.common.recognise_pconv import recognise_pconv
 from tvm_flow.passes.common.recognise_shuffle import recognise_shuffle
@@ -70,6 +71,7 @@ def phases(layout: str = "NCHW", cache_bytes: int | None = None) -> list[Phase]:
         ("as_images", as_images),
         ("turn_tokens", turn_tokens),
         ("fold_affine", fold_affine),
+        ("name_activations", name_activations),
         ("recognise_pconv", recognise_pconv),
         ("recognise_shuffle", recognise_shuffle),
         # from here on tensors are NHWC and channel slices are offsets

@@ -8,6 +8,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from tvm_flow.codegen.activation import activation
 from tvm_flow.ir.choice import Choice, Chooser
 from tvm_flow.ir.graph import Graph, Node
 from tvm_flow.ir.lowered import KernelInfo
@@ -160,22 +161,7 @@ def _affine_relax(node: Node, sources: list[relax.Expr]) -> relax.Expr:
 
 
 def _act_relax(node: Node, sources: list[relax.Expr]) -> relax.Expr:
-    x = sources[0]
-
-    def hard() -> relax.Expr:
-        shifted = relax.op.add(x, relax.const(3, node.dtype))
-        return relax.op.divide(relax.op.clip(shifted, 0, 6), relax.const(6, node.dtype))
-
-    table = {
-        "relu": lambda: relax.op.nn.relu(x),
-        "relu6": lambda: relax.op.clip(x, 0, 6),
-        "gelu": lambda: relax.op.nn.gelu(x),
-        "silu": lambda: relax.op.nn.silu(x),
-        "sigmoid": lambda: relax.op.sigmoid(x),
-        "hardsigmoid": hard,
-        "hardswish": lambda: relax.op.multiply(x, hard()),
-    }
-    return table[node.attrs["kind"]]()
+    return activation(node.attrs["kind"], sources[0], node.dtype)
 
 
 def _shuffle_relax(node: Node, sources: list[relax.Expr]) -> relax.Expr:

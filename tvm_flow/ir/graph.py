@@ -24,7 +24,7 @@ Vocabulary (4-D tensors are NCHW until the layout pass, NHWC after it):
   dense                               ``weight`` [out, in], ``bias``; on the last axis
   affine                              ``scale``, ``shift`` per channel: a batch norm that nothing
                                       could absorb
-  act                                 kind, one of ``schedules.operators.reference.ACTIVATIONS``
+  act                                 kind, one of ``schedules.operators.activations``
   add, multiply, concat, slice        axis, start, stop
   slice_scatter                       inputs x, update; axis, start, stop
   reshape, permute                    shape; axes

@@ -17,7 +17,7 @@ from tvm_flow.ir.graph import Graph, Node
 from tvm_flow.passes.cpu.problems import problem_of
 from tvm_flow.schedules.contract.problem import NCHW
 from tvm_flow.verify.problems import (
-    ACTIVATIONS,
+    activated,
     compute,
     partial_convolution,
     pooled,
@@ -173,7 +173,7 @@ _PLAIN: dict[str, Operator] = {
     "resize": lambda node, s, _: resized(s[0], (node.shape[2], node.shape[3]), **node.attrs),
     "dense": lambda node, s, w: F.linear(s[0], w["weight"], w["bias"]),
     "affine": _affine,
-    "act": lambda node, s, _: ACTIVATIONS[node.attrs["kind"]](s[0]),
+    "act": lambda node, s, _: activated(node.attrs["kind"], s[0]),
     "clip": lambda node, s, _: s[0].clamp(node.attrs["low"], node.attrs["high"]),
     "add": lambda node, s, _: s[0] + s[1],
     "subtract": lambda node, s, _: s[0] - s[1],

@@ -4,6 +4,7 @@ references compute, at the speed that checking every compilation takes."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from tvm_flow.schedules.contract.problem import NCHW, NHWC, Problem
 from tvm_flow.schedules.operators import resize
+from tvm_flow.schedules.operators.activations import parse
 from tvm_flow.schedules.operators.reference import POST
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -23,7 +25,25 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "hardswish": F.hardswish,
     "sigmoid": torch.sigmoid,
     "silu": F.silu,
+    "tanh": torch.tanh,
+    "softplus": F.softplus,
+    "mish": F.mish,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
 }
+_WITH_NUMBERS: dict[str, Callable[..., Tensor]] = {
+    "clip": torch.clamp,
+    "hardswish": lambda x, a, b: x * (a * x + b).clamp(0, 1),
+    "silu": lambda x, b: x * torch.sigmoid(b * x),
+    "leakyrelu": F.leaky_relu,
+    "elu": lambda x, p, n: torch.where(x > 0, p * x, n * torch.expm1(x.clamp(max=0))),
+}
+
+
+def activated(text: str, x: Tensor) -> Tensor:
+    """The activation ``text`` of a problem."""
+    name, numbers = parse(text)
+    return _WITH_NUMBERS[name](x, *numbers) if numbers else ACTIVATIONS[name](x)
+
 
 Weights = Mapping[str, Tensor]
 Pair = tuple[int, int]
@@ -128,9 +148,9 @@ def resized(x: Tensor, size: Pair, method: str, mode: str, rounding: str) -> Ten
     return x
 
 
-def _activated(w: Problem, y: Tensor, weights: Weights) -> Tensor:
+def _with_post(w: Problem, y: Tensor, weights: Weights) -> Tensor:
     """Activation, then scale and shift per channel where there are any."""
-    y = ACTIVATIONS[w.text("act")](y)
+    y = activated(w.text("act"), y)
     if not w.get("post", 0):
         return y
     scale, shift = (weights[name][:, None, None] for name in POST)
@@ -141,7 +161,7 @@ def _finish(w: Problem, y: Tensor, rest: list[Tensor], weights: Weights) -> Tens
     """Residual, activation and shuffle with the bypass."""
     if w.text("res") == "pre":
         y = y + rest[0]
-    y = _activated(w, y, weights)
+    y = _with_post(w, y, weights)
     if w.text("res") == "post":
         y = y + rest[0]
     if dict(w.params).get("mix"):
@@ -152,10 +172,10 @@ def _finish(w: Problem, y: Tensor, rest: list[Tensor], weights: Weights) -> Tens
 
 def _mbconv(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
     x = inputs[0][:, w["ic0"] : w["ic0"] + w["ci"]]
-    y = ACTIVATIONS[w.text("act1")](_pointwise(x, weights, 1))
+    y = activated(w.text("act1"), _pointwise(x, weights, 1))
     window: dict[str, Any] = {"stride": w["st"], "padding": w["k"] // 2, "groups": w["hid"]}
     y = F.conv2d(y, weights["dw"].unsqueeze(1), weights["dwb"], **window)
-    y = _pointwise(ACTIVATIONS[w.text("act2")](y), weights, 2)
+    y = _pointwise(activated(w.text("act2"), y), weights, 2)
     return _finish(w, y, inputs[1:], weights)
 
 
@@ -163,7 +183,7 @@ def _depthwise(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
     x = inputs[0][:, w["c0"] : w["c0"] + w["c"]]
     kernel = weights["weight"].unsqueeze(1)
     y = _convolution(w, x, kernel, weights["bias"], w["c"])
-    return _activated(w, y, weights)
+    return _with_post(w, y, weights)
 
 
 def _pool2d(w: Problem, inputs: list[Tensor], _weights: Weights) -> Tensor:
@@ -199,7 +219,7 @@ def partial_convolution(x: Tensor, weights: Weights, params: Mapping[str, Any]) 
     kernel, first, dilation = weights["conv"], params.get("first", 0), params.get("d", 1)
     end, pad = first + kernel.shape[1], dilation * (kernel.shape[2] // 2)
     part = F.conv2d(x[:, first:end], kernel, weights["conv_bias"], padding=pad, dilation=dilation)
-    part = ACTIVATIONS[params.get("inner", "none")](part)
+    part = activated(params.get("inner", "none"), part)
     return torch.cat([x[:, :first], part, x[:, end:]], 1)
 
 
@@ -211,12 +231,12 @@ def _pconv_pointwise(w: Problem, inputs: list[Tensor], weights: Weights) -> Tens
     y = _pointwise(_pconv(w, inputs, weights), weights, 1)
     if w.text("res") == "pre":
         y = y + inputs[1]
-    return ACTIVATIONS[w.text("act")](y)
+    return activated(w.text("act"), y)
 
 
 def _pconv_block(w: Problem, inputs: list[Tensor], weights: Weights) -> Tensor:
     hidden = _pointwise(_pconv(w, inputs, weights), weights, 1)
-    y = _pointwise(ACTIVATIONS[w.text("act")](hidden), weights, 2)
+    y = _pointwise(activated(w.text("act"), hidden), weights, 2)
     return y if w.text("res") == "none" else y + inputs[0]
 
 

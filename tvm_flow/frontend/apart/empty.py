@@ -38,7 +38,7 @@ def _is_replaced(node: fx.Node) -> bool:
 def _rename_output(program: ExportedProgram, old: str, new: str) -> None:
     for spec in program.graph_signature.output_specs:
         if getattr(spec.arg, "name", None) == old:
-            spec.arg.name = new  # type: ignore[union-attr]
+            spec.arg.name = new
 
 
 @apart(aten.cat.default)

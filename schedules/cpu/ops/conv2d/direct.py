@@ -25,6 +25,7 @@ from tvm_flow.schedules.cpu.emit.microkernel import Weights, tile_count
 from tvm_flow.schedules.cpu.emit.packing import Panels, even_rows, pack_matrix, pack_vector
 from tvm_flow.schedules.cpu.emit.post import pack_post, post_weights
 from tvm_flow.schedules.cpu.ops.conv2d.emit import emit_flat, emit_rows, rows_between
+from tvm_flow.schedules.operators.activations import parse
 from tvm_flow.schedules.operators.conv2d import CONV2D, Conv2dShape
 
 
@@ -90,11 +91,18 @@ class Direct(CpuAlgorithm):
 
 #: Activations whose arithmetic is worth overlapping with the next tile's products: a small tile
 #: lets the core's out-of-order window do that (decision 0004).
-HEAVY_ACTIVATIONS = frozenset({"gelu", "silu", "sigmoid", "hardswish"})
+_HEAVY = frozenset(
+    {"gelu", "silu", "sigmoid", "hardswish", "tanh", "softplus", "mish", "gelu_tanh", "elu"}
+)
 
 #: So few pixels wait for weights from memory, and large tiles use them for more products at once
 #: (decision 0004).
 _FEW_PIXELS = 64
+
+
+def is_heavy(act: str) -> bool:
+    """Whether an activation is one of those."""
+    return parse(act)[0] in _HEAVY
 
 
 def default_tile(s: Conv2dShape, cpu: Cpu, act: str) -> Knobs:
@@ -147,7 +155,7 @@ def _default_flat(s: Conv2dShape, cpu: Cpu, act: str, panels: int, nv: int, most
     if pixels < 4:  # matrix-vector product: width instead of height
         nv = min(8, panels)
         most = max(1, cpu.tile_pixels(nv, 3))
-    elif s.k <= 32 or act in HEAVY_ACTIVATIONS:
+    elif s.k <= 32 or is_heavy(act):
         (nv, most), ku = cpu.heavy_tile, 4 if cpu.by_lane else 2
         nv = min(nv, panels)
     elif pixels <= _FEW_PIXELS:

@@ -35,7 +35,7 @@ from tvm_flow.schedules.cpu.emit.packing import (
     pack_matrix,
     pack_vector,
 )
-from tvm_flow.schedules.cpu.ops.conv2d.direct import HEAVY_ACTIVATIONS
+from tvm_flow.schedules.cpu.ops.conv2d.direct import is_heavy
 from tvm_flow.schedules.cpu.ops.pconv.tile import FusedShape, TileEmitter
 
 #: Pixels that make a good tile for Strassen's product even where its sums then leave L2, since
@@ -89,7 +89,7 @@ class Fused(CpuAlgorithm):
 
     def default(self, problem: Problem, device: Cpu) -> Knobs:
         s = self._shape(problem)
-        heavy = s.n1 and problem.text("act") in HEAVY_ACTIVATIONS
+        heavy = s.n1 and is_heavy(problem.text("act"))
         split = _default_split(s, device)
         rows = _default_rows(s, replace(device, threads=1) if split else device)
         knobs = {"rb": rows, "ku": 2 if heavy and not device.by_lane else 4}
