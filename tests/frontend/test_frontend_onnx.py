@@ -193,6 +193,19 @@ def test_unknown_operator_names_the_node(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_operator_of_another_domain_names_it(tmp_path: Path) -> None:
+    node = helper.make_node("Fold", ["x"], ["y"], name="/fold", domain="com.example")
+    path = tmp_path / "m.onnx"
+    model = onnx.load(graph_file(path, [node], {}))
+    model.opset_import.append(helper.make_opsetid("com.example", 1))
+    onnx.save(model, path)
+    with pytest.raises(
+        ImportUnsupportedError, match=r"operator Fold of com.example \(node /fold\): no converter"
+    ) as caught:
+        to_graph(load(str(path)))
+    assert "\n" not in str(caught.value)
+
+
 def test_failed_conversion_names_the_node(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Relu", ["x"], ["r"], name="/act"),
@@ -222,8 +235,11 @@ def relu() -> list[onnx.NodeProto]:
 
 def test_inputs_that_cannot_be_compiled(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
-    with pytest.raises(ModelError, match="input x of the ONNX model is float16"):
-        load(graph_file(path, relu(), {}, kind=TensorProto.FLOAT16))
+    cast = [helper.make_node("Cast", ["x"], ["y"], to=FLOAT)]
+    with pytest.raises(ModelError, match="input x of the ONNX model is float8_e5m2: inputs are"):
+        load(graph_file(path, cast, {}, kind=TensorProto.FLOAT8E5M2, opset=19))
+    with pytest.raises(ModelError, match=r"input x of the ONNX model has no elements: .* 4x0x2"):
+        load(graph_file(path, relu(), {}, (4, 0, 2)))
     constant = helper.make_node("Constant", [], ["y"], value_float=1.0)
     graph = helper.make_graph([constant], "net", [], [value("y", ())])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)

@@ -93,6 +93,27 @@ def test_what_nobody_computes_is_a_sentence() -> None:
         Reference(model).outputs([numbers(2, 3, 4)])
 
 
+def test_sigmoid_has_no_least_value() -> None:
+    x = np.array([-80.0, -40.0, -19.0, -1.0, 0.0, 2.0, 90.0], np.float32)
+    model = model_of(helper.make_node("Sigmoid", ["x"], ["y"]), {"x": x})
+    exact = 1 / (1 + np.exp(-x.astype(np.float64)))
+    (made,) = Reference(model).outputs([x])
+    np.testing.assert_allclose(made, exact, rtol=1e-5)
+
+
+def test_weights_and_inputs_off_by_a_rounding() -> None:
+    """What is multiplied by; not what says how large something is to be."""
+    x, scales = numbers(1, 1, 8, 8), np.array([1, 1, 2, 2], np.float32)
+    product = model_of(helper.make_node("MatMul", ["x", "w"], ["y"]), {"x": x},
+                       {"w": numbers(8, 8)})  # fmt: skip
+    resize = model_of(helper.make_node("Resize", ["x", "", "s"], ["y"]), {"x": x}, {"s": scales})
+    for model in (product, resize):
+        reference = Reference(model)
+        (near,), (exact,) = reference.outputs_off([x]), reference.outputs([x])
+        error = np.abs(near - exact).max() / np.abs(exact).max()
+        assert 1e-8 < error < 1e-6
+
+
 def test_a_model_says_who_its_reference_is(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     model = model_of(helper.make_node("Relu", ["x"], ["y"]), {"x": numbers(2, 3)})

@@ -13,6 +13,9 @@ def test_the_worst_of_all_outputs_counts() -> None:
     assert worst_rel_error([right, right], [right, right]) == 0
     assert worst_rel_error([right, off], [right, right]) == pytest.approx(0.25)
     assert worst_rel_error([right * np.nan], [right]) == float("inf")
+    assert worst_rel_error([right], [right * np.nan]) == float("inf")
+    assert worst_rel_error([right * np.nan], [right * np.nan]) == 0
+    assert worst_rel_error([right[:0]], [right[:0]]) == 0
 
 
 def test_what_does_not_belong_together_is_not_compared() -> None:

@@ -27,17 +27,17 @@ _WRONG = (" is wrong", "changes what")
 _FOREIGN = ("loop nest", "Relax", "relax.", "InternalError", "AttributeError", "KeyError")
 
 
-def differs(made: Sequence[Array], expected: Sequence[Array]) -> str:
+def differs(made: Sequence[Array], expected: Sequence[Array], tolerance: float = TOLERANCE) -> str:
     """What is different, or nothing."""
     if len(made) != len(expected):
         return f"{len(made)} outputs instead of {len(expected)}"
     for number, (a, b) in enumerate(zip(made, expected, strict=True)):
-        if problem := _differs(np.asarray(a), np.asarray(b)):
+        if problem := _differs(np.asarray(a), np.asarray(b), tolerance):
             return f"output {number}: {problem}"
     return ""
 
 
-def _differs(made: Array, expected: Array) -> str:
+def _differs(made: Array, expected: Array, tolerance: float) -> str:
     if made.shape != expected.shape or made.dtype != expected.dtype:
         return f"{made.dtype}{list(made.shape)} instead of {expected.dtype}{list(expected.shape)}"
     if expected.dtype.kind != "f":
@@ -52,7 +52,7 @@ def _differs(made: Array, expected: Array) -> str:
     if not finite.any():
         return ""
     worst, scale = np.abs(a[finite] - b[finite]).max(), np.abs(b[finite]).max()
-    return "" if worst <= TOLERANCE * scale else f"off by {worst:.3g} at values up to {scale:.3g}"
+    return "" if worst <= tolerance * scale else f"off by {worst:.3g} at values up to {scale:.3g}"
 
 
 def refusal(error: TvmFlowError) -> Outcome:

@@ -25,9 +25,9 @@ from torch.utils import _pytree as pytree
 
 import tvm_flow
 from tests.suites.cases import RIGHT, WRONG, Case, Entry, Outcome
+from tests.suites.in_process import check_in_this_process
 from tests.suites.judge import differs, refusal
 from tests.suites.torch_names import is_run
-from tvm_flow.api import network_to_bundle
 from tvm_flow.support.errors import TvmFlowError
 
 #: Samples of one module, of one operator, and of an operator with many ways to be used.
@@ -228,8 +228,7 @@ def _model(module: nn.Module, arrays: list[Any], folder: Path) -> tvm_flow.Model
 
 
 def _compiled(model: tvm_flow.Model, folder: Path) -> Any:
-    # this process is one that may crash: the check needs none of its own
-    network_to_bundle.verify = lambda made, _bundle, _format: tvm_flow.check(made)
+    check_in_this_process()
     report = tvm_flow.compile(
         model, output=folder / "bundle", threads=1, records=folder, runner=False
     )

@@ -68,7 +68,7 @@ def build(
         accept=proof.accept,
         prove=proof.before,
     )
-    notes = chooser.remarks(kernel.workload for kernel in lowered.kernels)
+    notes = [*loaded.remarks, *chooser.remarks(kernel.workload for kernel in lowered.kernels)]
     notes += remark(lowered.generic, lowered.macs)
     notes += proof.notes(runner=options.runner)
     distinct = {kernel.symbol: kernel.source for kernel in lowered.kernels}

@@ -19,7 +19,8 @@ def sample_for(loaded: LoadedModel) -> tuple[list[Array], list[Array]]:
     outputs, as the model has them. Raises :class:`UsageError` for NaN and infinity: in any output
     of random inputs, and where nothing else comes of the user's."""
     sample, expected = list(loaded.sample), loaded.run(*loaded.sample)
-    finite = [np.isfinite(output) for output in expected if any(x.size for x in sample)]
+    given = any(x.size for x in sample)
+    finite = [np.isfinite(output) for output in expected if output.size and given]
     enough = any(f.any() for f in finite) if loaded.own_sample else all(f.all() for f in finite)
     if not enough and finite:
         raise UsageError(

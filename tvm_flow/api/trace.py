@@ -38,11 +38,12 @@ class TraceReport:
     macs: int
     text_before: str
     text_after: str
+    remarks: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Remarks for the user, one line each."""
-        return tuple(remark(self.generic, self.macs))
+        """Remarks for the user, one line each; ``remarks`` are those on the model itself."""
+        return (*self.remarks, *remark(self.generic, self.macs))
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -123,4 +124,5 @@ def trace(
         macs=sum(t.count * t.macs for t in one_way(tasks)) + sum(o.macs for o in generic),
         text_before=text_before,
         text_after=graph.text(),
+        remarks=loaded.remarks,
     )

@@ -58,7 +58,15 @@ def _read(path: str) -> list[Array]:
 
 
 def _ask(*arguments: str) -> dict[str, Any]:
-    """What the other process replies."""
+    reply = json.loads(_in_another_process(*arguments))
+    if "error" in reply:
+        kind: type[TvmFlowError] = getattr(errors, reply["error"])
+        raise kind(reply["what"], why=reply["why"], fix=reply["fix"])
+    return dict(reply)
+
+
+def _in_another_process(*arguments: str) -> str:
+    """What :func:`answer` prints there."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", _RUN, *arguments],
@@ -74,11 +82,7 @@ def _ask(*arguments: str) -> dict[str, Any]:
         if done.returncode < 0:
             raise _unusable(f"it crashes with {signal.Signals(-done.returncode).name}")
         raise _unusable((done.stderr.strip().splitlines() or ["unknown"])[-1])
-    reply = json.loads(done.stdout.splitlines()[-1])
-    if "error" in reply:
-        kind: type[TvmFlowError] = getattr(errors, reply["error"])
-        raise kind(reply["what"], why=reply["why"], fix=reply["fix"])
-    return dict(reply)
+    return done.stdout.splitlines()[-1]
 
 
 def answer(made: str, bundle: str, format: str, folder: str) -> None:

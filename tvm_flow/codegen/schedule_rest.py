@@ -47,11 +47,25 @@ def _scheduled(func: tvm.tirx.PrimFunc, lanes: int, threads: int) -> tvm.tirx.Pr
 
 
 def _plainly_scheduled(func: tvm.tirx.PrimFunc, lanes: int, threads: int) -> tvm.tirx.PrimFunc:
+    func = _at_their_start(func)
+    if func.body.block.name_hint != "root":  # one block of many statements: a scattering
+        return func.with_attr("tirx.is_scheduled", True)
     schedule = Schedule(tvm.IRModule({"main": func}))
     root = schedule.get_sblock("root", func_name="main")
     for block in schedule.get_child_blocks(root):
         _schedule_block(schedule, block, lanes, threads)
     return schedule.mod["main"].with_attr("tirx.is_scheduled", True)
+
+
+def _at_their_start(func: tvm.tirx.PrimFunc) -> tvm.tirx.PrimFunc:
+    """With parameters that begin where their memory does: TVM's scatterings leave that open."""
+    return func.specialize(
+        {
+            param: tvm.tirx.decl_buffer(param.shape, param.dtype, param.name)
+            for param in func.params
+            if isinstance(param.elem_offset, tvm.tirx.Var)
+        }
+    )
 
 
 def _schedule_block(schedule: Schedule, block, lanes: int, threads: int) -> None:  # type: ignore[no-untyped-def]

@@ -64,13 +64,18 @@ def import_model(model: LoadedModel) -> Imported:
 
 
 def _require_elements(graph: Graph) -> None:
-    """Raise :class:`ImportUnsupportedError` for an operator that has nothing to compute."""
+    """Raise :class:`ImportUnsupportedError` for an operator that has nothing to compute, or
+    nothing to compute it from."""
     for node in graph.nodes():
-        if 0 in node.shape and node.op not in ("input", "const"):
+        if node.op in ("input", "const"):
+            continue
+        shapes = [node.shape, *(source.shape for source in node.inputs)]
+        shapes += [weight.shape for weight in node.weights.values()]
+        if empty := [shape for shape in shapes if 0 in shape]:
             place = f" in {node.modules[0]}" if node.modules else ""
             raise ImportUnsupportedError(
-                f"The model computes a tensor without elements{place}",
-                why=f"{node.op} gives the shape {node.shape} for this input",
+                f"The model computes with a tensor without elements{place}",
+                why=f"{node.op} has one of the shape {empty[0]} for this input",
                 fix="pass a larger --input, or leave that part of the model out",
             )
 

@@ -38,7 +38,7 @@ class LoadedModel:
     ``onnx``, with who runs it, for an ``.onnx``. ``inputs`` have names and types; the last of
     them, ``keywords``, are passed to the module by their names. ``sample``: an array for each
     of them. ``outputs``: names. ``name`` is short and safe in file names; ``spec`` is what the
-    user wrote.
+    user wrote; ``remarks`` are for the user, one line each.
     """
 
     module: nn.Module | None
@@ -51,6 +51,7 @@ class LoadedModel:
     outputs: tuple[str, ...]
     keywords: tuple[str, ...] = ()
     onnx_reference: Reference | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def reference(self) -> str:
@@ -93,9 +94,11 @@ class LoadedModel:
         return in_double(self.module, arrays, self.keywords)
 
     def run_off(self, *arrays: Array) -> list[Array] | None:
-        """The same with every operator's results off by a rounding; ``None`` as above."""
-        if self.module is None:
-            return None
+        """The same with every operator's results off by a rounding, for ONNX with weights and
+        inputs so; ``None`` for a module that does not run so."""
+        if self.onnx_reference is not None:
+            return self.onnx_reference.outputs_off(arrays)
+        assert self.module is not None
         return one_rounding_off(self.module, arrays, self.keywords)
 
 
@@ -212,7 +215,7 @@ def _load_pt2(spec: str, given: Asked) -> LoadedModel:
 def _load_onnx(spec: str, given: Asked) -> LoadedModel:
     from tvm_flow.frontend import onnx as onnx_frontend  # noqa: PLC0415 - imports TVM
 
-    model = onnx_frontend.load_onnx(Path(spec), given.specs)
+    model, remarks = onnx_frontend.load_onnx(Path(spec), given.specs)
     inputs = onnx_frontend.inputs(model)
     fitted(inputs, given, spec)
     outputs = onnx_frontend.output_names(model)
@@ -220,8 +223,9 @@ def _load_onnx(spec: str, given: Asked) -> LoadedModel:
     arrays = onnx_frontend.runnable_sample(reference, inputs, given.sample)
     name = _short(Path(spec).stem)
     return LoadedModel(
-        None, None, model, inputs, name, spec, arrays, outputs, onnx_reference=reference
-    )
+        None, None, model, inputs, name, spec, arrays, outputs, onnx_reference=reference,
+        remarks=remarks,
+    )  # fmt: skip
 
 
 def _short(name: str) -> str:

@@ -13,6 +13,7 @@ from onnx import numpy_helper
 from tvm_flow.frontend.inputs import BOUNDS, placed, sample_of
 from tvm_flow.frontend.onnx_fold import fold_constants
 from tvm_flow.frontend.onnx_functions import written_out
+from tvm_flow.frontend.onnx_half import in_single
 from tvm_flow.frontend.onnx_importer import KNOWN, Importer
 from tvm_flow.frontend.onnx_operators import NotConvertibleError
 from tvm_flow.frontend.onnx_reference import Reference
@@ -27,8 +28,11 @@ from tvm_flow.support.errors import ImportUnsupportedError, ModelError
 _EXPORT = f"export the {FLOAT32} model again with a fixed input shape"
 
 
-def load_onnx(path: Path, given: Sequence[InputSpec] = ()) -> onnx.ModelProto:
-    """Read and check ``path``; weights in files beside it are read too.
+def load_onnx(
+    path: Path, given: Sequence[InputSpec] = ()
+) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """Read and check ``path``; weights in files beside it are read too. Also returns remarks for
+    the user. Half precision becomes fp32.
 
     ``given`` inputs replace sizes that the file leaves open (batch, height, width); fixed sizes
     stay.
@@ -41,6 +45,7 @@ def load_onnx(path: Path, given: Sequence[InputSpec] = ()) -> onnx.ModelProto:
         model = onnx.load(path)
         _require_known_version(model, path)
         onnx.checker.check_model(model)
+        remarks = in_single(model)
         tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     except ModelError:
         raise
@@ -59,7 +64,7 @@ def load_onnx(path: Path, given: Sequence[InputSpec] = ()) -> onnx.ModelProto:
     model.graph.input.extend(kept)
     for spec, number in zip(given, placed(given, [v.name for v in kept], str(path)), strict=True):
         _fix_shape(model.graph.input[number], spec.shape)
-    return model
+    return model, remarks
 
 
 def _require_known_version(model: onnx.ModelProto, path: Path) -> None:
@@ -110,6 +115,12 @@ def _input(value: onnx.ValueInfoProto) -> InputSpec:
             fix=_EXPORT,
         )
     sizes = tuple(int(dim.dim_value) for dim in kind.shape.dim)
+    if any(dim.HasField("dim_value") and dim.dim_value == 0 for dim in kind.shape.dim):
+        raise ModelError(
+            f"The input {value.name} of the ONNX model has no elements",
+            why=f"its shape is {'x'.join(map(str, sizes))}",
+            fix="export the model for inputs that have elements",
+        )
     if not kind.HasField("shape") or min(sizes, default=1) <= 0:
         shown = "x".join(str(dim.dim_value or dim.dim_param or "?") for dim in kind.shape.dim)
         raise ModelError(

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from tvm_flow.frontend.onnx_corrected import CORRECTED
+from tvm_flow.frontend.roundings import off_by_a_rounding
 from tvm_flow.frontend.weights import first_line
 from tvm_flow.support.errors import ImportUnsupportedError
 
@@ -65,6 +67,10 @@ class Reference:
         found = self.values(inputs)
         return [np.asarray(found[value.name]) for value in self._model.graph.output]
 
+    def outputs_off(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The same with weights and inputs off by a rounding."""
+        return Reference(_off(self._model)).outputs(list(map(off_by_a_rounding, inputs)))
+
     @cached_property
     def _evaluator(self) -> ReferenceEvaluator:
         return ReferenceEvaluator(self._model, new_ops=list(CORRECTED))
@@ -109,6 +115,18 @@ def _all_told(model: onnx.ModelProto) -> onnx.ModelProto:
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in made)
     _write_sigmoids_out(graph)
     return told
+
+
+def _off(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy with weights off by a rounding; vectors may be scales of a Resize."""
+    moved = onnx.ModelProto()
+    moved.CopyFrom(model)
+    constants = (node.attribute[0].t for node in moved.graph.node if node.op_type == "Constant")
+    for tensor in (*moved.graph.initializer, *constants):
+        if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) > 1:
+            value = off_by_a_rounding(numpy_helper.to_array(tensor))
+            tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+    return moved
 
 
 def _write_sigmoids_out(graph: onnx.GraphProto) -> None:

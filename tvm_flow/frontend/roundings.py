@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -31,6 +32,16 @@ def one_rounding_off(
     """All outputs, every number that an operator computes off by about a rounding, up or down by
     chance that is the same every time; ``None`` for a module that does not run so."""
     return _outputs(_OneRoundingOff(), module, arrays, keywords)
+
+
+def off_by_a_rounding(array: Array) -> Array:
+    """Every number changed by a rounding of its size, or of the smallest normal number's, up or
+    down by chance that is the same every time."""
+    if array.dtype.kind != "f":
+        return array
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], array.shape)
+    step = _ONE_ROUNDING * np.maximum(np.abs(array), np.finfo(array.dtype).tiny)
+    return np.asarray(array + signs * step, array.dtype)
 
 
 def _outputs(

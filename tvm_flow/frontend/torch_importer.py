@@ -34,6 +34,7 @@ class Importer(ExportedProgramImporter):
         ours = {
             "copy.default": self._functional_copy,
             "index_select.default": self._index_select,
+            "embedding.default": self._embedding,
             "folded": self._folded,
             "amax.default": self._reduced(relax.op.max),
             "amin.default": self._reduced(relax.op.min),
@@ -91,6 +92,10 @@ class Importer(ExportedProgramImporter):
     def _index_select(self, node: fx.Node) -> relax.Var:
         x, axis, index = self.env[node.args[0]], _int(node.args[1]), self.env[node.args[2]]
         return self._taken(x, index, axis % len(_sizes(x)))
+
+    def _embedding(self, node: fx.Node) -> relax.Var:
+        """TVM's reads whatever an index out of range points at."""
+        return self._taken(self.env[node.args[0]], self.env[node.args[1]], 0)
 
     def _take(self, node: fx.Node) -> relax.Var:
         x = self.env[node.args[0]]

@@ -7,17 +7,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from tvm_flow.frontend.inputs import Array
 from tvm_flow.frontend.model import LoadedModel
+from tvm_flow.frontend.roundings import off_by_a_rounding
 from tvm_flow.measure.stats import worst_rel_error
 
 #: How much farther from the exact result than the reference a compiled network may be.
 MULTIPLE = 4.0
 #: Two fp32 evaluations of a well-conditioned graph differ by less.
 SUSPICIOUS = 1e-5
-_ONE_ROUNDING = float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def rounding_of(
     own = 0.0 if exact is None else float_error(expected, exact)
     moved = loaded.run_off(*sample)
     if moved is None:
-        moved = loaded.run(*map(_moved, sample))
+        moved = loaded.run(*map(off_by_a_rounding, sample))
     return Rounding(exact, _finite(own), _finite(float_error(moved, expected)))
 
 
@@ -77,12 +75,3 @@ def float_error(made: Sequence[Array], expected: Sequence[Array]) -> float:
 def _finite(distance: float) -> float:
     """Infinity tells nothing of rounding."""
     return distance if math.isfinite(distance) else 0.0
-
-
-def _moved(array: Array) -> Array:
-    """Every number changed by a rounding of its size, or of the smallest normal number's."""
-    if array.dtype.kind != "f":
-        return array
-    signs = np.random.default_rng(0).choice([-1.0, 1.0], array.shape)
-    step = _ONE_ROUNDING * np.maximum(np.abs(array), np.finfo(array.dtype).tiny)
-    return np.asarray(array + signs * step, array.dtype)

@@ -18,6 +18,15 @@ def addbmm(x: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1
     return (made if alpha == 1 else made * alpha) + (x if beta == 1 else x * beta)
 
 
+@apart(aten.addmm.default, aten.baddbmm.default)
+def plus_nothing(x: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Any:
+    """A product of matrices whose common axis has no elements is zero."""
+    if a.numel() and b.numel():
+        return NotImplemented
+    shape = [*a.shape[:-1], b.shape[-1]]
+    return torch.zeros(shape, dtype=x.dtype) if beta == 0 else (x * beta).expand(shape)
+
+
 @apart(aten._cdist_forward.default)
 def distances(a: Tensor, b: Tensor, p: float, compute_mode: int | None = None) -> Tensor:
     difference = a.unsqueeze(-2) - b.unsqueeze(-3)

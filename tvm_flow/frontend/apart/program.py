@@ -15,6 +15,7 @@ from torch.export import ExportedProgram, default_decompositions
 # each registers what it takes apart
 from tvm_flow.frontend.apart import (  # noqa: F401
     elementwise,
+    embedding,
     empty,
     indexing,
     linear,

@@ -28,7 +28,7 @@ def any_of(x: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
 
 @apart(aten.sum.dim_IntList, aten.mean.dim)
 def of_scalar(x: Tensor, dim: Any, keepdim: bool = False, *, dtype: Any = None) -> Any:
-    return NotImplemented if x.ndim else x.to(dtype or x.dtype).clone()
+    return NotImplemented if x.ndim else _widened(x, dtype).clone()
 
 
 @apart(aten.max.dim)
