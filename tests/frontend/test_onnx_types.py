@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import tvm_flow
+from tests.frontend.graph_eval import evaluate
 from tvm_flow.frontend.export import to_graph
 from tvm_flow.frontend.model import load
 
@@ -79,3 +80,24 @@ def test_whole_numbers_without_sign(tmp_path: Path, dtype: str) -> None:
     made = tvm_flow.load(report.path)(x)
     assert made.dtype == dtype
     np.testing.assert_array_equal(made, x + weights["w"])
+
+
+def test_sequences_are_gone_once_imported(tmp_path: Path) -> None:
+    """Places are counted from both ends, also where something is put between."""
+    places = {"first": np.array(0), "last": np.array(-1), "second last": np.array(-2)}
+    nodes = [
+        helper.make_node("Add", ["x", "x"], ["double"]),
+        helper.make_node("SequenceConstruct", ["x", "double", "x"], ["three"]),
+        helper.make_node("SequenceErase", ["three", "first"], ["two"]),
+        helper.make_node("SequenceInsert", ["two", "double", "last"], ["more"]),
+        helper.make_node("SequenceInsert", ["more", "double"], ["four"]),
+        helper.make_node("SequenceAt", ["four", "second last"], ["a"]),
+        helper.make_node("SequenceAt", ["two", "last"], ["b"]),
+        helper.make_node("SequenceLength", ["four"], ["n"]),
+        helper.make_node("Cast", ["n"], ["count"], to=TensorProto.FLOAT),
+        helper.make_node("Sum", ["a", "b", "count"], ["y"]),
+    ]
+    model = load(write(tmp_path / "m.onnx", nodes, TensorProto.FLOAT, places))
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    (made,) = evaluate(to_graph(model), x)
+    np.testing.assert_array_equal(made, 2 * x + 4)

@@ -167,3 +167,15 @@ def test_kernels_with_scales_are_in_no_chain() -> None:
     chain = conv(act(depthwise(first)), 8, 1)
     graph = fuse_mbconv(compiled_shape(chain), 0)
     assert "mbconv" not in ops(graph)
+
+
+def test_layer_scale_and_residual_of_a_dense_layer_go_through_its_reshape() -> None:
+    x = given((1, 36, 10))
+    flat = Node("reshape", [x], (36, 10), {"shape": (36, 10)})
+    made = dense(flat, 10)
+    back = Node("reshape", [made], x.shape, {"shape": x.shape})
+    end = binary("add", x, binary("multiply", back, const(rng.random(10))))
+    before = values(Graph([x], [end]))
+    graph = fuse_epilogue(to_nhwc(fold_affine(Graph([x], [end])), border="NCHW"))
+    assert [op for op in ops(graph) if op not in ("reshape", "permute")] == ["conv2d"]
+    np.testing.assert_allclose(values(graph)[0], before[0], rtol=1e-4, atol=1e-5)

@@ -11,7 +11,8 @@ Vocabulary (4-D tensors are NCHW until the layout pass, NHWC after it):
   conv2d                              ``weight`` OIHW, ``bias``; strides, padding (top, left,
                                       bottom, right), groups, dilation. From the layout pass on
                                       it and ``depthwise`` have the parameters of their problems,
-                                      and a ``layout``
+                                      and a ``layout``; with ``post`` also ``post_scale`` and
+                                      ``post_shift``, for after the activation
   conv_transpose                      ``weight`` [co, ci / groups, kh, kw], ``bias``; strides,
                                       padding (rows and columns cut off: top, left), dilation,
                                       groups; the output's size is the node's shape
@@ -24,7 +25,7 @@ Vocabulary (4-D tensors are NCHW until the layout pass, NHWC after it):
   dense                               ``weight`` [out, in], ``bias``; on the last axis
   affine                              ``scale``, ``shift`` per channel: a batch norm that nothing
                                       could absorb
-  act                                 kind, one of ``schedules.operators.activations``
+  act                                 kind, a text of ``schedules.operators.activations``
   add, multiply, concat, slice        axis, start, stop
   slice_scatter                       inputs x, update; axis, start, stop
   reshape, permute                    shape; axes

@@ -18,6 +18,7 @@ from tvm_flow.frontend.onnx_operators import (
     recurrent,
     refused,
     resize,
+    sequences,
     transposed,
     unpooling,
     windows,
@@ -28,7 +29,7 @@ __all__ = ["CONVERTERS", "Call", "NotConvertibleError"]
 
 _MODULES = (
     elementwise, indexing, movement, normalisation, ordering, products, quantised, recurrent,
-    refused, resize, transposed, unpooling, windows,
+    refused, resize, sequences, transposed, unpooling, windows,
 )  # fmt: skip
 
 CONVERTERS: dict[str, Converter] = {

@@ -39,9 +39,26 @@ def _backwards(node: Node, users: Users) -> Node | None:
     if found is None or only_user(found.x, users) is not node:
         return None
     source, axis = found.x, _CHANNELS.get(found.x.op)
+    if source.op == "reshape":
+        return _through_reshape(node, found, users)
     flat = found.along(axis) if axis is not None else None
+    return _absorbed(source, node, flat) if flat is not None else None
+
+
+def _through_reshape(node: Node, found: Affine, users: Users) -> Node | None:
+    """Pixels of a dense layer that are put into rows in between keep their channels."""
+    turned, dense = found.x, found.x.inputs[0]
+    if dense.op != "dense" or only_user(dense, users) is not turned:
+        return None
+    flat = found.along(-1) if dense.shape[-1] == node.shape[-1] else None
     if flat is None:
         return None
+    inner = _absorbed(dense, node, flat)
+    return Node("reshape", [inner], node.shape, turned.attrs, dtype=node.dtype)
+
+
+def _absorbed(source: Node, node: Node, flat: tuple[Array, Array]) -> Node:
+    """``source`` with the scale and the shift that ``node`` is, one per channel."""
     scale, shift = flat
     if source.op == "affine":
         weights = {
@@ -55,7 +72,8 @@ def _backwards(node: Node, users: Users) -> Node | None:
             "bias": source.weights["bias"] * scale + shift,
         }
     weights = {k: v.astype(source.weights[k].dtype) for k, v in weights.items()}
-    return Node(source.op, source.inputs, node.shape, source.attrs, weights, _modules(source, node))
+    modules = _modules(source, node)
+    return Node(source.op, source.inputs, source.shape, source.attrs, weights, modules)
 
 
 def _modules(first: Node, node: Node) -> tuple[str, ...]:

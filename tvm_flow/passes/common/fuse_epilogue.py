@@ -26,6 +26,7 @@ def _rule(node: Node, users: Users) -> Node | None:
     if node.op == "add" and len(node.inputs) == 2 and node.inputs[0].shape == node.inputs[1].shape:
         for conv, other in (node.inputs[::-1], node.inputs):
             fused = _residual(node, conv, other, users)
+            fused = fused or _residual_through_reshape(node, conv, other, users)
             if fused is not None:
                 return fused
     return None
@@ -79,9 +80,29 @@ def _through_reshape(node: Node, users: Users) -> Node | None:
 
 
 def _residual(node: Node, conv: Node, other: Node, users: Users) -> Node | None:
-    fits = conv.op in _ADDS and conv.attrs["res"] == "none" and other.op != "const"
-    if not fits or other is conv or only_user(conv, users) is not node:
+    if not _adds(conv, other) or only_user(conv, users) is not node:
         return None
+    return _plus(conv, other, node)
+
+
+def _residual_through_reshape(node: Node, turned: Node, other: Node, users: Users) -> Node | None:
+    """reshape(conv) + x = reshape(conv + reshape(x)), as dense layers end."""
+    if turned.op != "reshape" or only_user(turned, users) is not node:
+        return None
+    conv = turned.inputs[0]
+    if not _adds(conv, other) or only_user(conv, users) is not turned:
+        return None
+    view = Node("reshape", [other], conv.shape, {"shape": conv.shape}, dtype=other.dtype)
+    return Node("reshape", [_plus(conv, view, node)], node.shape, turned.attrs, dtype=node.dtype)
+
+
+def _adds(conv: Node, other: Node) -> bool:
+    fits = conv.op in _ADDS and conv.attrs["res"] == "none"
+    return fits and other.op != "const" and other is not conv
+
+
+def _plus(conv: Node, other: Node, node: Node) -> Node:
+    """``conv`` with the addition of ``other``, which ``node`` was."""
     res = "pre" if conv.attrs["act"] == "none" and "post" not in conv.attrs else "post"
     attrs = conv.attrs | {"res": res}
     return Node(conv.op, [conv.inputs[0], other], conv.shape, attrs, conv.weights,

@@ -37,7 +37,8 @@ def name_activations(graph: Graph) -> Graph:
     users = graph.users()
     named: dict[int, Node] = {}
     for node in graph.nodes():
-        if node.op in _PRODUCERS:
+        dense = node.op == "reshape" and node.inputs[0].op == "dense"
+        if dense or node.op in _PRODUCERS:
             found = _activation_of(node, users)
             if found is not None:
                 named[id(found[0])] = found[1]
