@@ -15,7 +15,7 @@ import pytest
 
 from tests.runtime import library, toy
 from tvm_flow.bundle import plan_file
-from tvm_flow.ir.plan import Place, Plan, PlannedTensor
+from tvm_flow.ir.plan import Place, Plan, PlannedKernel, PlannedTensor, Step
 
 BUSY, BUNDLE, ENVIRONMENT, USAGE = (
     library.BUSY, library.BUNDLE, library.ENVIRONMENT, library.USAGE,
@@ -309,6 +309,39 @@ def test_nan_in_the_buffers_unless_they_are_unchecked(network: Path) -> None:
         with library.open_bundle(network, flags=library.UNCHECKED) as net:
             net.fill(X * np.float32(value), BIAS)
             assert not np.isfinite(net.run()[0]).all()
+
+
+_STEP = """
+int step(void* x, void* y) {
+  for (int i = 0; i < 16; i++) ((T*)y)[i] = ((float*)x)[i] < 0 ? 0 : (T)((float*)x)[i];
+  return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("kind", ["float", "int"])
+def test_infinity_that_does_not_reach_an_output(tmp_path: Path, kind: str) -> None:
+    """As in a mask. Whole numbers would not show NaN either, so that inputs are looked at."""
+    dtype = {"float": "float32", "int": "int32"}[kind]
+    tensors = tuple(
+        PlannedTensor(place, (16,), its, 0)
+        for place, its in ((Place.INPUT, "float32"), (Place.OUTPUT, dtype))
+    )
+    kernel = PlannedKernel("step", (64, 64), 1)
+    plan = Plan(tensors, (0,), (1,), (kernel,), (Step(0, (0, 1)),), 0, 0, 0)
+    source = _STEP.replace("T", kind)
+    with library.open_bundle(
+        toy.write(toy.Toy(plan, ("x",), ("y",), source), tmp_path / "t")
+    ) as net:
+        mask = np.full(16, -np.inf, np.float32)
+        net.fill(mask)
+        if kind == "int":
+            refused(USAGE, "input x contains NaN or infinity", "tvmf_run", net.handle)
+        else:
+            assert not net.run()[0].any()
+        mask[3] = np.nan
+        net.fill(mask)
+        refused(USAGE, "input x contains NaN or infinity", "tvmf_run", net.handle)
 
 
 @pytest.mark.parametrize(

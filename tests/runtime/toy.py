@@ -14,7 +14,7 @@ import numpy as np
 
 from tests.runtime.library import GLIBC, Array, checksum
 from tvm_flow.bundle.plan_file import FileStamp, PlanHeader, plan_bytes
-from tvm_flow.codegen.module_source import module_source
+from tvm_flow.codegen.module_source import module_source, symbol_of
 from tvm_flow.ir.lowered import TensorInfo
 from tvm_flow.ir.picture import PictureRecipe
 from tvm_flow.ir.plan import Place, Plan, PlannedKernel, PlannedTensor, Step
@@ -162,7 +162,10 @@ def write(toy: Toy, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     library = folder / "model.so"
     source = folder / "toy.c"
-    source.write_text(SERVICES + toy.source + module_source(toy.plan.kernels), encoding="ascii")
+    named = "".join(f"#define {k.symbol} {symbol_of(k.symbol)}\n" for k in toy.plan.kernels)
+    as_before = "".join(f"#undef {k.symbol}\n" for k in toy.plan.kernels)
+    text = SERVICES + named + toy.source + as_before + module_source(toy.plan.kernels)
+    source.write_text(text, encoding="ascii")
     link_library(
         [source], library, arch=toy.arch, libc=GLIBC, exports="tvmf_module",
         flags=[f"-I{sources()}"],

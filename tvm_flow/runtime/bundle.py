@@ -122,7 +122,7 @@ class Bundle:
         An input is a NumPy array or what NumPy makes one of, or anything with the buffer protocol.
         Returns the output, or a tuple where the network has several: a new array each time, a
         memory view where there is no NumPy. Raises :class:`UsageError` for a wrong number, shape or
-        type, or NaN and infinity.
+        type, or NaN and infinity that reach an output.
         """
         self._require_count(values)
         with self._mine():

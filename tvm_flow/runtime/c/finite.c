@@ -1,4 +1,4 @@
-// Whether all numbers are finite: NaN that a caller passes is told of at once, with its input.
+// Whether all numbers are finite.
 #include "internal.h"
 
 // An exponent of all ones means NaN or infinity.
@@ -15,6 +15,11 @@ ALL_FINITE(finite16, uint16_t, 0x7c00u)
 ALL_FINITE(finite_brain16, uint16_t, 0x7f80u)
 ALL_FINITE(finite32, uint32_t, 0x7f800000u)
 ALL_FINITE(finite64, uint64_t, 0x7ff0000000000000u)
+
+bool tvmf_may_be_nan(const Tensor* tensor) {
+  if (tensor->type == TVMF_BFLOAT) return tensor->bits == 16;
+  return tensor->type == TVMF_FLOAT && tensor->bits >= 16 && tensor->bits <= 64;
+}
 
 bool tvmf_all_finite(const Tensor* tensor, const void* data) {
   uint64_t count = tensor->bytes / (tensor->bits / 8);

@@ -180,6 +180,8 @@ int tvmf_run_steps(tvmf_instance* instance, uint64_t* nanoseconds, uint64_t (*no
 int tvmf_pool_launch(tvmf_task task, void* data, int tasks);
 void tvmf_runner_free(Runner* runner, bool forked);
 bool tvmf_all_finite(const Tensor* tensor, const void* data);
+// Whether its numbers can be NaN, and are looked at.
+bool tvmf_may_be_nan(const Tensor* tensor);
 static inline const Tensor* tvmf_port_tensor(const Set* set, const Port* port) {
   return &set->tensors[port->tensor];
 }

@@ -14,13 +14,32 @@ int tvmf_pool_launch(tvmf_task task, void* data, int tasks) {
   return status;
 }
 
+static const Port* not_finite(const Set* set, const Port* ports, uint32_t count, void* const* at) {
+  for (uint32_t i = 0; i < count; i++)
+    if (!tvmf_all_finite(tvmf_port_tensor(set, &ports[i]), at[i])) return &ports[i];
+  return NULL;
+}
+
+// Whole numbers and truth values do not show what they were made of.
+static bool outputs_tell(const Set* set) {
+  for (uint32_t i = 0; i < set->output_count; i++)
+    if (!tvmf_may_be_nan(tvmf_port_tensor(set, &set->outputs[i]))) return false;
+  return set->output_count > 0;
+}
+
 static int check_inputs(const tvmf_instance* net) {
   const Set* set = net->set;
-  for (uint32_t i = 0; i < set->input_count; i++)
-    if (!tvmf_all_finite(tvmf_port_tensor(set, &set->inputs[i]), net->inputs[i]))
-      return tvmf_fail(TVMF_USAGE, "input %s contains NaN or infinity. Fix: look at the "
-                       "pre-processing", set->inputs[i].name);
-  return TVMF_OK;
+  const Port* bad = not_finite(set, set->inputs, set->input_count, net->inputs);
+  if (!bad) return TVMF_OK;
+  return tvmf_fail(TVMF_USAGE, "input %s contains NaN or infinity. Fix: look at the pre-processing",
+                   bad->name);
+}
+
+// Kernels keep NaN and infinity as PyTorch does: what reaches an output shows there, and outputs are
+// mostly smaller. A network may make it of finite inputs; that is its result.
+static int check_outputs(const tvmf_instance* net) {
+  const Set* set = net->set;
+  return not_finite(set, set->outputs, set->output_count, net->outputs) ? check_inputs(net) : TVMF_OK;
 }
 
 // The two may lie over each other, and what has no bytes may lie nowhere.
@@ -41,7 +60,8 @@ static int run_step(tvmf_instance* net, uint32_t step) {
 }
 
 int tvmf_run_steps(tvmf_instance* net, uint64_t* nanoseconds, uint64_t (*now)(void)) {
-  int status = net->flags & TVMF_UNCHECKED ? TVMF_OK : check_inputs(net);
+  bool checked = !(net->flags & TVMF_UNCHECKED), tell = outputs_tell(net->set);
+  int status = checked && !tell ? check_inputs(net) : TVMF_OK;
   Pool* before = current;
   current = net->pool;
   uint64_t begin = nanoseconds ? now() : 0;
@@ -53,7 +73,7 @@ int tvmf_run_steps(tvmf_instance* net, uint64_t* nanoseconds, uint64_t (*now)(vo
     begin = end;
   }
   current = before;
-  return status;
+  return !status && checked && tell ? check_outputs(net) : status;
 }
 
 int tvmf_run_entered(tvmf_instance* net) { return tvmf_run_steps(net, NULL, NULL); }

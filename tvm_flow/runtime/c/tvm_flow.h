@@ -35,7 +35,7 @@ extern "C" {
 
 typedef enum {
   TVMF_OK = 0,
-  TVMF_USAGE = 2,         // an argument cannot mean anything; NaN or infinity in an input
+  TVMF_USAGE = 2,         // an argument cannot mean anything; NaN or infinity of an input
   TVMF_BUSY = 3,          // another thread is running the instance
   TVMF_BUNDLE = 7,        // damaged, incomplete, or made for another machine
   TVMF_NUMERICS = 8,      // wrong values in a check
@@ -99,10 +99,11 @@ TVMF_API const char* tvmf_label(const tvmf_model* model, int32_t index);
 // ---- Instances ---------------------------------------------------------------------------------
 
 enum {
-  // Bind the calling thread, which computes too, to the first core. That is then the only one for
-  // instances that it opens later, unless their `cores` are given.
+  // Bind the calling thread, which computes too, to the first core. Instances that it opens later
+  // still have all the cores that it had before.
   TVMF_PIN = 1,
-  TVMF_UNCHECKED = 2,  // do not look for NaN and infinity in float inputs at every run
+  // Do not look at every run for NaN and infinity that came in with an input.
+  TVMF_UNCHECKED = 2,
 };
 
 typedef struct {
