@@ -9,11 +9,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"  # libraries that start threads when imported; this one forks
 
 from tests.suites import table, workers
 from tests.suites.cases import Entry, Outcome, Suite, entry_of
