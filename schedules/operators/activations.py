@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tvm_flow.schedules.contract.dtypes import DType
+from tvm_flow.schedules.contract.dtypes import FLOAT32, DType
 from tvm_flow.schedules.contract.tensor import Array
 
 Function = Callable[[np.ndarray], Any]
@@ -66,8 +66,8 @@ def text_of(name: str, *numbers: float) -> str:
 
 
 def _short(number: float) -> str:
-    texts = (f"{number:.{digits}g}" for digits in range(1, _DIGITS + 1))
-    return next((t for t in texts if np.float32(t) == np.float32(number)), f"{number:.9g}")
+    rounded, texts = FLOAT32.numpy.type, (f"{number:.{n}g}" for n in range(1, _DIGITS + 1))
+    return next((t for t in texts if rounded(t) == rounded(number)), f"{number:.{_DIGITS}g}")
 
 
 def parse(text: str) -> tuple[str, tuple[float, ...]]:
