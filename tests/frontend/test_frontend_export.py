@@ -6,7 +6,6 @@ Graphs are computed node by node (``graph_eval``), so nothing here depends on pa
 from __future__ import annotations
 
 import re
-import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -286,10 +285,3 @@ class _Counter(nn.Module):
 
 def test_model_with_state() -> None:
     assert "changes its buffer calls while it runs" in refused(_Counter(), ModelError)
-
-
-def test_script_module() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scripting is deprecated
-        scripted = torch.jit.script(nn.Sequential(nn.Conv2d(8, 4, 1)).eval())
-    assert "is a TorchScript module" in refused(scripted, ModelError)

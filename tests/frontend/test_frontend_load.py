@@ -168,7 +168,6 @@ REFUSED = [
     ("returns_nothing", ModelError, "returns an empty tuple"),
     ("two_inputs", ModelError, r"takes 2 inputs \(x, y\).*Fix: pass them.*--input x=.* --input y="),
     ("double", ModelError, "tensor weight of the model is torch.float64.*Fix: call .float"),
-    ("half_buffer", ModelError, "tensor scale of the model is torch.float16"),
     ("not_finite", ModelError, "body.0.weight of the model has NaN or infinity in 2 of 108"),
     ("on_meta", ModelError, "tensor weight of the model has no values"),
     ("lazy", ModelError, "tensor weight of the model has no values"),

@@ -92,12 +92,6 @@ def double() -> nn.Module:
     return nn.Conv2d(3, 4, 1).double()
 
 
-def half_buffer() -> nn.Module:
-    model = nn.Conv2d(3, 4, 1)
-    model.register_buffer("scale", torch.ones(1, dtype=torch.float16))
-    return model
-
-
 def not_finite() -> nn.Module:
     model = Small()
     with torch.no_grad():

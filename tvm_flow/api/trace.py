@@ -92,7 +92,8 @@ def trace(
 
     Parameters
     ----------
-    model: a name of the zoo, ``file.py:factory``, ``model.pt2``, ``model.onnx``, or a module; with
+    model: a name of the zoo, ``file.py:factory``, ``model.pt2``, ``model.onnx``, TorchScript,
+        or a module; with
         weights or an input shape, a :class:`tvm_flow.Model`.
     layout: order of 4-D inputs and outputs of the compiled network, ``NCHW`` or ``NHWC``.
     device: the kind of device whose passes run.

@@ -23,7 +23,8 @@ BUNDLE, SINGLE_FILE, TVM = FORMATS = ("bundle", "single-file", "tvm")
 class Model:
     """A network, with the weights to load into it and the shape it is fixed to.
 
-    ``source``: a name of the zoo, ``file.py:factory``, ``model.pt2``, ``model.onnx``, or a module.
+    ``source``: a name of the zoo, ``file.py:factory``, ``model.pt2``, ``model.onnx``, a file of
+    TorchScript, or a module.
     ``weights``: a ``.safetensors`` or ``.pth`` file; not for a module, which has its own.
     ``input_shape``: batch first, NCHW; by default the model's own, or 1x3x224x224. ``inputs``: of a
     network that takes several, or other types than fp32, instead. ``sample``: a ``.npy`` or

@@ -92,7 +92,7 @@ ModelArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="MODEL",
-        help="Zoo name, file.py:factory, model.pt2 or model.onnx.",
+        help="Zoo name, file.py:factory, model.pt2, model.onnx or TorchScript.",
         autocompletion=complete_model,
         show_default=False,
     ),

@@ -55,6 +55,4 @@ def _show(rows: list[dict[str, Any]], input: str) -> Iterable[RenderableType]:
     else:
         for row in rows:
             yield line(row["name"])
-    yield line(
-        "\nYour own: path/to/file.py:factory, model.pt2 or model.onnx in place of a name.", "dim"
-    )
+    yield line("\nYour own: path/to/file.py:factory, model.pt2, model.onnx or TorchScript.", "dim")

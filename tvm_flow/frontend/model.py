@@ -9,17 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import nn
 from torch.export import ExportedProgram
 
 from tvm_flow import models
-from tvm_flow.frontend import pt2
+from tvm_flow.frontend import pt2, torchscript
 from tvm_flow.frontend.forward import check_forward, outputs_of
 from tvm_flow.frontend.inputs import Array, Asked, Shape, asked, fitted, sample_of
 from tvm_flow.frontend.roundings import in_double, one_rounding_off
 from tvm_flow.frontend.signature import examples, module_inputs
 from tvm_flow.frontend.user_file import call_factory, free_of_inference_mode
-from tvm_flow.frontend.weights import SUFFIXES, apply_weights, check_tensors, named_tensors
+from tvm_flow.frontend.weights import (
+    SUFFIXES,
+    apply_weights,
+    check_tensors,
+    in_single,
+    named_tensors,
+)
 from tvm_flow.ir.inputs import InputSpec
 from tvm_flow.schedules.contract.dtypes import FLOAT32
 from tvm_flow.support.errors import ModelError, UsageError
@@ -116,7 +123,8 @@ def load(
 
     Parameters
     ----------
-    spec: a name of the zoo, ``path/to/file.py:factory``, ``model.pt2`` or ``model.onnx``.
+    spec: a name of the zoo, ``path/to/file.py:factory``, ``model.pt2``, ``model.onnx``, or a file
+        of TorchScript.
     weights: checkpoint for a zoo name or a factory, see :func:`apply_weights`.
     input_shape: of the one input, as integers or ``"1x3x224x224"``.
     inputs: of several, or of other types, instead. By default what the model says
@@ -130,14 +138,16 @@ def load(
     """
     given = asked(input_shape, inputs, sample)
     path, colon, factory = spec.rpartition(":")
-    suffix = Path(spec).suffix
-    if suffix in (".pt2", ".onnx"):
+    suffix, script = Path(spec).suffix, torchscript.is_script_file(Path(spec))
+    if suffix in (".pt2", ".onnx") or script:
         if weights is not None:
             raise UsageError(
                 f"--weights cannot be used with {spec}",
                 why=f"a {suffix} file carries its weights",
                 fix="leave --weights away",
             )
+        if script:
+            return _from_script(torchscript.load_script(Path(spec)), Path(spec).stem, spec, given)
         return _load_pt2(spec, given) if suffix == ".pt2" else _load_onnx(spec, given)
     if colon and path.endswith(".py"):
         module = call_factory(Path(path), factory)
@@ -167,7 +177,7 @@ def _unknown(spec: str) -> Exception:
         what = "cannot be loaded as a model" if path.exists() else "does not exist"
         return ModelError(
             f"The file {spec} {what}",
-            fix="pass a zoo name, file.py:factory, model.pt2 or model.onnx",
+            fix="pass a zoo name, file.py:factory, model.pt2, model.onnx or TorchScript",
         )
     try:
         models.create(spec)
@@ -191,6 +201,9 @@ def from_module(
 def checked(module: nn.Module, name: str, spec: str, given: Asked) -> LoadedModel:
     """Raises :class:`UsageError` and :class:`ModelError` as :func:`load` does."""
     free_of_inference_mode(module.eval())
+    if isinstance(module, torch.jit.ScriptModule):
+        return _from_script(module, name, spec, given)
+    module, remarks = in_single(module)
     check_tensors(named_tensors(module))
     inputs, keywords = module_inputs(module, given)
     sample = given.sample
@@ -198,8 +211,17 @@ def checked(module: nn.Module, name: str, spec: str, given: Asked) -> LoadedMode
         sample = {str(n): x.detach().numpy() for n, x in enumerate(examples(module))}
     arrays, outputs = check_forward(module, inputs, sample, keywords)
     return LoadedModel(
-        module, None, None, inputs, _short(name), spec or name, arrays, outputs, keywords
-    )
+        module, None, None, inputs, _short(name), spec or name, arrays, outputs, keywords,
+        remarks=remarks,
+    )  # fmt: skip
+
+
+def _from_script(script: torch.jit.ScriptModule, name: str, spec: str, given: Asked) -> LoadedModel:
+    check_tensors(named_tensors(script))
+    inputs = torchscript.script_inputs(script, given)
+    arrays, outputs = check_forward(script, inputs, given.sample)
+    module = torchscript.plain_module(script, arrays)
+    return LoadedModel(module, None, None, inputs, _short(name), spec, arrays, outputs)
 
 
 def _load_pt2(spec: str, given: Asked) -> LoadedModel:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from tvm_flow.frontend.inputs import Asked, placed, typed
@@ -26,37 +25,34 @@ def module_inputs(module: nn.Module, given: Asked) -> tuple[tuple[InputSpec, ...
     or ``example_input_shape``, else one of 1x3x224x224. Raises :class:`ModelError` where the
     module takes others, and :class:`UsageError` for what the user names in vain.
     """
-    if isinstance(module, torch.jit.ScriptModule):
-        raise ModelError(
-            "The model is a TorchScript module",
-            why="torch.export takes plain PyTorch modules",
-            fix="pass the module it was scripted from",
-        )
     parameters = _parameters(module)
     specs = given.specs or _own(module)
     if not specs:
         specs = (InputSpec(DEFAULT_SHAPE),)
         if len(_required(parameters)) > 1:
-            raise _more_inputs(_required(parameters))
+            raise more_inputs(_required(parameters))
     variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     names = [p.name for p in parameters if p.kind in _BY_PLACE]
     if variadic:
         names += [f"input{n}" for n in range(len(names), len(specs))]
     by_name = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
     if not names and not by_name:
-        raise _more_inputs([])
-    return _in_order(specs, names, by_name, _required(parameters))
+        raise more_inputs([])
+    return in_order(specs, names, by_name, _required(parameters))
 
 
-def _in_order(
+def in_order(
     specs: Sequence[InputSpec], names: list[str], by_name: list[str], required: list[str]
 ) -> tuple[tuple[InputSpec, ...], tuple[str, ...]]:
+    """The inputs that ``specs`` are in the order of ``names`` and, by name, ``by_name``; the names
+    of those that are passed by name. Raises :class:`UsageError`, and :class:`ModelError` where a
+    ``required`` one is missing."""
     every = [*names, *by_name]
     chosen = dict(zip(placed(specs, every, "The model"), specs, strict=True))
     found = [replace(typed(chosen[n]), name=every[n]) for n in sorted(chosen)]
     taken = {spec.name for spec in found}
     if set(required) - taken:
-        raise _more_inputs(required)
+        raise more_inputs(required)
     prefix = 0  # as many as can be passed by place
     while prefix < len(found) and found[prefix].name == every[prefix] and prefix < len(names):
         prefix += 1
@@ -110,7 +106,8 @@ def _bad_attribute(name: str, wanted: str) -> ModelError:
     )
 
 
-def _more_inputs(names: Sequence[str]) -> ModelError:
+def more_inputs(names: Sequence[str]) -> ModelError:
+    """The error for inputs called ``names`` of which nothing is known."""
     shapes = " ".join(f"--input {name}=1x3x224x224" for name in names)
     return ModelError(
         f"The model takes {len(names)} inputs" + (f" ({', '.join(names)})" if names else ""),

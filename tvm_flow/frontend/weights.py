@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -87,6 +88,16 @@ def check_tensors(tensors: Iterable[tuple[str, Tensor]]) -> None:
         finite = torch.isfinite(value) if isinstance(value, nn.Parameter) else None
         if finite is not None and not bool(finite.all()):
             raise not_finite(name, int((~finite).sum()), value.numel())
+
+
+def in_single(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
+    """A module of half precision in fp32, in which everything is computed here, and what to tell of
+    that; any other as it is."""
+    halves = {t.dtype for _, t in named_tensors(module) if t.dtype in (torch.half, torch.bfloat16)}
+    if not halves:
+        return module, ()
+    names = " and ".join(sorted(str(dtype).removeprefix("torch.") for dtype in halves))
+    return copy.deepcopy(module).float(), (f"weights of {names} are computed in {FLOAT32}",)
 
 
 def not_finite(name: str, count: int, total: int) -> ModelError:
