@@ -74,13 +74,13 @@ ONE_CORE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 test: venv
 	@mkdir -p build
-	@$(ONE_CORE) $(DEFAULT) --tier unit,compile >build/test-compile.log 2>&1 & compile=$$!; \
-	  $(BIN)/python -m pytest $(DEFAULT) --tier process --lacking-to build/test-process.lacking; \
+	@$(ONE_CORE) $(DEFAULT) --tier=unit,compile >build/test-compile.log 2>&1 & compile=$$!; \
+	  $(BIN)/python -m pytest $(DEFAULT) --tier=process --lacking-to=build/test-process.lacking; \
 	  code=$$?; wait $$compile || code=1; cat build/test-compile.log; \
 	  cat build/test-process.lacking; exit $$code
 
 test-fast: venv
-	$(ONE_CORE) $(DEFAULT) --tier unit
+	$(ONE_CORE) $(DEFAULT) --tier=unit
 
 # A shard takes every Nth slow test. What has passed is kept below build/slow for this state of the
 # sources, and left out by the next run on the same; AGAIN=1 runs it again.

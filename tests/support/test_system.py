@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -175,3 +176,11 @@ def test_make_says_what_to_do_on_another_system(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "there is no apt-get here" in done.stderr
     assert ALL in done.stderr
+
+
+def test_make_test_runs_a_second_time() -> None:
+    """pytest takes a word that is a path, as files of the first run are, for where tests are, and
+    does not know our options there."""
+    recipes = (ROOT / "Makefile").read_text()
+    assert "--lacking-to=build/" in recipes
+    assert not re.search(r" --[a-z-]+ (build|\$\(BUILD\))/", recipes)
