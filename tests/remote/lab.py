@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,7 @@ class Lab:
         patience: Patience = HURRY,
         folder: Path | None = None,
         board: Board = BOARD,
+        trial_timeout_s: float = QUICK.trial_timeout_s,
     ) -> TuneReport:
         """Tune on the lab's boards."""
         return tune_tasks(
@@ -84,7 +86,7 @@ class Lab:
             store=RecordStore(folder or self.folder, BOARD.log_name),
             trials=trials,
             early_stop=None,
-            options=QUICK,
+            options=replace(QUICK, trial_timeout_s=trial_timeout_s),
             on_event=on_event,
             bench=BoardBench(parse_address(self.tracker.address), self.key, patience),
         )

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.boards.farm import until
-from tests.remote.lab import BOARD, ROOT, Background, Lab, at_trial, freeze
+from tests.remote.lab import BOARD, QUICK, ROOT, Background, Lab, at_trial, freeze
 from tests.tuning.faulty_family import CRASH, FAULTS, HANG, INPUT, UNWRITTEN, WRONG, workload
 from tvm_flow.remote import client
 from tvm_flow.remote.board_pool import Patience
@@ -78,7 +78,9 @@ def test_frozen_board_that_thaws_is_used_again(lab: Lab) -> None:
 )
 def test_bad_candidates_are_recorded_and_the_board_survives(lab: Lab, fault: int) -> None:
     board = lab.board()
-    report = lab.tune(workload(faults=fault), trials=6)
+    # that a process has died is noticed late on a busy machine
+    timeout_s = QUICK.trial_timeout_s if fault == HANG else 10.0
+    report = lab.tune(workload(faults=fault), trials=6, trial_timeout_s=timeout_s)
     assert report.total == 6
     bad = [record for record in lab.records() if record.knobs["fault"]]
     assert bad
