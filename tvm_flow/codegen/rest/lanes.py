@@ -64,8 +64,6 @@ class Lanes:
         """The same operation as ``e`` of vectors."""
         if isinstance(e, tirx.Cast):
             return tirx.Cast(_vector(e, _lanes(parts[0])), parts[0])
-        if isinstance(e, tirx.Max | tirx.Min) and _is_float(e):
-            return nan_passes(type(e), *parts)
         return type(e)(*parts)
 
     def _alike(self, values: Sequence[Expression]) -> list[Expression]:
@@ -175,19 +173,6 @@ class Lanes:
         self.made = before
 
 
-def nan_passes(kind: type, a: Expression, b: Expression) -> Expression:
-    """The greater (or lesser) one, NaN if either is: TVM's returns ``b`` where one is NaN. (That a
-    number equals itself is a tautology to TVM.)"""
-    if _is_constant(b) and not _is_constant(a):
-        a, b = b, a
-    made = kind(a, b)
-    return made if _is_constant(a) else tirx.Select(a <= _infinity(a), made, a)
-
-
-def _infinity(like: Expression) -> Expression:
-    return splat(tirx.infinity(_element(like)), _lanes(like))
-
-
 def _is_constant(value: Expression) -> bool:
     inner = value.value if isinstance(value, tirx.Broadcast) else value
     return isinstance(inner, tirx.FloatImm | tirx.IntImm)
@@ -204,10 +189,6 @@ def _element(value: Expression) -> str:
 def _vector(value: Expression, width: int) -> str:
     """The type of ``width`` values of the type of a scalar."""
     return _element(value) if width == 1 else f"{_element(value)}x{width}"
-
-
-def _is_float(value: Expression) -> bool:
-    return _element(value).startswith(("float", "bfloat"))
 
 
 def _bound(value: Expression) -> Expression:

@@ -16,7 +16,7 @@ from tvm.script.ir_builder import tirx as T
 
 from tvm_flow.codegen.rest.affine import Axis
 from tvm_flow.codegen.rest.elementwise import PARALLEL_FROM, Machine, along, loops
-from tvm_flow.codegen.rest.lanes import Lanes, nan_passes
+from tvm_flow.codegen.rest.lanes import Lanes
 from tvm_flow.codegen.rest.program import Program
 from tvm_flow.codegen.rest.rows import Row, Rows
 from tvm_flow.codegen.rest.stages import NotUnderstood
@@ -231,15 +231,10 @@ class _Sums:
             made.append(slot)
         return made
 
-    def _combined(self, a: Expr, b: Expr) -> Expr:
-        if self.kind in (tirx.Max, tirx.Min) and self.dtype.startswith("float"):
-            return nan_passes(self.kind, a, b)
-        return self.kind(a, b)
-
     def add(self, number: int, value: Expr) -> None:
         """One more vector for partial result ``number``."""
         width = self.widths[number]
-        store(self.now[number], self._combined(load(self.now[number], 0, width), value), 0, width)
+        store(self.now[number], self.kind(load(self.now[number], 0, width), value), 0, width)
 
     def chunked(self, count: int, body: Callable[[Expr], None]) -> None:
         """``body(i)`` for all ``i < count``; after some rounds sums go to others and begin anew."""
@@ -265,17 +260,17 @@ class _Sums:
         values = [load(slot, 0, w) for slot, w in zip(self.now, self.widths, strict=True)]
         if self.done is not None:
             values = [
-                self._bound(self._combined(load(done, 0, w), value), w)
+                self._bound(self.kind(load(done, 0, w), value), w)
                 for done, value, w in zip(self.done, values, self.widths, strict=True)
             ]
         while len(values) > 1 and _width(values[0]) == _width(values[1]):
-            values = [*values[2:], self._bound(self._combined(*values[:2]), _width(values[0]))]
+            values = [*values[2:], self._bound(self.kind(*values[:2]), _width(values[0]))]
             values.sort(key=_width, reverse=True)
         if keep_lanes:
             return values[0]
         numbers = [self._across(value) for value in values]
         while len(numbers) > 1:
-            numbers = [*numbers[2:], self._bound(self._combined(*numbers[:2]), 1)]
+            numbers = [*numbers[2:], self._bound(self.kind(*numbers[:2]), 1)]
         return numbers[0]
 
     def _across(self, value: Expr) -> Expr:
@@ -284,7 +279,7 @@ class _Sums:
         while width > 1:
             width //= 2
             both = take(value, 0, width), take(value, width, width)
-            value = self._bound(self._combined(*both), width)
+            value = self._bound(self.kind(*both), width)
         return value
 
     def _bound(self, value: Expr, width: int) -> Expr:
