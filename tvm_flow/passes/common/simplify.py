@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from tvm_flow.ir.graph import Graph, Node, merged, rewrite
+from tvm_flow.passes.common.scales import affine_of
 
 Users = dict[int, list[Node]]
 
@@ -135,39 +136,16 @@ def _times(node: Node, gate: str, result: str) -> Node | None:
     return None
 
 
-def _per_channel(value: np.ndarray, node: Node) -> np.ndarray | None:
-    """A constant that broadcasts along channels only (axis 1, or the last of a matrix)."""
-    shape = node.shape
-    axis = 1 if len(shape) > 1 else 0
-    padded = value.reshape((1,) * (len(shape) - value.ndim) + value.shape)
-    if any(size != 1 for i, size in enumerate(padded.shape) if i != axis):
-        return None
-    flat = padded.reshape(-1).astype(node.dtype)
-    if flat.size == 1 and value.ndim < 2:
-        return None  # scalars belong to activations; they are handled by their own patterns
-    return flat if flat.size == shape[axis] else None
-
-
 def _constant(node: Node) -> Node | None:
-    """x + c, x * c, x - c, x / c with one constant per channel -> affine."""
-    if node.op not in ("add", "multiply", "subtract", "divide") or len(node.shape) < 2:
+    """x + c, x * c, x - c, x / c with one constant per channel (axis 1) -> affine."""
+    found = affine_of(node) if node.op != "affine" else None
+    if found is None or len(node.shape) < 2:
         return None  # the channels of a vector would be its batch
-    pairs = [tuple(node.inputs)]
-    if node.op in ("add", "multiply"):
-        pairs.append(tuple(node.inputs[::-1]))
-    for x, c in pairs:
-        if c.op != "const" or x.op == "const":
-            continue
-        value = _per_channel(c.weights["value"], node)
-        if value is None or x.shape != node.shape:
-            continue
-        scale, shift = np.ones_like(value), np.zeros_like(value)
-        if node.op == "add":
-            shift = value
-        elif node.op == "subtract":
-            shift = -value
-        else:  # a sum may have zeros
-            scale = value if node.op == "multiply" else 1 / value
-        weights = {"scale": scale, "shift": shift}
-        return Node("affine", [x], node.shape, {}, weights, merged(node, c))
-    return None
+    if node.op == "subtract" and found.x is not node.inputs[0]:
+        return None
+    constant = next(source for source in node.inputs if source is not found.x)
+    value, flat = constant.weights["value"], found.along(1)
+    if flat is None or value.size != node.shape[1] or (value.size == 1 and value.ndim < 2):
+        return None  # scalars belong to activations; they are handled by their own patterns
+    weights = {k: v.astype(node.dtype) for k, v in zip(("scale", "shift"), flat, strict=True)}
+    return Node("affine", [found.x], node.shape, {}, weights, merged(node, constant))
