@@ -15,7 +15,7 @@ from tests.verify.networks import Computes
 from tvm_flow.api.proof import Proof
 from tvm_flow.frontend.model import LoadedModel, from_module, load
 from tvm_flow.support.errors import NumericsError
-from tvm_flow.verify.rounding import rounding_of
+from tvm_flow.verify.rounding import Rounding, rounding_of
 from tvm_flow.verify.samples import more_samples
 
 SHAPE = (1, 3, 6, 5)
@@ -105,9 +105,14 @@ class Strict(nn.Module):
         return x * 2
 
 
+def rounding_at_sample(model: LoadedModel) -> Rounding:
+    exact = model.run_in_double(*model.sample)
+    return rounding_of(model, model.sample, model.expected, exact)
+
+
 def test_without_fp64_numbers_are_a_rounding_off() -> None:
     model = loaded(Strict())
-    rounding = rounding_of(model, model.sample, model.run(*model.sample))
+    rounding = rounding_at_sample(model)
     assert rounding.exact is None
     assert 0 < rounding.moved < 1e-6
 
@@ -119,7 +124,7 @@ def test_an_exported_program_runs_in_fp64(tmp_path: Path) -> None:
     (exact,) = model.run_in_double(*model.sample) or [None]
     assert exact is not None
     assert exact.dtype == np.float64
-    assert rounding_of(model, model.sample, model.run(*model.sample)).own > 1e-4
+    assert rounding_at_sample(model).own > 1e-4
 
 
 def test_writing_in_place_and_views_stay_what_they_are() -> None:
@@ -131,8 +136,7 @@ def test_writing_in_place_and_views_stay_what_they_are() -> None:
             return y
 
     model = loaded(Partial())
-    expected = model.run(*model.sample)
-    rounding = rounding_of(model, model.sample, expected)
+    rounding = rounding_at_sample(model)
     assert rounding.exact is not None
     assert rounding.own < 1e-6
     assert 0 < rounding.moved < 1e-6

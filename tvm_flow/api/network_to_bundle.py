@@ -55,7 +55,6 @@ def build(
     if dumped:
         dumped.kernels(lowered, backend)
     sample, expected = sample_for(loaded)
-    options = replace(options, reference=loaded.reference)
     proof = Proof(loaded, layout, format, foreign(board, options.libc))
     tolerance = proof.expect(checked.error, expected, options.tolerance)
     write = {SINGLE_FILE: write_single_file, TVM: write_tvm_library}.get(format, write_bundle)
@@ -64,7 +63,7 @@ def build(
         output,
         sample=bordered(sample, layout),
         expected=bordered(expected, layout),
-        options=replace(options, tolerance=tolerance),
+        options=replace(options, tolerance=tolerance, reference=loaded.reference),
         accept=proof.accept,
         prove=proof.before,
     )

@@ -76,7 +76,7 @@ class Proof:
         self.seconds += time.perf_counter() - start
         own = MULTIPLE * float_error(expected, exact) > tolerance if exact else error > SUSPICIOUS
         if own:
-            rounding = rounding_of(self.loaded, self.loaded.sample, expected)
+            rounding = rounding_of(self.loaded, self.loaded.sample, expected, exact)
             if rounding.allowed > tolerance:
                 self.rounding = rounding
                 return rounding.allowed * (1 + 1 / MULTIPLE)  # the reference is off as well
@@ -133,7 +133,7 @@ class Proof:
         """Of the sample that the bundle carries."""
         if self.rounding is None:
             return report
-        expected = bordered(self.loaded.run(*self.loaded.sample), self.layout)
+        expected = bordered(self.loaded.expected, self.layout)
         distance = self._rounding(self.rounding).distance(made, expected)
         if distance > self.rounding.allowed:
             raise _wrong("its sample", self.rounding.told(distance))
@@ -144,7 +144,8 @@ class Proof:
         error = float_error(made, expected)
         if error <= tolerance:
             return error
-        rounding = self._rounding(rounding_of(self.loaded, sample.inputs, sample.expected))
+        exact = self.loaded.run_in_double(*sample.inputs)
+        rounding = self._rounding(rounding_of(self.loaded, sample.inputs, sample.expected, exact))
         distance = rounding.distance(made, expected)
         if distance > max(tolerance, rounding.jumps):
             raise _wrong(sample.name, rounding.told(distance))

@@ -18,7 +18,7 @@ def sample_for(loaded: LoadedModel) -> tuple[list[Array], list[Array]]:
     """Inputs, the user's or random ones that are the same for every compilation, and the reference
     outputs, as the model has them. Raises :class:`UsageError` for NaN and infinity: in any output
     of random inputs, and where nothing else comes of the user's."""
-    sample, expected = list(loaded.sample), loaded.run(*loaded.sample)
+    sample, expected = list(loaded.sample), loaded.expected
     given = any(x.size for x in sample)
     finite = [np.isfinite(output) for output in expected if output.size and given]
     enough = any(f.any() for f in finite) if loaded.own_sample else all(f.all() for f in finite)

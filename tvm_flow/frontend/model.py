@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,6 +96,12 @@ class LoadedModel:
             return self.onnx_reference.outputs(arrays)
         assert self.module is not None
         return outputs_of(self.module, arrays, self.keywords)
+
+    @cached_property
+    def expected(self) -> list[Array]:
+        """Reference outputs for the sample. Of an ONNX model to be asked for only once its graph is
+        verified, which settles who the reference is."""
+        return self.run(*self.sample)
 
     def run_in_double(self, *arrays: Array) -> list[Array] | None:
         """The same in fp64; ``None`` for ONNX, and for a module that does not run so."""

@@ -55,10 +55,10 @@ class Rounding:
 
 
 def rounding_of(
-    loaded: LoadedModel, sample: Sequence[Array], expected: Sequence[Array]
-) -> Rounding:
-    """For inputs and reference outputs as the model has them."""
-    exact = loaded.run_in_double(*sample)
+    loaded: LoadedModel, sample: Sequence[Array], expected: Sequence[Array],
+    exact: list[Array] | None,
+) -> Rounding:  # fmt: skip
+    """For inputs and reference outputs as the model has them; ``exact`` are those in fp64."""
     own = 0.0 if exact is None else float_error(expected, exact)
     moved = loaded.run_off(*sample)
     if moved is None:
