@@ -5,33 +5,17 @@ See :mod:`tests.suites`; after an intended change ``python -m tests.suites NAME 
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.suites import table
 from tests.suites.cases import BADLY, RIGHT, WRONG, Outcome
+from tests.suites.own_process import run
 
-ROOT = Path(__file__).parents[2]
 NAMES = ("torch_modules", "torch_operators")
 #: How many cases are to be right, of how many.
 BAR = {"torch_modules": (620, 723), "torch_operators": (1650, 2191)}
-
-
-def run(name: str, folder: Path, *arguments: str, timeout_s: int) -> dict[str, Outcome]:
-    """In a process of its own, without threads: it forks."""
-    found = folder / "found.json"
-    subprocess.run(
-        [sys.executable, "-m", "tests.suites", name, "--json", str(found), *arguments],
-        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=timeout_s, check=False,
-        stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    rows = map(json.loads, found.read_text().splitlines())
-    return {row["key"]: Outcome(row["kind"], row["why"]) for row in rows}
 
 
 def test_sample(tmp_path: Path) -> None:
@@ -39,9 +23,7 @@ def test_sample(tmp_path: Path) -> None:
     for name in NAMES:
         whole = table.read(name)
         expected |= {key: whole[key] for key in table.sample(whole, 8)}
-    file = tmp_path / "keys"
-    file.write_text("\n".join(expected))
-    found = run("torch", tmp_path, "--keys", str(file), timeout_s=300)
+    found = run("torch", tmp_path, expected, timeout_s=300)
     assert not table.differences(expected, found)
 
 
@@ -49,7 +31,7 @@ def test_sample(tmp_path: Path) -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", NAMES)
 def test_everything(name: str, tmp_path: Path) -> None:
-    assert not table.differences(table.read(name), run(name, tmp_path, timeout_s=3600))
+    assert not table.differences(table.read(name), run(name, tmp_path))
 
 
 @pytest.mark.parametrize("name", NAMES)
