@@ -46,20 +46,24 @@ def _nearest(x: Tensor, sizes: Any, scales: Any, centre: float) -> Tensor:
 
 @apart(aten.upsample_bilinear2d.vec)
 def bilinear(x: Tensor, output_size: Any, align_corners: bool, scale_factors: Any) -> Any:
-    """PyTorch samples at 1 / scale_factor, TVM at the ratio of the rounded sizes."""
-    sizes = _target(x, output_size, scale_factors)
-    if _as_sizes_say(x, scale_factors, sizes):
-        return NotImplemented
-    return aten.upsample_bilinear2d.default(x, sizes, align_corners, *scale_factors)
+    plain = aten.upsample_bilinear2d.default
+    return _by_factors(plain, x, output_size, align_corners, scale_factors)
 
 
 @apart(aten.upsample_bicubic2d.vec)
 def bicubic(x: Tensor, output_size: Any, align_corners: bool, scale_factors: Any) -> Any:
-    """The same."""
+    plain = aten.upsample_bicubic2d.default
+    return _by_factors(plain, x, output_size, align_corners, scale_factors)
+
+
+def _by_factors(
+    plain: Any, x: Tensor, output_size: Any, align_corners: bool, scale_factors: Any
+) -> Any:
+    """PyTorch samples at 1 / scale_factor, TVM at the ratio of the rounded sizes."""
     sizes = _target(x, output_size, scale_factors)
     if _as_sizes_say(x, scale_factors, sizes):
         return NotImplemented
-    return aten.upsample_bicubic2d.default(x, sizes, align_corners, *scale_factors)
+    return plain(x, sizes, align_corners, *scale_factors)
 
 
 def _as_sizes_say(x: Tensor, scale_factors: Any, sizes: list[int]) -> bool:

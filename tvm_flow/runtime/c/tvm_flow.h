@@ -194,13 +194,13 @@ TVMF_API int tvmf_set_picture(tvmf_instance* instance, int32_t index, const void
 
 // Read a file into the input: .npy (of the input's shape and type), raw little-endian .bin (of its
 // size), or a binary picture, .ppm or .pgm, with values of one byte (the first in the file). After a
-// failure the content of the input is undefined. TVMF_NUMERICS where it contains NaN or infinity.
+// failure the content of the input is undefined. TVMF_USAGE where it contains NaN or infinity.
 TVMF_API int tvmf_read_input(tvmf_instance* instance, int32_t index, const char* path);
 
 // Run the sample in the bundle's `directory` and compare with what its reference computed for it.
 // `max_rel_error`: the largest absolute difference as a fraction of the largest expected magnitude,
-// of the worst output; infinite for NaN; untouched where there was no result to compare. May be NULL.
-// TVMF_NUMERICS where it is above tvmf_model_info.tolerance. The inputs are the sample's afterwards,
+// of the worst output; infinite for NaN in one alone; untouched where there was no result to compare.
+// May be NULL. TVMF_NUMERICS where it is above tvmf_model_info.tolerance. The inputs are the sample's afterwards,
 // which lies in sample_input.npy, sample_input_2.npy and so on, and sample_expected.npy and so on.
 TVMF_API int tvmf_check(tvmf_instance* instance, const char* directory, double* max_rel_error);
 
